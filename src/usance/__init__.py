@@ -1,0 +1,1 @@
+"""usance: a documentary-trade book run as auditable event streams."""

@@ -1,0 +1,1 @@
+"""The adapters floor; see docs/architecture.md for what lives here."""

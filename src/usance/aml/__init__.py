@@ -1,0 +1,1 @@
+"""The aml floor; see docs/architecture.md for what lives here."""

@@ -1,0 +1,1 @@
+"""The audit floor; see docs/architecture.md for what lives here."""

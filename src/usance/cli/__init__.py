@@ -1,0 +1,1 @@
+"""The cli floor; see docs/architecture.md for what lives here."""

@@ -1,0 +1,1 @@
+"""The crypto floor; see docs/architecture.md for what lives here."""

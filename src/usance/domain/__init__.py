@@ -1,0 +1,1 @@
+"""The domain floor; see docs/architecture.md for what lives here."""

@@ -1,0 +1,1 @@
+"""The engine floor; see docs/architecture.md for what lives here."""

@@ -1,0 +1,1 @@
+"""The kernel floor; see docs/architecture.md for what lives here."""

@@ -1,0 +1,1 @@
+"""The log floor; see docs/architecture.md for what lives here."""

@@ -1,0 +1,1 @@
+"""The messages floor; see docs/architecture.md for what lives here."""

@@ -1,0 +1,1 @@
+"""The swift floor; see docs/architecture.md for what lives here."""

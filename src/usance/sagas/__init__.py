@@ -1,0 +1,1 @@
+"""The sagas floor; see docs/architecture.md for what lives here."""

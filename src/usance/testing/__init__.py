@@ -1,0 +1,1 @@
+"""The testing floor; see docs/architecture.md for what lives here."""

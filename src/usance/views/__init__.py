@@ -1,0 +1,1 @@
+"""The views floor; see docs/architecture.md for what lives here."""

@@ -1,0 +1,1 @@
+"""The web floor; see docs/architecture.md for what lives here."""
