@@ -1,0 +1,56 @@
+"""Control commands: what the engine says to itself through the log. They never queue behind a park."""
+
+from __future__ import annotations
+
+import msgspec
+
+from usance.kernel.timers import FireTimer
+
+CONTEXT = "system"
+
+
+class IntakePassed(msgspec.Struct, frozen=True, kw_only=True):
+    """An intake worker has forwarded everything that arrived up to `instant` (rule 22)."""
+
+    intake_partition: int
+    instant: int
+
+
+class Redrive(msgspec.Struct, frozen=True, kw_only=True):
+    """Try a dead letter again under its original command id, then drain its key's park in order."""
+
+    dead_letter_id: str
+    dead_letter_index: int
+    reason: str
+
+
+class Discard(msgspec.Struct, frozen=True, kw_only=True):
+    """Give a dead letter up for good: its command id gets the deciding outcome `discarded`."""
+
+    dead_letter_id: str
+    dead_letter_index: int
+    reason: str
+
+
+class Drain(msgspec.Struct, frozen=True, kw_only=True):
+    """Continue draining a parked key from `sequence`; written by the unit that drained what came before."""
+
+    key: str
+    sequence: int
+
+
+class RegisterSchemas(msgspec.Struct, frozen=True, kw_only=True):
+    """Write missing schema versions into the registry's stream."""
+
+    catalogue: str
+
+
+CONTROL = (FireTimer, IntakePassed, Redrive, Discard, Drain)
+"""Commands that pass a park."""
+
+MESSAGES: tuple[tuple[type, str], ...] = (
+    (IntakePassed, "command"),
+    (Redrive, "command"),
+    (Discard, "command"),
+    (Drain, "command"),
+)

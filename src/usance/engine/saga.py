@@ -1,0 +1,484 @@
+"""The saga engine: a definition of steps becomes a decider with its own stream.
+
+A saga hears facts and outcomes as commands, records them, and sends commands whose ids are
+uuid5(saga, step, n); n grows only after the command before it is decided (rule 21). Before the pivot a
+refusal turns it back, undoing in reverse; after the pivot it only goes forward, and what blocks it
+becomes an incident for people.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from usance.engine import saga_messages as m
+from usance.kernel.clock import MS_PER_HOUR
+from usance.kernel.decider import NOTHING, Context, Decision, Refusal, Send, key_parts
+from usance.kernel.ids import derived
+from usance.kernel.timers import TimerCancelled, TimerDue, TimerFired, TimerSet
+
+Facts = Mapping[str, str]
+STEP_TIMEOUT_MS = 24 * MS_PER_HOUR
+SUGGESTED = ("retry", "skip", "done-outside", "compensate")
+SUGGESTED_AFTER_PIVOT = ("retry", "skip", "done-outside")
+
+
+class Act(NamedTuple):
+    """A command for another aggregate: its key and the message."""
+
+    key: str
+    command: Any
+
+
+class Step(NamedTuple):
+    """One step of a definition.
+
+    `action` makes the command (None: the step only waits). It succeeds on one of the `success` event
+    types, or, when there are none, on an accepted outcome; `failure` event types and refusals fail it.
+    `kind`: compensatable, pivot or retriable. `when` false: not needed. `chase` makes the reminder sent
+    each time `timeout_ms` passes, `chases_max` times, after which an `optional` step is over.
+    """
+
+    name: str
+    action: Callable[[str, Facts], Act | None] | None
+    success: tuple[str, ...] = ()
+    failure: tuple[str, ...] = ()
+    kind: str = "compensatable"
+    compensation: Callable[[str, Facts], Act | None] | None = None
+    when: Callable[[Facts], bool] | None = None
+    timeout_ms: int = STEP_TIMEOUT_MS
+    optional: bool = False
+    chase: Callable[[str, Facts, int], Act | None] | None = None
+    chases_max: int = 0
+
+
+class Definition(NamedTuple):
+    """A saga type. `starts` and `listens` map event types to functions giving the facts to keep.
+
+    `identity` gives the saga's identity for an event (stream, type, facts), or "" when it is not meant.
+    `four_eyes`: operator acts other than retry need a second person.
+    """
+
+    name: str
+    version: int
+    starts: Mapping[str, Callable[[Any], dict[str, str]]]
+    listens: Mapping[str, Callable[[Any], dict[str, str]]]
+    identity: Callable[[str, str, Any], str]
+    steps: tuple[Step, ...]
+    four_eyes: bool = True
+
+    def step(self, name: str) -> Step:
+        """Return a step by name."""
+        return next(s for s in self.steps if s.name == name)
+
+
+class SagaState(msgspec.Struct):
+    """A saga as its stream tells it."""
+
+    definition: str = ""
+    subject: str = ""
+    facts: dict[str, str] = {}
+    phase: str = "new"  # new | running | compensating | completed | compensated
+    step: str = ""
+    n: int = 0
+    command_id: str = ""
+    since: int = 0
+    chases: int = 0
+    done: list[str] = []
+    undone: list[str] = []
+    observed: list[str] = []
+    incident: str = ""
+    acts: dict[str, list[str]] = {}
+    timer: str = ""
+    after_pivot: bool = False
+    reason: str = ""
+
+
+class _Progress:
+    """Events and sends of one decision, with the state evolved as they are emitted."""
+
+    def __init__(self, decider: SagaDecider, state: SagaState, context: Context) -> None:
+        self.decider = decider
+        self.state = state
+        self.context = context
+        self.events: list[Any] = []
+        self.sends: list[Send] = []
+
+    def emit(self, event: Any) -> None:
+        self.events.append(event)
+        self.state = self.decider.evolve(self.state, event)
+
+    def decision(self) -> Decision:
+        return Decision(tuple(self.events), tuple(self.sends))
+
+
+class SagaDecider:
+    """The decider of all saga definitions: keys are `tenant/saga/<definition>:<identity>`."""
+
+    category = "saga"
+    fold_id = "saga/1"
+
+    def __init__(self, definitions: tuple[Definition, ...]) -> None:
+        self.definitions = {d.name: d for d in definitions}
+
+    def initial(self, key: str) -> SagaState:
+        """Return the state of a saga that has not begun."""
+        return SagaState(definition=key_parts(key).identity.partition(":")[0])
+
+    def decide(self, state: SagaState, command: Any, context: Context) -> Decision | Refusal:
+        """Answer an observation, a timer or an operator act."""
+        definition = self.definitions.get(state.definition)
+        if definition is None:
+            return Refusal("UNKNOWN_SAGA", f"No saga definition is called {state.definition}.")
+        at = _Progress(self, state, context)
+        match command:
+            case m.ObserveEvent():
+                self._observe_event(at, definition, command)
+            case m.ObserveOutcome():
+                self._observe_outcome(at, definition, command)
+            case TimerDue():
+                self._timer_due(at, definition)
+            case m.ApproveAct() | m.RejectAct():
+                return self._second_person(at, definition, command)
+            case m.RetryStep() | m.SkipStep() | m.MarkDoneOutside() | m.CompensateSaga():
+                return self._operator(at, definition, command)
+            case _:
+                return Refusal("NOT_FOR_A_SAGA", "A saga does not take this command.")
+        return at.decision() if at.events or at.sends else NOTHING
+
+    # -- observations
+
+    def _observe_event(self, at: _Progress, definition: Definition, seen: m.ObserveEvent) -> None:
+        state = at.state
+        if state.phase == "new":
+            if seen.event_type in definition.starts:
+                at.emit(
+                    m.SagaStarted(
+                        definition=definition.name,
+                        version=definition.version,
+                        subject=seen.stream,
+                        facts=dict(seen.facts),
+                    )
+                )
+                self._advance(at, definition)
+                return
+            at.emit(_observed(seen, matched=False))
+            return
+        step = definition.step(state.step) if state.step else None
+        running = state.phase == "running" and step is not None
+        matched = running and step is not None and seen.event_type in (*step.success, *step.failure)
+        at.emit(_observed(seen, matched=matched))
+        if not running or step is None:
+            return
+        if seen.event_type in step.success:
+            self._succeed(at, definition, "event")
+        elif seen.event_type in step.failure:
+            code = seen.facts.get("code", seen.event_type)
+            self._fail(at, definition, code, "", seen.facts.get("reason", seen.event_type))
+
+    def _observe_outcome(
+        self, at: _Progress, definition: Definition, seen: m.ObserveOutcome
+    ) -> None:
+        state = at.state
+        if seen.command_id != state.command_id or state.phase not in ("running", "compensating"):
+            return
+        undo = state.phase == "compensating"
+        step = definition.step(state.step)
+        if seen.answer == "accepted":
+            if undo or not step.success:
+                self._succeed(at, definition, "outcome")
+        elif seen.answer in ("refused", "discarded"):
+            self._fail(at, definition, seen.code, seen.article, seen.message)
+        elif seen.answer in ("dead-lettered", "parked") and not state.incident:
+            self._open_incident(at, f"the target {seen.answer} the command", ("retry",))
+
+    # -- progress
+
+    def _advance(self, at: _Progress, definition: Definition) -> None:
+        """Start the next step, passing those that are not needed; end when there is none."""
+        names = [s.name for s in definition.steps]
+        start = names.index(at.state.step) + 1 if at.state.step else 0
+        for step in definition.steps[start:]:
+            if step.when is not None and not step.when(at.state.facts):
+                at.emit(m.StepSucceeded(step=step.name, how="unneeded", undo=False))
+                continue
+            self._start(at, step)
+            if not any(t in at.state.observed for t in step.success):
+                return
+            self._disarm(at)
+            at.emit(m.StepSucceeded(step=step.name, how="event", undo=False))
+        self._disarm(at)
+        at.emit(m.SagaEnded(result="completed", reason=""))
+
+    def _start(self, at: _Progress, step: Step, *, undo: bool = False) -> None:
+        maker = step.compensation if undo else step.action
+        act = maker(at.state.subject, at.state.facts) if maker else None
+        n = at.state.n + 1
+        command_id = ""
+        if act is not None:
+            command_id = derived(at.context.key, step.name, n)
+            at.sends.append(Send(act.key, act.command, command_id))
+        at.emit(
+            m.StepStarted(
+                step=step.name,
+                kind=step.kind,
+                n=n,
+                command_id=command_id,
+                target=act.key if act else "",
+                command_type=type(act.command).__name__ if act else "",
+                undo=undo,
+            )
+        )
+        self._arm(at, step, n)
+
+    def _arm(self, at: _Progress, step: Step, n: int) -> None:
+        self._disarm(at)
+        at.emit(
+            TimerSet(
+                timer_id=f"{step.name}:{n}:{at.state.chases}",
+                due=at.context.instant + step.timeout_ms,
+                reason=f"step {step.name} is expected by now",
+            )
+        )
+
+    def _disarm(self, at: _Progress) -> None:
+        if at.state.timer:
+            at.emit(TimerCancelled(timer_id=at.state.timer))
+
+    def _succeed(self, at: _Progress, definition: Definition, how: str) -> None:
+        undo = at.state.phase == "compensating"
+        self._disarm(at)
+        self._close_incident(at, "progress")
+        at.emit(m.StepSucceeded(step=at.state.step, how=how, undo=undo))
+        if undo:
+            self._undo_next(at, definition)
+        else:
+            self._advance(at, definition)
+
+    def _fail(
+        self, at: _Progress, definition: Definition, code: str, article: str, message: str
+    ) -> None:
+        undo = at.state.phase == "compensating"
+        step = at.state.step
+        self._disarm(at)
+        at.emit(m.StepFailed(step=step, code=code, article=article, message=message, undo=undo))
+        if undo or at.state.after_pivot or definition.step(step).kind == "retriable":
+            acts = SUGGESTED_AFTER_PIVOT if at.state.after_pivot else SUGGESTED
+            self._open_incident(at, f"{code}: {message}", acts)
+            return
+        self._turn_back(at, definition, f"{code}: {message}")
+
+    def _turn_back(self, at: _Progress, definition: Definition, reason: str) -> None:
+        self._disarm(at)
+        self._close_incident(at, "compensation")
+        at.emit(m.SagaCompensating(step=at.state.step, reason=reason))
+        self._undo_next(at, definition)
+
+    def _undo_next(self, at: _Progress, definition: Definition) -> None:
+        for name in reversed(at.state.done):
+            step = definition.step(name)
+            if name not in at.state.undone and step.compensation is not None:
+                self._start(at, step, undo=True)
+                return
+        self._disarm(at)
+        at.emit(m.SagaEnded(result="compensated", reason=at.state.reason))
+
+    # -- time
+
+    def _timer_due(self, at: _Progress, definition: Definition) -> None:
+        state = at.state
+        if state.phase not in ("running", "compensating"):
+            return
+        step = definition.step(state.step)
+        if state.phase == "running" and step.chase is not None and state.chases < step.chases_max:
+            act = step.chase(state.subject, state.facts, state.chases + 1)
+            if act is not None:
+                chase_id = derived(at.context.key, step.name, "chase", state.chases + 1)
+                at.sends.append(Send(act.key, act.command, chase_id))
+            self._arm(at, step, state.n)
+            return
+        if state.phase == "running" and step.optional:
+            self._succeed(at, definition, "skipped")
+            return
+        acts = SUGGESTED_AFTER_PIVOT if state.after_pivot else SUGGESTED
+        self._open_incident(at, "no progress in the expected time", acts)
+
+    def _open_incident(self, at: _Progress, cause: str, suggested: tuple[str, ...]) -> None:
+        if at.state.incident:
+            return
+        incident = derived(at.context.key, "incident", at.context.revision, len(at.events))
+        at.emit(
+            m.IncidentOpened(
+                incident_id=incident,
+                step=at.state.step,
+                cause=cause,
+                since=at.state.since or at.context.instant,
+                suggested=list(suggested),
+            )
+        )
+
+    def _close_incident(self, at: _Progress, how: str) -> None:
+        if at.state.incident:
+            at.emit(m.IncidentClosed(incident_id=at.state.incident, how=how))
+
+    # -- people
+
+    def _operator(
+        self, at: _Progress, definition: Definition, command: Any
+    ) -> Decision | Refusal:
+        refusal = self._act_refusal(at.state, command)
+        if refusal is not None:
+            return refusal
+        name = _ACTS[type(command)]
+        if definition.four_eyes and name != "retry":
+            act_id = derived(at.context.command_id, "act")
+            at.emit(
+                m.ActProposed(
+                    act_id=act_id,
+                    act=name,
+                    step=at.state.step,
+                    reason=command.reason,
+                    evidence=getattr(command, "evidence", ""),
+                    person=at.context.actor.person,
+                )
+            )
+            return at.decision()
+        self._perform(at, definition, name, command.reason)
+        return at.decision()
+
+    def _act_refusal(self, state: SagaState, command: Any) -> Refusal | None:
+        if state.phase not in ("running", "compensating"):
+            return Refusal(
+                "SAGA_NOT_OPEN", "The saga is not open.", hint="Look at its history first."
+            )
+        if not command.reason.strip():
+            return Refusal("REASON_REQUIRED", "An operator act needs a reason.")
+        step = getattr(command, "step", state.step)
+        if step != state.step:
+            return Refusal(
+                "STEP_MOVED_ON",
+                f"The saga stands at {state.step}, not at {step}.",
+                hint="Reload and decide again.",
+            )
+        if isinstance(command, m.CompensateSaga):
+            if state.after_pivot:
+                return Refusal(
+                    "AFTER_PIVOT",
+                    "The instrument has left the bank: only forward recovery is possible.",
+                    article="UCP600-10a",
+                    hint="Retry, skip, mark as done outside, or ask for a cancellation.",
+                )
+            if state.phase == "compensating":
+                return Refusal("ALREADY_COMPENSATING", "The saga is turning back already.")
+        return None
+
+    def _second_person(
+        self, at: _Progress, definition: Definition, command: m.ApproveAct | m.RejectAct
+    ) -> Decision | Refusal:
+        act = at.state.acts.get(command.act_id)
+        if act is None:
+            return Refusal("NO_SUCH_ACT", "No act waits under this id.")
+        name, step, reason, person = act
+        if person == at.context.actor.person:
+            return Refusal(
+                "SELF_APPROVAL",
+                "Who proposed an act cannot approve it.",
+                hint="Ask a second person.",
+            )
+        who = at.context.actor.person
+        if isinstance(command, m.RejectAct):
+            at.emit(m.ActRejected(act_id=command.act_id, person=who, reason=command.reason))
+            return at.decision()
+        if step != at.state.step:
+            return Refusal("STEP_MOVED_ON", f"The saga has moved on from {step}.")
+        at.emit(m.ActApproved(act_id=command.act_id, person=who))
+        self._perform(at, definition, name, reason)
+        return at.decision()
+
+    def _perform(self, at: _Progress, definition: Definition, name: str, reason: str) -> None:
+        if name == "retry":
+            self._close_incident(at, "retry")
+            undo = at.state.phase == "compensating"
+            self._start(at, definition.step(at.state.step), undo=undo)
+        elif name == "skip":
+            self._succeed(at, definition, "skipped")
+        elif name == "done-outside":
+            self._succeed(at, definition, "outside")
+        else:
+            self._turn_back(at, definition, reason)
+
+    # -- fold
+
+    def evolve(self, state: SagaState, event: Any) -> SagaState:
+        """Return the saga after one event."""
+        new = copy.copy(state)
+        match event:
+            case m.SagaStarted():
+                new.phase, new.subject, new.facts = "running", event.subject, dict(event.facts)
+                new.definition = event.definition
+            case m.SagaObserved():
+                new.facts = {**state.facts, **event.facts}
+                if event.event_type not in state.observed:
+                    new.observed = [*state.observed, event.event_type]
+            case m.StepStarted():
+                new.step, new.n, new.command_id = event.step, event.n, event.command_id
+                new.chases = 0
+            case m.StepSucceeded():
+                self._evolve_success(new, state, event)
+            case m.StepFailed():
+                new.command_id = ""
+            case m.SagaCompensating():
+                new.phase, new.reason, new.command_id = "compensating", event.reason, ""
+            case m.SagaEnded():
+                new.phase, new.command_id, new.timer = event.result, "", ""
+            case m.IncidentOpened():
+                new.incident = event.incident_id
+            case m.IncidentClosed():
+                new.incident = ""
+            case m.ActProposed():
+                kept = [event.act, event.step, event.reason, event.person]
+                new.acts = {**state.acts, event.act_id: kept}
+            case m.ActApproved() | m.ActRejected():
+                new.acts = {k: v for k, v in state.acts.items() if k != event.act_id}
+            case TimerSet():
+                new.timer = event.timer_id
+            case TimerCancelled():
+                new.timer = ""
+            case TimerFired():
+                new.timer, new.chases = "", state.chases + 1
+        return new
+
+    def _evolve_success(
+        self, new: SagaState, state: SagaState, event: m.StepSucceeded
+    ) -> None:
+        new.command_id = ""
+        if event.undo:
+            new.undone = [*state.undone, event.step]
+            return
+        new.step = event.step
+        if event.how != "unneeded":
+            new.done = [*state.done, event.step]
+        definition = self.definitions.get(state.definition)
+        if definition is not None and definition.step(event.step).kind == "pivot":
+            new.after_pivot = True
+
+
+_ACTS: dict[type, str] = {
+    m.RetryStep: "retry",
+    m.SkipStep: "skip",
+    m.MarkDoneOutside: "done-outside",
+    m.CompensateSaga: "compensate",
+}
+
+
+def _observed(seen: m.ObserveEvent, *, matched: bool) -> m.SagaObserved:
+    return m.SagaObserved(
+        event_type=seen.event_type,
+        stream=seen.stream,
+        event_id=seen.event_id,
+        facts=dict(seen.facts),
+        matched=matched,
+    )

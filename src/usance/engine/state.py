@@ -1,0 +1,242 @@
+"""What an owner remembers of one partition, and the overlay in which a unit changes it.
+
+State moves only on commit (rule 7): a unit works on an `Overlay` whose parent is the committed
+state or the overlay of the unit under way before it; commit folds it down, abort forgets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from usance.kernel.clock import MS_PER_DAY, Instant
+
+OUTCOME_WINDOW_MS = 7 * MS_PER_DAY
+RECENT_IDS_MAX = 8
+RECENT_ID_BYTES = 32
+
+
+class Entry(NamedTuple):
+    """One aggregate in memory. `recent` packs the last accepted command ids with their body hashes."""
+
+    state: Any
+    revision: int
+    recent: bytes = b""
+    timers: tuple[tuple[str, int, str], ...] = ()
+
+
+class Answer(NamedTuple):
+    """A remembered outcome: enough to answer the same command again."""
+
+    body_hash: bytes
+    answer: str
+    index: int
+    log_time: Instant
+
+
+class Park(NamedTuple):
+    """A parked key: the dead letter that parked it and the sequence numbers queued behind."""
+
+    key: str
+    reason: str
+    since: Instant
+    dead_letter_id: str
+    command_id: str
+    first: int
+    next: int
+
+
+class OpenDeadLetter(NamedTuple):
+    """A dead letter that still waits for redrive or discard."""
+
+    command_id: str
+    body_hash: bytes
+    key: str
+    parked: bool
+    causation: str
+
+
+class Tail(NamedTuple):
+    """End of a chained partition: the next index and the hash of the last record."""
+
+    index: int
+    hash: bytes
+
+
+class Scalars(NamedTuple):
+    """The single values of a partition that a unit moves."""
+
+    position: int
+    unit: int
+    last_instant: Instant
+    range_end: int
+
+
+MISSING = object()
+
+
+class Layer:
+    """Dictionaries of one layer; values of None mean "gone" where the kind can go."""
+
+    __slots__ = ("answers", "dead_letters", "entries", "fired", "parks", "passed", "scalars", "tails")
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.answers: dict[str, Answer] = {}
+        self.parks: dict[str, Park | None] = {}
+        self.dead_letters: dict[str, OpenDeadLetter | None] = {}
+        self.fired: dict[tuple[str, str], int | None] = {}
+        self.passed: dict[int, Instant] = {}
+        self.tails: dict[str, Tail] = {}
+        self.scalars: Scalars | None = None
+
+
+class PartitionState(Layer):
+    """The committed state of one partition; `timers` is the pending set by (key, timer id)."""
+
+    __slots__ = ("oldest_answers", "timers")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers: dict[tuple[str, str], tuple[int, str]] = {}
+        self.oldest_answers: list[tuple[Instant, str]] = []
+
+    def fold(self, layer: Layer) -> None:
+        """Take over a committed overlay."""
+        for key, entry in layer.entries.items():
+            self.set_timers(key, entry.timers)
+        self.entries.update(layer.entries)
+        self.answers.update(layer.answers)
+        self.oldest_answers.extend((a.log_time, i) for i, a in layer.answers.items())
+        _merge(self.parks, layer.parks)
+        _merge(self.dead_letters, layer.dead_letters)
+        _merge(self.fired, layer.fired)
+        self.passed.update(layer.passed)
+        self.tails.update(layer.tails)
+        if layer.scalars is not None:
+            self.scalars = layer.scalars
+            self._forget(layer.scalars.last_instant - OUTCOME_WINDOW_MS)
+
+    def set_timers(self, key: str, timers: tuple[tuple[str, int, str], ...]) -> None:
+        """Replace the pending timers of one aggregate."""
+        old = self.entries.get(key)
+        if old is not None:
+            for timer_id, _, _ in old.timers:
+                self.timers.pop((key, timer_id), None)
+        for timer_id, due, reason in timers:
+            self.timers[(key, timer_id)] = (due, reason)
+
+    def _forget(self, before: Instant) -> None:
+        """Drop remembered outcomes older than the window, oldest first, a bounded number at a time."""
+        queue = self.oldest_answers
+        if not queue or queue[0][0] >= before:
+            return
+        stop = 0
+        while stop < len(queue) and queue[stop][0] < before:
+            log_time, command_id = queue[stop]
+            known = self.answers.get(command_id)
+            if known is not None and known.log_time == log_time:
+                del self.answers[command_id]
+            stop += 1
+        del queue[:stop]
+
+
+def _merge(target: dict[Any, Any], changes: dict[Any, Any]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            target.pop(key, None)
+        else:
+            target[key] = value
+
+
+class Overlay(Layer):
+    """The changes of one unit to one partition, over an earlier unit's overlay or the committed state."""
+
+    __slots__ = ("below",)
+
+    def __init__(self, below: Overlay | PartitionState) -> None:
+        super().__init__()
+        self.below = below
+        self.scalars = below.scalars
+
+    def entry(self, key: str) -> Entry | None:
+        """Return an aggregate as the unit sees it."""
+        found = self.entries.get(key)
+        if found is None:
+            layer: Any = self.below
+            while found is None and layer is not None:
+                found = layer.entries.get(key)
+                layer = getattr(layer, "below", None)
+        return found
+
+    def answer(self, command_id: str) -> Answer | None:
+        """Return the remembered outcome of a command id."""
+        found = self.answers.get(command_id)
+        if found is None:
+            layer: Any = self.below
+            while found is None and layer is not None:
+                found = layer.answers.get(command_id)
+                layer = getattr(layer, "below", None)
+        return found
+
+    def park(self, key: str) -> Park | None:
+        """Return the park of a key."""
+        found: Park | None = self._look("parks", key)
+        return found
+
+    def dead_letter(self, dead_letter_id: str) -> OpenDeadLetter | None:
+        """Return an open dead letter."""
+        found: OpenDeadLetter | None = self._look("dead_letters", dead_letter_id)
+        return found
+
+    def tail(self, kind: str) -> Tail:
+        """Return the end of a chained partition."""
+        found: Tail = self._look("tails", kind)
+        return found
+
+    def fire_sent(self, key: str, timer_id: str) -> int | None:
+        """Return the due instant for which a fire is already on its way."""
+        found: int | None = self._look("fired", (key, timer_id))
+        return found
+
+    def all_parks(self) -> Iterator[Park]:
+        """Iterate over the parks the unit sees."""
+        seen: set[str] = set()
+        layer: Any = self
+        while layer is not None:
+            for key, park in layer.parks.items():
+                if key not in seen:
+                    seen.add(key)
+                    if park is not None:
+                        yield park
+            layer = getattr(layer, "below", None)
+
+    def _look(self, name: str, key: Any) -> Any:
+        layer: Any = self
+        while layer is not None:
+            found = getattr(layer, name).get(key, MISSING)
+            if found is not MISSING:
+                return found
+            layer = getattr(layer, "below", None)
+        return None
+
+
+def recent_id(command_id: str, body_hash: bytes) -> bytes:
+    """Return the packed form of an accepted command id: 16 bytes of id, 16 of body hash."""
+    return bytes.fromhex(command_id.replace("-", "")) + body_hash[:16]
+
+
+def with_recent(recent: bytes, packed: bytes) -> bytes:
+    """Append a packed id, keeping the last RECENT_IDS_MAX."""
+    return (recent + packed)[-RECENT_IDS_MAX * RECENT_ID_BYTES :]
+
+
+def find_recent(recent: bytes, command_id: str) -> bytes | None:
+    """Return the 16 kept bytes of the body hash of a recent command id, if it is there."""
+    if not recent:
+        return None
+    wanted = bytes.fromhex(command_id.replace("-", ""))
+    for at in range(0, len(recent), RECENT_ID_BYTES):
+        if recent[at : at + 16] == wanted:
+            return recent[at + 16 : at + RECENT_ID_BYTES]
+    return None

@@ -1,0 +1,90 @@
+"""Topic names and settings: `<namespace>.<context>.<kind>`, as architecture section 7 lists them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from usance.kernel.clock import MS_PER_DAY
+from usance.kernel.decider import key_parts
+from usance.kernel.ids import partition_of
+from usance.log.contract import TopicPartition, TopicSettings
+
+CONTEXTS = ("trade", "compliance", "system")
+CONTEXT_OF_CATEGORY = {"case": "compliance", "list": "system", "person": "system"}
+OWNED_KINDS = ("events", "outcomes", "snapshots", "dead-letters", "parked", "attempts")
+COMMANDS_RETENTION_MS = 30 * MS_PER_DAY
+
+_CLEANUP: dict[str, str] = {
+    "intake": "delete",
+    "commands": "delete",
+    "events": "keep",
+    "outcomes": "keep",  # delete after 30 days only where a notary's head covers it
+    "snapshots": "compact",
+    "dead-letters": "keep",
+    "parked": "compact",
+    "attempts": "compact",
+    "meta": "compact",
+    "schemas": "keep",
+    "lists": "compact",
+}
+
+
+class Place(NamedTuple):
+    """Where an aggregate lives: its context and its partition number in every co-partitioned topic."""
+
+    context: str
+    partition: int
+
+
+class Topics:
+    """The topics of one namespace with N partitions per context."""
+
+    def __init__(self, namespace: str, partitions: int) -> None:
+        self.namespace = namespace
+        self.partitions = partitions
+        self._places: dict[str, Place] = {}
+
+    def name(self, context: str, kind: str) -> str:
+        """Return a topic's name."""
+        return f"{self.namespace}.{context}.{kind}"
+
+    def at(self, context: str, kind: str, partition: int) -> TopicPartition:
+        """Return one partition of a topic."""
+        return TopicPartition(self.name(context, kind), partition)
+
+    def context_of(self, topic: str) -> str:
+        """Return the context in a topic's name."""
+        return topic.rsplit(".", 2)[1]
+
+    def place(self, key: str) -> Place:
+        """Return where an aggregate key lives; raises ValueError on a key without three parts."""
+        context = CONTEXT_OF_CATEGORY.get(key_parts(key).category, "trade")
+        return Place(context, partition_of(key, self.partitions))
+
+    def commands(self) -> list[str]:
+        """Return the commands topics of all contexts."""
+        return [self.name(c, "commands") for c in CONTEXTS]
+
+    def events(self) -> list[str]:
+        """Return the events topics of all contexts."""
+        return [self.name(c, "events") for c in CONTEXTS]
+
+    def settings(self) -> list[TopicSettings]:
+        """Return every topic with its settings, `meta` first."""
+        found = [self._settings("system", "meta", 1)]
+        for context in CONTEXTS:
+            kinds = ("commands", *OWNED_KINDS)
+            found += [self._settings(context, kind, self.partitions) for kind in kinds]
+        found.append(self._settings("trade", "intake", self.partitions))
+        found.append(self._settings("system", "schemas", 1))
+        found.append(self._settings("system", "lists", 1))
+        return found
+
+    def _settings(self, context: str, kind: str, partitions: int) -> TopicSettings:
+        cleanup = _CLEANUP[kind]
+        retention = COMMANDS_RETENTION_MS if cleanup == "delete" else -1
+        return TopicSettings(self.name(context, kind), kind, partitions, cleanup, retention)
+
+
+CHAINED_KINDS = ("events", "outcomes", "schemas", "dead-letters")
+"""Kinds whose partitions carry the hash chain (access records come with their own topic)."""
