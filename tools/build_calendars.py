@@ -1,4 +1,4 @@
-"""Write the banking calendars that the program reads, from the `holidays` library and our own facts.
+"""Write the banking calendars that the program reads, from the `holidays` library and own facts.
 
 Run it when the library has new years or corrections, raise TABLE, and commit the file it writes:
 `python tools/build_calendars.py`. Deadlines already recorded keep the version they were made with.
@@ -24,8 +24,9 @@ TARGET = Path(__file__).parent.parent / "src" / "usance" / "data" / "calendars" 
 class City(NamedTuple):
     """A banking place: how its days are found, and under which names it is written.
 
-    `sources` are `country[-subdivision][:category...]`, or `=exchange` for a financial calendar; a day
-    closed in any of them is closed. `fixed` are yearly bank closings (MM-DD) which public holidays lack.
+    `sources` are `country[-subdivision][:category...]`, or `=code` for a financial calendar; a day
+    closed in any of them is closed. `fixed` are yearly bank closings (MM-DD) that are no public
+    holidays.
     """
 
     id: str  # UN/LOCODE
@@ -52,9 +53,10 @@ CITIES = [
     City("CNSHA", "Asia/Shanghai", "CN", "SHANGHAI,CHINA,BEIJING,SHENZHEN,GUANGZHOU,NINGBO", "CN"),
     City("TWTPE", "Asia/Taipei", "TW", "TAIPEI,TAIWAN", "TW", "09:00-15:30"),
     City("KRSEL", "Asia/Seoul", "KR:public:bank", "SEOUL,KOREA", "KR", "09:00-16:00"),
-    City("AEDXB", "Asia/Dubai", "AE", "DUBAI,UNITED ARAB EMIRATES,UAE,ABU DHABI", "AE", "08:00-15:00",
-         "fri-sat until 2021-12-31 sat-sun"),
-    City("SARUH", "Asia/Riyadh", "SA", "RIYADH,SAUDI ARABIA,JEDDAH", "SA", "09:30-16:30", "fri-sat"),
+    City("AEDXB", "Asia/Dubai", "AE", "DUBAI,UNITED ARAB EMIRATES,UAE,ABU DHABI", "AE",
+         "08:00-15:00", "fri-sat until 2021-12-31 sat-sun"),
+    City("SARUH", "Asia/Riyadh", "SA", "RIYADH,SAUDI ARABIA,JEDDAH", "SA", "09:30-16:30",
+         "fri-sat"),
     City("QADOH", "Asia/Qatar", "QA:public:bank", "DOHA,QATAR", "QA", "07:30-13:00", "fri-sat"),
     City("EGCAI", "Africa/Cairo", "EG", "CAIRO,EGYPT", "EG", "08:30-15:00", "fri-sat"),
     City("INBOM", "Asia/Kolkata", "IN-MH", "MUMBAI,BOMBAY,INDIA,NEW DELHI,CHENNAI,KOLKATA", "IN",
@@ -65,7 +67,8 @@ CITIES = [
     City("IDJKT", "Asia/Jakarta", "ID", "JAKARTA,INDONESIA", "ID", "08:00-15:00"),
     City("MYKUL", "Asia/Kuala_Lumpur", "MY-KUL", "KUALA LUMPUR,MALAYSIA", "MY"),
     City("THBKK", "Asia/Bangkok", "TH:bank", "BANGKOK,THAILAND", "TH", "08:30-15:30"),
-    City("VNSGN", "Asia/Ho_Chi_Minh", "VN", "HO CHI MINH,VIETNAM,VIET NAM,HANOI", "VN", "08:00-16:30"),
+    City("VNSGN", "Asia/Ho_Chi_Minh", "VN", "HO CHI MINH,VIETNAM,VIET NAM,HANOI", "VN",
+         "08:00-16:30"),
     City("PHMNL", "Asia/Manila", "PH", "MANILA,PHILIPPINES", "PH", "09:00-15:00"),
     City("AUSYD", "Australia/Sydney", "AU-NSW", "SYDNEY,AUSTRALIA,MELBOURNE", "AU"),
     City("TRIST", "Europe/Istanbul", "TR", "ISTANBUL,TURKEY,TURKIYE,ANKARA", "TR"),
@@ -83,7 +86,7 @@ FORCE_MAJEURE = {
         "2023-09-08": "Black rainstorm warning",
     },
 }
-"""Days on which banks were shut by an act of God (article 36): credits expiring then stay expired."""
+"""Days on which force majeure shut the banks (article 36): credits expiring then stay expired."""
 
 
 def days_of(source: str) -> tuple[set[date], set[date]]:
@@ -116,7 +119,7 @@ def by_year(days: set[date]) -> dict[str, str]:
 
 
 def weekends_of(text: str) -> list[dict[str, str]]:
-    """Return the weekend rules in order of time, each with the last day it holds (empty: for ever)."""
+    """Return the weekend rules in order of time, each with its last day (empty: for ever)."""
     first, _, rest = text.partition(" until ")
     if not rest:
         return [{"rule": first, "until": ""}]

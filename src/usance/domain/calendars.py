@@ -1,13 +1,14 @@
-"""Banking days, banking hours and deadlines, place by place (UCP 600 articles 2, 14b, 16d, 29, 33, 36).
+"""Banking days, banking hours and deadlines by place (UCP 600 articles 2, 14b, 16d, 29, 33, 36).
 
-The tables are data of this program (`data/calendars/banking.json`, written by a tool from a holidays
-library), so that a calendar's version is known and start costs no import of that library. A table
-covers the years it names; outside of them only weekends are closed days.
+The tables are data of this program (`data/calendars/banking.json`, written by a tool from a
+holidays library), so that a calendar's version is known and start costs no import of that library.
+A table covers the years it names; outside of them only weekends are closed days.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -65,7 +66,7 @@ def _second_and_fourth_saturday(day: date) -> bool:
     return day.weekday() == _SATURDAY and (day.day - 1) // 7 in (1, 3)
 
 
-_WEEKENDS = {
+_WEEKENDS: dict[str, Callable[[date], bool]] = {
     "sat-sun": lambda day: day.weekday() >= _SATURDAY,
     "fri-sat": lambda day: day.weekday() in (_SATURDAY - 1, _SATURDAY),
     "sun-and-2nd-4th-sat": lambda day: day.weekday() == _SUNDAY or _second_and_fourth_saturday(day),
@@ -75,8 +76,9 @@ _WEEKENDS = {
 class Calendar:
     """The banking days of one place, and its banking hours. Use `calendar(id)` or `calendar_for`.
 
-    `id` is a UN/LOCODE (EUTGT: TARGET days), `version` names table and library. Days are local dates,
-    instants ms UTC. Closures by force majeure are closed days that move no expiry date (article 36).
+    `id` is a UN/LOCODE (EUTGT: TARGET days), `version` names table and library. Days are local
+    dates, instants ms UTC. Closures by force majeure are closed days that move no expiry date
+    (article 36).
     """
 
     def __init__(self, calendar_id: str, version: str, city: _City) -> None:
@@ -99,7 +101,7 @@ class Calendar:
         self._deadlines: dict[tuple[date, int], Deadline] = {}
 
     def is_weekend(self, day: date) -> bool:
-        """Return whether banks rest on this day of the week (the rule may have changed over time)."""
+        """Return whether banks rest on this day of the week, by the rule of its time."""
         rests = next(rule for until, rule in self._weekends if day <= until)
         return rests(day) and day not in self._worked
 
@@ -199,7 +201,7 @@ def _by_name() -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 def find_place(text: str) -> str:
-    """Return the calendar id of a calendar id, a BIC or a text naming a place; empty when none is named.
+    """Return the calendar id of a text naming a place, a BIC or a calendar id; empty when unknown.
 
     Names are looked for first, because a place such as SHANGHAI has the form of a BIC.
     """
@@ -220,7 +222,7 @@ def _resolve(places: tuple[str, ...]) -> str:
 def calendar_for(*places: str) -> Calendar:
     """Return the calendar of the first place (text, BIC or calendar id) that a table names.
 
-    Give the most exact first: `calendar_for(terms.expiry_place, presentee_bic)`. When none is known the
-    answer is the calendar of `DEFAULT_PLACE`.
+    Give the most exact first: `calendar_for(terms.expiry_place, presentee_bic)`. When none is
+    known the answer is the calendar of `DEFAULT_PLACE`.
     """
     return calendar(_resolve(places))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import calendar as months
-from datetime import date
+import re
+from collections.abc import Iterable
+from datetime import date, timedelta
 from typing import NamedTuple
+
+from usance.domain.calendars import Calendar
+from usance.domain.terms import PresentedDocument, Terms
 
 TRANSPORT_KINDS = ("bill_of_lading", "air_waybill")
 """Kinds of documents that show a shipment (articles 19 to 25)."""
@@ -44,3 +49,130 @@ class Window(NamedTuple):
         if self.first is None or self.last is None:
             return f"until {self.last}" if self.last else f"from {self.first}"
         return f"{self.first} to {self.last}"
+
+
+def on_or_about(day: date) -> Window:
+    """Return five calendar days before to five after a date, both included (article 3)."""
+    return Window(day - timedelta(days=5), day + timedelta(days=5))
+
+
+def part_of_month(year: int, month: int, first: int, last: int) -> Window:
+    """Return the days `first` to `last` of a month, cut at the month's end."""
+    length = months.monthrange(year, month)[1]
+    return Window(date(year, month, first), date(year, month, min(last, length)))
+
+
+def _read_date(text: str) -> date | None:
+    """Return the date of `2026-03-15`, `15 MARCH 2026` or `MARCH 15, 2026`."""
+    words = text.replace(",", " ").split()
+    if len(words) == 3:
+        number, name = (words[0], words[1]) if words[0].isdigit() else (words[1], words[0])
+        text = f"{words[2]}-{_MONTHS[name]:02d}-{int(number):02d}"
+    return day_of(text)
+
+
+def _between(first: date, last: date) -> Window | None:
+    return Window(first, last) if first <= last else None
+
+
+def _month_window(match: re.Match[str]) -> Window | None:
+    year = int(match["year"])
+    if year not in _YEARS:
+        return None
+    span = _HALVES[match["half"]] if match["half"] else _PARTS[match["part"]]
+    return part_of_month(year, _MONTHS[match["month"]], *span)
+
+
+_ABOUT = re.compile(rf"ON OR ABOUT (?P<a>{_DATE})")
+_RANGE = re.compile(rf"(?:FROM|BETWEEN) (?P<a>{_DATE}) (?:TO|UNTIL|TILL|AND) (?P<b>{_DATE})")
+_UP_TO = re.compile(rf"(?:TO|UNTIL|TILL|NOT LATER THAN|LATEST) (?P<a>{_DATE})")
+_FROM = re.compile(rf"FROM (?P<a>{_DATE})")
+_BEFORE = re.compile(rf"BEFORE (?P<a>{_DATE})")
+_AFTER = re.compile(rf"AFTER (?P<a>{_DATE})")
+_PART = re.compile(
+    rf"(?:(?P<half>FIRST|SECOND) HALF|(?P<part>BEGINNING|MIDDLE|END)) OF"
+    rf" (?P<month>{_MONTH}) (?P<year>\d{{4}})"
+)
+
+
+def shipment_window(text: str) -> Window | None:
+    """Return the period of shipment that words describe; None when they say none (article 3).
+
+    `to`, `until`, `till`, `from` and `between` include the dates named; `before` and `after`
+    exclude them; `on or about` is five days either side. Words such as `prompt` say nothing.
+    """
+    text = " ".join(text.upper().split())
+    if match := _PART.search(text):
+        return _month_window(match)
+    one_day = timedelta(days=1)
+    for pattern in (_ABOUT, _RANGE, _UP_TO, _FROM, _BEFORE, _AFTER):
+        match = pattern.search(text)
+        if not match:
+            continue
+        first = _read_date(match["a"])
+        last = _read_date(match["b"]) if pattern is _RANGE else first
+        if first is None or last is None:
+            return None
+        windows = {
+            _ABOUT: on_or_about(first),
+            _RANGE: _between(first, last),
+            _UP_TO: Window(None, first),
+            _FROM: Window(first, None),
+            _BEFORE: Window(None, first - one_day),
+            _AFTER: Window(first + one_day, None),
+        }
+        return windows[pattern]
+    return None
+
+
+def shipment_date_of(document: PresentedDocument) -> date | None:
+    """Return the date of shipment a transport document shows (articles 20a-ii, 23a-iii).
+
+    It is the date of the on-board (or flight) notation when there is one, else the date of issue.
+    """
+    return day_of(document.on_board_date) or day_of(document.date)
+
+
+def shipment_dates(documents: Iterable[PresentedDocument]) -> list[date]:
+    """Return the dates of shipment that the transport documents show, earliest first."""
+    shown = (shipment_date_of(d) for d in documents if d.kind in TRANSPORT_KINDS)
+    return sorted(day for day in shown if day)
+
+
+def presentation_shipment_date(documents: Iterable[PresentedDocument]) -> date | None:
+    """Return the date from which the period of presentation runs (articles 14c, 31b).
+
+    Several documents of one vessel count as one shipment with the latest date; with different
+    vessels, the earliest date counts.
+    """
+    transport = [d for d in documents if d.kind in TRANSPORT_KINDS]
+    dates = shipment_dates(transport)
+    if not dates:
+        return None
+    vessels = {d.vessel.strip().upper() for d in transport if d.vessel.strip()}
+    return dates[0] if len(vessels) > 1 else dates[-1]
+
+
+def maturity_base(
+    terms: Terms, documents: Iterable[PresentedDocument], sight: date | None
+) -> date | None:
+    """Return the date a tenor runs from; None when the documents do not show it.
+
+    `sight` is the day the drawee saw the documents. A bill of lading's date is its date of
+    shipment; of several, the latest counts.
+    """
+    documents = list(documents)
+    if terms.tenor_from == "sight":
+        return sight
+    if terms.tenor_from == "invoice_date":
+        invoices = [day for d in documents if d.kind == "invoice" and (day := day_of(d.date))]
+        return max(invoices, default=None)
+    return max(shipment_dates(documents), default=None)
+
+
+def maturity(base: date, tenor_days: int, calendar: Calendar) -> date:
+    """Return the due date of a tenor: `from` and `after` exclude the base date (article 3).
+
+    A due date on a closed day moves to the next banking day.
+    """
+    return calendar.on_or_after(base + timedelta(days=tenor_days))

@@ -23,8 +23,8 @@ ONLY_AMENDED = "only_amended"
 class PresentationFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A presentation as received: the only facts, beside credit and calendar, that a rule may read.
 
-    `presented` is the banking day it counts from (`Calendar.received_on`), YYYY-MM-DD; `presentee` is the
-    BIC of the bank it was made to; the claim is in minor units of `currency`.
+    `presented` is the banking day it counts from (`Calendar.received_on`), YYYY-MM-DD; `presentee`
+    is the BIC of the bank it was made to; the claim is in minor units of `currency`.
     """
 
     presented: str
@@ -54,7 +54,7 @@ class Case(NamedTuple):
         return Money(self.facts.currency, self.facts.amount)
 
     def called_for(self) -> list[PresentedDocument]:
-        """Return the presented documents that the credit calls for; others are not examined (14g)."""
+        """Return the presented documents that the credit calls for; 14g disregards others."""
         kinds = {required.kind for required in self.terms.required_documents}
         if self.terms.draft_on:
             kinds.add("draft")
