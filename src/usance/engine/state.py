@@ -7,6 +7,7 @@ state or the overlay of the unit under way before it; commit folds it down, abor
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from usance.kernel.clock import MS_PER_DAY, Instant
@@ -94,10 +95,11 @@ class Layer:
 class PartitionState(Layer):
     """The committed state of one partition; `timers` is the pending set by (key, timer id)."""
 
-    __slots__ = ("oldest_answers", "timers")
+    __slots__ = ("heap", "oldest_answers", "timers")
 
     def __init__(self) -> None:
         super().__init__()
+        self.heap: list[tuple[int, str, str]] = []
         self.timers: dict[tuple[str, str], tuple[int, str]] = {}
         self.oldest_answers: list[tuple[Instant, str]] = []
 
@@ -111,6 +113,10 @@ class PartitionState(Layer):
         _merge(self.parks, layer.parks)
         _merge(self.dead_letters, layer.dead_letters)
         _merge(self.fired, layer.fired)
+        for (key, timer_id), due in layer.fired.items():
+            armed = self.timers.get((key, timer_id))
+            if due is None and armed is not None:
+                heappush(self.heap, (armed[0], key, timer_id))
         self.passed.update(layer.passed)
         self.tails.update(layer.tails)
         if layer.scalars is not None:
@@ -120,11 +126,25 @@ class PartitionState(Layer):
     def set_timers(self, key: str, timers: tuple[tuple[str, int, str], ...]) -> None:
         """Replace the pending timers of one aggregate."""
         old = self.entries.get(key)
-        if old is not None:
-            for timer_id, _, _ in old.timers:
-                self.timers.pop((key, timer_id), None)
+        before = old.timers if old is not None else ()
+        if before == timers:
+            return
+        for timer_id, _, _ in before:
+            self.timers.pop((key, timer_id), None)
         for timer_id, due, reason in timers:
             self.timers[(key, timer_id)] = (due, reason)
+            heappush(self.heap, (due, key, timer_id))
+
+    def first_due(self) -> tuple[int, str, str] | None:
+        """Return the earliest timer whose fire is not on its way, as (due, key, timer id)."""
+        heap = self.heap
+        while heap:
+            due, key, timer_id = heap[0]
+            armed = self.timers.get((key, timer_id))
+            if armed is not None and armed[0] == due and self.fired.get((key, timer_id)) != due:
+                return heap[0]
+            heappop(heap)
+        return None
 
     def _forget(self, before: Instant) -> None:
         """Drop remembered outcomes older than the window, oldest first, a bounded number at a time."""

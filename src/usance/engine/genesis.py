@@ -1,0 +1,123 @@
+"""The genesis and topic records: what a log is, written once, checked at every start (rule 1)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+
+from usance.engine.topics import Topics
+from usance.kernel.errors import Tampered, Unavailable
+from usance.kernel.ids import Ids
+from usance.log.contract import Log, Output, TopicPartition, TopicSettings
+
+FORMAT_VERSION = 1
+GENESIS_KEY = b"genesis"
+TOPIC_KEY = b"topic/"
+
+
+class Genesis(msgspec.Struct, frozen=True, kw_only=True):
+    """A log's birth record: `clock` is log or book, `hash` names the placement function."""
+
+    log_id: str
+    namespace: str
+    partitions: int
+    hash: str = "murmur2"
+    format: int = FORMAT_VERSION
+    clock: str = "log"
+    clear_blocks: bool = True
+    founded_at: int = 0
+
+
+class TopicRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic as it was created; a changed topic id means that it was created again."""
+
+    name: str
+    kind: str
+    partitions: int
+    topic_id: str
+
+
+def found(
+    log: Log, *, namespace: str, partitions: int, clock: str, ids: Ids, now: int
+) -> Genesis:
+    """Write the genesis and create all topics of an empty log; returns the genesis."""
+    topics = Topics(namespace, partitions)
+    meta = TopicPartition(topics.name("system", "meta"), 0)
+    log.create_topic(topics.settings()[0])
+    genesis = Genesis(
+        log_id=ids.fresh(), namespace=namespace, partitions=partitions, clock=clock, founded_at=now
+    )
+    outputs = [Output(meta.topic, 0, GENESIS_KEY, msgspec.json.encode(genesis))]
+    for settings in topics.settings():
+        outputs.append(_topic_output(meta.topic, log.create_topic(settings)))
+    log.append(outputs)
+    return genesis
+
+
+def read(log: Log, namespace: str) -> Genesis | None:
+    """Return the genesis of a log, or None when there is none."""
+    name = Topics(namespace, 1).name("system", "meta")
+    if name not in log.topics():
+        return None
+    for record in log.scan(TopicPartition(name, 0), 0):
+        if record.key == GENESIS_KEY and record.value:
+            return msgspec.json.decode(record.value, type=Genesis)
+    return None
+
+
+def check(log: Log, namespace: str) -> Genesis:
+    """Return the genesis after holding it and the topic records against the log.
+
+    Raises Tampered when records are missing beside topics with data or a topic was created again,
+    Unavailable when the log's format is newer than this program.
+    """
+    genesis = read(log, namespace)
+    topics = log.topics()
+    if genesis is None:
+        raise Tampered(
+            "the log has topics but no genesis record",
+            hint="It was cut or is not ours: restore a backup, or start on an empty data folder.",
+        )
+    if genesis.format > FORMAT_VERSION:
+        raise Unavailable(
+            f"the log has format {genesis.format}, this program reads {FORMAT_VERSION}",
+            hint="Install the version of usance that wrote it, or a newer one.",
+        )
+    meta = TopicPartition(Topics(namespace, 1).name("system", "meta"), 0)
+    for record in log.scan(meta, 0):
+        if record.key is None or not record.key.startswith(TOPIC_KEY) or not record.value:
+            continue
+        noted = msgspec.json.decode(record.value, type=TopicRecord)
+        real = topics.get(noted.name)
+        if real is None or (real.topic_id, real.partitions) != (noted.topic_id, noted.partitions):
+            raise Tampered(
+                f"topic {noted.name} is not the one that was created for this log",
+                hint="It was deleted or created again: restore the last good backup.",
+            )
+    return genesis
+
+
+def complete(log: Log, genesis: Genesis) -> None:
+    """Create topics that this program knows and the log does not have yet."""
+    topics = Topics(genesis.namespace, genesis.partitions)
+    meta = topics.name("system", "meta")
+    known = log.topics()
+    for settings in topics.settings():
+        if settings.name not in known:
+            log.append([_topic_output(meta, log.create_topic(settings))])
+
+
+def body_key(genesis: Genesis) -> bytes:
+    """Return the key of body hashes; in a log with clear blocks it is a published constant."""
+    return sha256(b"usance/body-key/clear/v1").digest()
+
+
+def _topic_output(meta: str, settings: TopicSettings) -> Output:
+    record = TopicRecord(
+        name=settings.name,
+        kind=settings.kind,
+        partitions=settings.partitions,
+        topic_id=settings.topic_id,
+    )
+    return Output(meta, 0, TOPIC_KEY + settings.name.encode(), msgspec.json.encode(record))

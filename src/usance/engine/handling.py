@@ -1,0 +1,341 @@
+"""One command at a time: dedupe, park, decode, decide, stage. Everything ends as an outcome.
+
+What the caller does next is in the answer: accepted and refused decide; duplicate and conflict point
+back; dead-lettered and parked are interim and stay open until a redrive or discard (rule 10).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from usance.engine import control
+from usance.engine.parking import ParkKeeper
+from usance.engine.state import (
+    OUTCOME_WINDOW_MS,
+    Answer,
+    Entry,
+    Tail,
+    find_recent,
+    recent_id,
+    with_recent,
+)
+from usance.engine.unit import PartitionUnit
+from usance.kernel.decider import Context, Decision, Refusal, Send, key_parts
+from usance.kernel.errors import Tampered, Unreadable
+from usance.kernel.ids import derived
+from usance.kernel.timers import FireTimer, TimerCancelled, TimerDue, TimerFired, TimerSet
+from usance.log.contract import Output, Record
+from usance.messages.envelope import InputPosition, Meta
+from usance.messages.outcome import Outcome, OutcomePointer, Receipt, UnreadableInput
+
+INTERIM = ("dead-lettered", "parked")
+_TIMERS = (TimerSet, TimerCancelled, TimerFired)
+
+
+class Handling:
+    """Handles the records of one partition's share of a unit."""
+
+    def __init__(self, share: PartitionUnit) -> None:
+        self.share = share
+        self.world = share.world
+        self.parks = ParkKeeper(share, self)
+
+    def handle(self, record: Record) -> str | None:
+        """Handle one command record; returns the error type if it failed by an exception."""
+        share = self.share
+        share.touched = True
+        share.next = record.offset + 1
+        position = InputPosition(record.topic, record.partition, record.offset)
+        try:
+            meta = self.world.decoder.meta(record.headers)
+        except Unreadable as broken:
+            share.instant = max(share.instant, record.timestamp)
+            self.parks.dead_letter_raw(record, position, broken)
+            return None
+        instant = meta.instant if self.world.book_clock and meta.instant else record.timestamp
+        if instant > share.instant:
+            share.instant = instant
+        if self._repeated(meta, position):
+            return None
+        return self._first_time(record, meta, position)
+
+    # -- idempotency (rule 10)
+
+    def _repeated(self, meta: Meta, position: InputPosition) -> bool:
+        known = self.share.overlay.answer(meta.command_id)
+        if known is None or known.log_time < self.share.instant - OUTCOME_WINDOW_MS:
+            return False
+        same = known.body_hash == meta.body_hash
+        self._point_back(meta, position, "duplicate" if same else "conflict", known)
+        return True
+
+    def _point_back(
+        self, meta: Meta, position: InputPosition, answer: str, known: Answer | None
+    ) -> None:
+        first = known.answer if known else "accepted"
+        code = "DUPLICATE" if answer == "duplicate" else "CONFLICT"
+        words = (
+            f"This command was answered before: {first}."
+            if answer == "duplicate"
+            else "Another command has used this id: the recorded body differs."
+        )
+        hint = "" if answer == "duplicate" else "Send it under a new id."
+        outcome = Outcome(
+            command_id=meta.command_id,
+            body_hash=meta.body_hash,
+            answer=answer,
+            code=code,
+            message=words,
+            hint=hint,
+            of=OutcomePointer(index=known.index if known else -1, answer=first),
+            log_time=self.share.instant,
+        )
+        self.share.outcome(outcome, meta, position)
+
+    # -- the first time
+
+    def _first_time(self, record: Record, meta: Meta, position: InputPosition) -> str | None:
+        try:
+            message = self.world.decoder.message(record.headers, record.value)
+        except Unreadable as broken:
+            self.parks.dead_letter(record, meta, position, broken.stage, "poison", broken.reason)
+            return None
+        if isinstance(message, control.CONTROL):
+            return self._control(message, record, meta, position)
+        if isinstance(message, UnreadableInput):
+            self.parks.dead_letter(
+                record, meta, position, message.stage, "poison", message.reason, park=False
+            )
+            return None
+        key = (record.key or b"").decode("utf-8", "replace")
+        park = self.share.overlay.park(key)
+        if park is not None:
+            self.parks.queue_behind(park, record, meta, position)
+            return None
+        return self.decide_and_record(record, meta, position, key, message)
+
+    def decide_and_record(
+        self, record: Record, meta: Meta, position: InputPosition, key: str, message: Any
+    ) -> str | None:
+        """Decide a decoded command of an aggregate; an exception dead-letters it and parks the key."""
+        try:
+            self._decide(meta, position, key, message)
+        except Tampered:
+            raise
+        except Exception as bug:  # noqa: BLE001  a decider must not raise: this is an incident
+            kind = type(bug).__name__
+            self.parks.dead_letter(record, meta, position, "decide", "poison", kind)
+            return kind
+        return None
+
+    def _decide(self, meta: Meta, position: InputPosition, key: str, message: Any) -> None:
+        share = self.share
+        overlay = share.overlay
+        decider = self.world.deciders.get(key_parts(key).category) if key.count("/") > 1 else None
+        if decider is None:
+            self._refuse(meta, position, Refusal("UNKNOWN_AGGREGATE", "Nothing decides this key."))
+            return
+        entry = overlay.entry(key)
+        if entry is None:
+            entry = Entry(decider.initial(key), 0)
+        else:
+            kept = find_recent(entry.recent, meta.command_id)
+            if kept is not None:
+                same = kept == meta.body_hash[:16]
+                self._point_back(meta, position, "duplicate" if same else "conflict", None)
+                return
+        context = Context(
+            key,
+            entry.revision,
+            share.instant,
+            meta.tenant,
+            meta.actor,
+            meta.command_id,
+            meta.correlation,
+            meta.causation,
+        )
+        answer = decider.decide(entry.state, message, context)
+        if isinstance(answer, Refusal):
+            self._refuse(meta, position, answer)
+            return
+        if isinstance(message, TimerDue):
+            late = max(0, share.instant - message.due)
+            fired = TimerFired(timer_id=message.timer_id, due=message.due, late=late)
+            answer = Decision((fired, *answer.events), answer.sends)
+        self._accept(meta, position, key, decider, entry, answer)
+
+    def _accept(
+        self,
+        meta: Meta,
+        position: InputPosition,
+        key: str,
+        decider: Any,
+        entry: Entry,
+        decision: Decision,
+    ) -> None:
+        share = self.share
+        encoder = self.world.encoder
+        tail = share.overlay.tail("events")
+        index, last = tail
+        state, revision, timers = entry.state, entry.revision, entry.timers
+        staged: list[Output] = []
+        receipts: list[Receipt] = []
+        topic, partition = share.names["events"], share.place.partition
+        for ordinal, event in enumerate(decision.events):
+            revision += 1
+            encoded = encoder.event(
+                event,
+                meta,
+                stream=key,
+                ordinal=ordinal,
+                revision=revision,
+                index=index,
+                prev=last,
+                instant=share.instant,
+                input=position,
+            )
+            last = sha256(last + encoded[3]).digest()
+            staged.append(Output(topic, partition, encoded[0], encoded[1], encoded[2]))
+            receipts.append(
+                Receipt(partition=partition, index=index, envelope_hash=encoded[3])
+            )
+            index += 1
+            if isinstance(event, _TIMERS):
+                timers = _moved(timers, event)
+            state = decider.evolve(state, event)
+        sends = [self._send(meta, key, n, s) for n, s in enumerate(decision.sends)]
+        recent = entry.recent
+        if staged:
+            recent = with_recent(recent, recent_id(meta.command_id, meta.body_hash))
+            share.overlay.entries[key] = Entry(state, revision, recent, timers)
+            share.overlay.tails["events"] = Tail(index, last)
+            share.merge("events", staged)
+        share.merge("elsewhere", sends)
+        self._answer(meta, position, "accepted", receipts=receipts)
+
+    def _send(self, meta: Meta, key: str, ordinal: int, send: Send) -> Output:
+        place = self.world.topics.place(send.key)
+        command_id = send.id or derived(meta.command_id, "send", ordinal)
+        key_bytes, value, headers = self.world.encoder.command(
+            send.command,
+            key=send.key,
+            command_id=command_id,
+            tenant=meta.tenant,
+            actor=_sender(key, meta),
+            correlation=meta.correlation,
+            causation=f"saga:{key}" if key_parts(key).category == "saga" else f"sent:{key}",
+            instant=self.share.instant if self.world.book_clock else None,
+            at=self.share.instant,
+        )
+        topic = self.world.topics.name(place.context, "commands")
+        return Output(topic, place.partition, key_bytes, value, headers)
+
+    def _refuse(self, meta: Meta, position: InputPosition, refusal: Refusal) -> None:
+        self._answer(meta, position, "refused", refusal=refusal)
+
+    def _answer(
+        self,
+        meta: Meta,
+        position: InputPosition,
+        answer: str,
+        *,
+        refusal: Refusal | None = None,
+        receipts: list[Receipt] | None = None,
+    ) -> None:
+        share = self.share
+        remembered = Answer(
+            meta.body_hash, answer, share.overlay.tail("outcomes").index, share.instant
+        )
+        outcome = Outcome(
+            command_id=meta.command_id,
+            body_hash=meta.body_hash,
+            answer=answer,
+            code=refusal.code if refusal else "",
+            article=refusal.article if refusal else "",
+            message=refusal.message if refusal else "",
+            hint=refusal.hint if refusal else "",
+            receipts=receipts or [],
+            log_time=share.instant,
+        )
+        share.outcome(outcome, meta, position)
+        share.overlay.answers[meta.command_id] = remembered
+
+    # -- control commands never queue behind a park
+
+    def _control(
+        self, message: Any, record: Record, meta: Meta, position: InputPosition
+    ) -> str | None:
+        overlay = self.share.overlay
+        match message:
+            case control.IntakePassed():
+                overlay.passed[message.intake_partition] = message.instant
+                self._answer(meta, position, "accepted")
+            case FireTimer():
+                key = (record.key or b"").decode()
+                return self._fire(message, record, meta, position, key)
+            case control.Redrive():
+                self.parks.redrive(message, meta, position)
+            case control.Discard():
+                self.parks.discard(message, meta, position)
+            case control.Drain():
+                self.parks.drain(message, meta, position)
+        return None
+
+    def _fire(
+        self, fire: FireTimer, record: Record, meta: Meta, position: InputPosition, key: str
+    ) -> str | None:
+        overlay = self.share.overlay
+        overlay.fired[(key, fire.timer_id)] = None
+        entry = overlay.entry(key)
+        armed = {t: (due, reason) for t, due, reason in entry.timers} if entry else {}
+        due, reason = armed.get(fire.timer_id, (None, ""))
+        if due is None or due != fire.due:
+            self._refuse(meta, position, Refusal("TIMER_GONE", "The timer is not armed any more."))
+            return None
+        if self.share.instant < due:
+            self._refuse(meta, position, Refusal("TIMER_NOT_DUE", "The timer is not due yet."))
+            return None
+        if overlay.park(key) is not None:
+            refusal = Refusal(
+                "MISSED_WHILE_PARKED",
+                "The key is parked: the timer fires when it is drained.",
+                hint="Redrive or discard the dead letter that parks it.",
+            )
+            overlay.fired[(key, fire.timer_id)] = due
+            self._refuse(meta, position, refusal)
+            return None
+        due_message = TimerDue(timer_id=fire.timer_id, due=due, reason=reason)
+        return self.decide_and_record(record, meta, position, key, due_message)
+
+    # -- for parking
+
+    def answer(
+        self, meta: Meta, position: InputPosition, answer: str, refusal: Refusal | None = None
+    ) -> None:
+        """Record an outcome and remember it."""
+        self._answer(meta, position, answer, refusal=refusal)
+
+
+def _moved(
+    timers: tuple[tuple[str, int, str], ...], event: TimerSet | TimerCancelled | TimerFired
+) -> tuple[tuple[str, int, str], ...]:
+    kept = tuple(t for t in timers if t[0] != event.timer_id)
+    if isinstance(event, TimerSet):
+        return (*kept, (event.timer_id, event.due, event.reason))
+    return kept
+
+
+def timers_after(
+    timers: tuple[tuple[str, int, str], ...], event: Any
+) -> tuple[tuple[str, int, str], ...]:
+    """Return the pending timers of an aggregate after one of its events."""
+    return _moved(timers, event) if isinstance(event, _TIMERS) else timers
+
+
+def _sender(key: str, meta: Meta) -> Any:
+    parts = key_parts(key)
+    if parts.category != "saga":
+        return meta.actor
+    definition = parts.identity.partition(":")[0]
+    return meta.actor._replace(person=f"saga:{definition}", login="", role="system")

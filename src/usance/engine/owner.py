@@ -1,0 +1,497 @@
+"""The owner: the one place where decisions happen.
+
+It reads a batch of commands with its fence, decides in memory on an overlay, stages one unit, and
+commits it after the receipt of the unit before (rule 7). While unit n is on its way to the disk, unit n+1
+is decided on n's overlay; if n is lost, both are dropped and reading begins again where n began.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from usance.engine import attempts
+from usance.engine.handling import Handling
+from usance.engine.snapshots import ROUND_EVENTS, make_round
+from usance.engine.state import Overlay, PartitionState, Tail
+from usance.engine.takeover import Takeover
+from usance.engine.telemetry import Telemetry
+from usance.engine.topics import Place, Topics
+from usance.engine.unit import UnitBuilder, World
+from usance.kernel.clock import Clock
+from usance.kernel.decider import Actor, Decider, key_parts
+from usance.kernel.errors import Fenced, Unavailable, Uncertain, Unreadable
+from usance.kernel.ids import derived
+from usance.kernel.timers import FireTimer
+from usance.log.contract import (
+    Assigned,
+    Batch,
+    Log,
+    Lost,
+    Membership,
+    Output,
+    Pending,
+    Receipt,
+    Record,
+    Revoked,
+    Staged,
+    Start,
+    TopicPartition,
+)
+from usance.messages.outcome import Outcome
+
+OWNER_GROUP = "usance-owner"
+BATCH_RECORDS_MAX = 500
+BREAKER_KEYS = 20
+"""Distinct keys failing with the same error in a row that stop a partition (systemic failure)."""
+SNAPSHOT_SLICE = 1_000
+
+Waiter = Callable[[list[tuple[str, Outcome]]], None]
+
+
+class _InFlight(NamedTuple):
+    builder: UnitBuilder
+    staged: Staged
+    pending: Pending
+
+
+class Owner:
+    """Owns partitions of the commands topics and decides them; one `step` is one unit at most."""
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        encoder: Any,
+        decoder: Any,
+        deciders: Iterable[Decider[Any]],
+        *,
+        log_id: str,
+        book_clock: bool,
+        clock: Clock,
+        telemetry: Telemetry | None = None,
+        batch_max: int = BATCH_RECORDS_MAX,
+        on_outcomes: Waiter | None = None,
+    ) -> None:
+        self.log = log
+        self.topics = topics
+        self.clock = clock
+        self.deciders: Mapping[str, Decider[Any]] = {d.category: d for d in deciders}
+        self.world = World(
+            log_id, topics, encoder, decoder, self.deciders, book_clock, self._parked
+        )
+        self.telemetry = telemetry or Telemetry(enabled=False)
+        self.batch_max = batch_max
+        self.on_outcomes = on_outcomes
+        self.takeover = Takeover(log, topics, decoder, self.deciders, log_id, OWNER_GROUP)
+        self.member: Membership | None = None
+        self.states: dict[Place, PartitionState] = {}
+        self.positions: dict[Place, int] = {}
+        self.receipt: Receipt | Start | None = None
+        self.flight: _InFlight | None = None
+        self.building: UnitBuilder | None = None
+        self.paused: dict[Place, str] = {}
+        self.failures: dict[Place, Counter[str]] = {}
+        self.failed_keys: dict[Place, set[str]] = {}
+        self.cautious: dict[Place, int] = {}
+        self.dirty: dict[Place, dict[str, None]] = {}
+        self.since_round: Counter[Place] = Counter()
+        self.rounds: Counter[Place] = Counter()
+        self.restored: dict[Place, tuple[int, int]] = {}
+        self.bases: set[Place] = set()
+        self.suspects: dict[Place, attempts.Attempt] = {}
+        self.restarts: dict[Place, tuple[int, Tail]] = {}
+        self.units = 0
+        self.decided = 0
+
+    # -- life
+
+    def open(self) -> None:
+        """Join the group and take over what is assigned."""
+        self.member = self.log.join(OWNER_GROUP, self.topics.commands())
+        self.receipt = self.log.start(self.member)
+        self._membership()
+
+    def step(self, wait: float = 0.0) -> int:
+        """Do one unit of work; returns how many commands, timers or commits were handled."""
+        assert self.member is not None, "open the owner first"
+        self._membership()
+        fired = self._fire_due()
+        limit = 1 if self.cautious else self.batch_max
+        batch = self.log.read(self.member, limit, 0.0 if self.flight or fired else wait)
+        if batch.count == 0:
+            return fired + self._settle()
+        self._journal(batch)
+        try:
+            builder = self._decide(batch)
+        except _UnitLost:
+            return 1
+        self._commit(builder)
+        return fired + batch.count
+
+    def idle(self) -> bool:
+        """Tell whether nothing is under way, due or waiting to be read."""
+        if self.flight is not None or self._due():
+            return False
+        return all(
+            self.log.end(self._commands(p)) <= self._read_to(p) for p in self.states
+        )
+
+    def close(self, *, clean: bool = True) -> None:
+        """Settle what is under way, write a last snapshot round and the release record, leave."""
+        if self.member is None:
+            return
+        self._settle()
+        if clean:
+            for place in self.states:
+                while self.dirty.get(place):
+                    self._round(place)
+            self.log.append([attempts.release(self.topics, p) for p in self.states])
+        self.member.close()
+        self.member = None
+
+    def _commands(self, place: Place) -> TopicPartition:
+        return self.topics.at(place.context, "commands", place.partition)
+
+    def _read_to(self, place: Place) -> int:
+        """Return the offset after which everything read was decided, gaps of markers included."""
+        committed = self.positions[place]
+        end = self.log.end(self._commands(place))
+        tp = self._commands(place)
+        if committed < end and next(iter(self.log.scan(tp, committed, end, 1)), None) is None:
+            return end
+        return committed
+
+    # -- membership (rule 11)
+
+    def _membership(self) -> None:
+        assert self.member is not None
+        for change in self.member.poll():
+            places = [self._place(tp) for tp in change.partitions]
+            match change:
+                case Assigned():
+                    for place in places:
+                        self._take(place)
+                case Revoked():
+                    self._settle()
+                    self._drop(places)
+                    self.member.settled(change)
+                case Lost():
+                    self._abandon()
+                    self._drop(places)
+
+    def _place(self, tp: TopicPartition) -> Place:
+        return Place(self.topics.context_of(tp.topic), tp.partition)
+
+    def _take(self, place: Place) -> None:
+        assert self.member is not None
+        restored = self.takeover.restore(place)
+        self.states[place] = restored.state
+        self.positions[place] = restored.position
+        self.restored[place] = (restored.events_read, restored.from_snapshot)
+        self.dirty[place] = {}
+        self.failed_keys[place] = set()
+        self.failures[place] = Counter()
+        self.rounds[place] = restored.rounds
+        self.restarts[place] = restored.restart
+        if not restored.from_snapshot:
+            self.bases.add(place)
+            self.dirty[place] = dict.fromkeys(restored.state.entries)
+        self.member.seek(self._commands(place), restored.position)
+        suspect = attempts.take(self.log, self.topics, place)
+        if suspect is not None:
+            self.suspects[place] = suspect
+            self.cautious[place] = self.batch_max
+
+    def _drop(self, places: Iterable[Place]) -> None:
+        for place in places:
+            self.states.pop(place, None)
+            self.positions.pop(place, None)
+            self.cautious.pop(place, None)
+
+    # -- deciding
+
+    def _decide(self, batch: Batch) -> UnitBuilder:
+        builder = self.building = UnitBuilder(self.world, batch.fence, batch)
+        with self.telemetry.poll_span(batch):
+            for tp, records in batch.records.items():
+                place = self._place(tp)
+                share = builder.share(place, self._below(place), self._start(place))
+                handling = Handling(share)
+                for record in records:
+                    if self._killer(place, record):
+                        handling.quarantine(record)
+                        continue
+                    failed = handling.handle(record)
+                    if failed is not None:
+                        self._count_failure(place, failed, record)
+        self.building = None
+        return builder
+
+    def _below(self, place: Place) -> Overlay | PartitionState:
+        if self.flight is not None:
+            share = self.flight.builder.shares.get(place)
+            if share is not None:
+                return share.overlay
+        return self.states[place]
+
+    def _start(self, place: Place) -> int:
+        if self.flight is not None:
+            share = self.flight.builder.shares.get(place)
+            if share is not None:
+                return share.next
+        return self.positions[place]
+
+    # -- committing (rule 7)
+
+    def _commit(self, builder: UnitBuilder) -> None:
+        try:
+            staged = self.log.stage(builder.build())
+        except Unreadable as broken:
+            self._drop_units(builder)
+            self._bisect(builder, broken)
+            return
+        if not self._settled():
+            self.log.abort(staged)
+            self._rewind(builder)
+            return
+        assert self.receipt is not None
+        pending = self.log.commit(staged, self.receipt)
+        self.flight = _InFlight(builder, staged, pending)
+
+    def _settle(self) -> int:
+        """Wait for the unit under way; returns how many commands it carried."""
+        if self.flight is None:
+            return 0
+        count = self.flight.builder.batch_count or 1
+        self._settled()
+        return count
+
+    def _settled(self) -> bool:
+        """Settle the unit under way; False when it was lost and everything is rewound."""
+        flight, self.flight = self.flight, None
+        if flight is None:
+            return True
+        try:
+            self.receipt = flight.pending.result()
+        except Unavailable as lost:
+            if isinstance(lost, Uncertain):
+                raise
+            self.log.abort(flight.staged)
+            self._rewind(flight.builder)
+            return False
+        self._publish(flight.builder)
+        return True
+
+    def _publish(self, builder: UnitBuilder) -> None:
+        answers: list[tuple[str, Outcome]] = []
+        for place, share in builder.shares.items():
+            state = self.states[place]
+            state.fold(share.overlay)
+            self.positions[place] = share.next
+            self.decided += share.counts["outcomes"]
+            if share.overlay.entries:
+                self.dirty[place].update(dict.fromkeys(share.overlay.entries))
+                self.since_round[place] += share.counts["events"]
+            if self.building is not None and place in self.building.shares:
+                self.building.shares[place].overlay.below = state
+            answers += share.answers
+        self.units += 1
+        if self.on_outcomes is not None and answers:
+            self.on_outcomes(answers)
+        for place in builder.shares:
+            if self.since_round[place] >= ROUND_EVENTS and self.building is None:
+                self._round(place)
+
+    def _rewind(self, builder: UnitBuilder) -> None:
+        """Read again from where the dropped units began."""
+        assert self.member is not None
+        for place in {*builder.shares, *self.states}:
+            self.member.seek(self._commands(place), self.positions[place])
+
+    def _drop_units(self, builder: UnitBuilder) -> None:
+        self._settled()
+        self._rewind(builder)
+
+    def _abandon(self) -> None:
+        if self.flight is not None:
+            flight, self.flight = self.flight, None
+            try:
+                flight.pending.result()
+            except (Fenced, Unavailable):
+                self.log.abort(flight.staged)
+
+    def _bisect(self, builder: UnitBuilder, broken: Unreadable) -> None:
+        """Find the command whose outputs the log cannot take: decide one record at a time (rule 9)."""
+        for place, share in builder.shares.items():
+            if builder.batch_count == 1:
+                self.paused[place] = f"a unit cannot be written: {broken.reason}"
+                assert self.member is not None
+                self.member.pause([self._commands(place)])
+            else:
+                self.cautious[place] = builder.batch_count
+            del share
+
+    # -- timers (rules 3 and 22)
+
+    def _due(self) -> list[tuple[Place, str, str, int]]:
+        """Return due timers, one per partition: the next follows when its fire is on its way."""
+        now = self.clock.now()
+        found = []
+        for place, state in self.states.items():
+            first = state.first_due() if place not in self.paused else None
+            if first is not None and first[0] <= now and self._intake_passed(place, first[0]):
+                found.append((place, first[1], first[2], first[0]))
+        return found
+
+    def _intake_passed(self, place: Place, due: int) -> bool:
+        """Tell whether what arrived before a deadline has been forwarded (rule 22)."""
+        passed = self.states[place].passed
+        return not passed or self.world.book_clock or min(passed.values()) >= due
+
+    def deadline_waits(self) -> bool:
+        """Tell whether a due timer waits for intake to pass its instant."""
+        now = self.clock.now()
+        firsts = ((p, s.first_due()) for p, s in self.states.items())
+        return any(
+            f is not None and f[0] <= now and not self._intake_passed(p, f[0]) for p, f in firsts
+        )
+
+    def next_due(self) -> int | None:
+        """Return the earliest due instant of any pending timer whose fire is not yet sent."""
+        firsts = (state.first_due() for state in self.states.values())
+        return min((first[0] for first in firsts if first is not None), default=None)
+
+    def _fire_due(self) -> int:
+        """Send fire commands for due timers through the partition's own commands."""
+        due = self._due()
+        if not due:
+            return 0
+        self._settle()
+        builder = self._bare_unit()
+        now = self.clock.now()
+        for place, key, timer_id, instant in due:
+            share = builder.share(place, self.states[place], self.positions[place])
+            command_id = derived(key, "fire", timer_id, instant, share.before.unit)
+            key_bytes, value, headers = self.world.encoder.command(
+                FireTimer(timer_id=timer_id, due=instant),
+                key=key,
+                command_id=command_id,
+                tenant=key_parts(key).tenant,
+                actor=Actor("engine", "", "system"),
+                correlation=command_id,
+                causation=f"timer:{key}",
+                instant=max(instant, now) if self.world.book_clock else None,
+                at=now,
+            )
+            output = Output(
+                share.names["commands"], place.partition, key_bytes, value, headers
+            )
+            share.merge("elsewhere", [output])
+            share.overlay.fired[(key, timer_id)] = instant
+        self._commit(builder)
+        self._settle()
+        return len(due)
+
+    # -- process killers and breakers
+
+    def _journal(self, batch: Batch) -> None:
+        """After an unclean end, note each record before deciding it (rule 15)."""
+        if not self.cautious:
+            return
+        self._settle()
+        for tp, records in batch.records.items():
+            place = self._place(tp)
+            if place not in self.cautious:
+                continue
+            for record in records:
+                last = self.suspects.get(place)
+                begun = last.begun + 1 if last is not None and last.offset == record.offset else 1
+                self.suspects[place] = attempts.Attempt(record.offset, begun)
+                if begun <= attempts.DEATHS_MAX:
+                    self.log.append([attempts.note(self.topics, place, self.suspects[place])])
+                self.cautious[place] -= 1
+            if self.cautious[place] <= 0:
+                del self.cautious[place]
+
+    def _killer(self, place: Place, record: Record) -> bool:
+        last = self.suspects.get(place)
+        return (
+            last is not None
+            and last.offset == record.offset
+            and last.begun > attempts.DEATHS_MAX
+        )
+
+    def _count_failure(self, place: Place, kind: str, record: Record) -> None:
+        key = (record.key or b"").decode("utf-8", "replace")
+        if key in self.failed_keys[place]:
+            return
+        self.failed_keys[place].add(key)
+        self.failures[place][kind] += 1
+        if self.failures[place][kind] >= BREAKER_KEYS:
+            assert self.member is not None
+            self.paused[place] = f"{kind} on {BREAKER_KEYS} different keys"
+            self.member.pause([self._commands(place)])
+
+    def resume(self) -> None:
+        """Read paused partitions again (after a fix, or on an operator's word)."""
+        assert self.member is not None
+        self.member.resume([self._commands(p) for p in self.paused])
+        self.paused.clear()
+        for place in self.states:
+            self.failures[place].clear()
+            self.failed_keys[place].clear()
+
+    # -- snapshots (rule 6)
+
+    def _round(self, place: Place) -> None:
+        """Write one slice of a snapshot round; the restart offset moves when nothing is left over."""
+        self._settle()
+        assert self.member is not None
+        state, dirty = self.states[place], self.dirty[place]
+        assert state.scalars is not None
+        keys = list(dirty)[:SNAPSHOT_SLICE]
+        if len(keys) == len(dirty):
+            end = self.log.end(self.topics.at(place.context, "events", place.partition))
+            self.restarts[place] = (end, state.tails["events"])
+        self.rounds[place] += 1
+        records = make_round(
+            self.rounds[place],
+            place in self.bases,
+            self.restarts[place],
+            state.scalars.unit,
+            [(k, state.entries[k]) for k in keys],
+            self.deciders,
+        )
+        self.bases.discard(place)
+        for key in keys:
+            del dirty[key]
+        self.since_round[place] = ROUND_EVENTS if dirty else 0
+        builder = self._bare_unit()
+        share = builder.share(place, state, self.positions[place])
+        topic = share.names["snapshots"]
+        share.merge("elsewhere", [Output(topic, place.partition, k, v) for k, v in records])
+        self._commit(builder)
+        self._settle()
+
+    def _bare_unit(self) -> UnitBuilder:
+        """Return a unit without new input: it commits the present positions again (rule 3)."""
+        assert self.member is not None
+        batch = self.log.read(self.member, 0, 0.0)
+        return UnitBuilder(self.world, batch.fence, batch)
+
+    def _parked(self, place: Place) -> dict[bytes, bytes | None]:
+        """Return the committed records of a parked partition, last per key."""
+        if not self._settled():
+            raise _UnitLost
+        tp = self.topics.at(place.context, "parked", place.partition)
+        found: dict[bytes, bytes | None] = {}
+        for record in self.log.scan(tp, self.log.begin(tp)):
+            if record.key is not None:
+                found[record.key] = record.value
+        return found
+
+
+class _UnitLost(Exception):  # noqa: N818  a signal inside this module
+    """The unit before was lost while this one was being decided: both are dropped."""

@@ -1,0 +1,395 @@
+"""Dead letters, parked keys, redrive and drain: nothing lost, order kept, other keys flow.
+
+A dead letter keeps key, value and original headers byte-identical behind our own headers. A parked
+key's records wait in the compacted `parked` topic under `key#sequence`; `key#head` carries the record
+that parked it, so that redrive and drain never depend on the dead-letters topic (rule 17).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from usance.engine import control
+from usance.engine.state import OpenDeadLetter, Park
+from usance.engine.unit import PartitionUnit
+from usance.kernel.decider import Actor, Refusal
+from usance.kernel.errors import Unreadable
+from usance.kernel.ids import derived
+from usance.log.contract import Output, Record
+from usance.messages.envelope import InputPosition, Meta
+from usance.messages.outcome import Outcome, dead_letter_headers
+
+if TYPE_CHECKING:
+    from usance.engine.handling import Handling
+
+DRAIN_RECORDS_MAX = 100
+"""Parked records decided per drain unit."""
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A command record as it waits in the parked topic."""
+
+    key: str
+    sequence: int
+    record_key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+
+
+class ParkHead(msgspec.Struct, frozen=True, kw_only=True):
+    """The head record of a parked key: why it is parked, and the record that parked it."""
+
+    key: str
+    reason: str
+    since: int
+    dead_letter_id: str
+    command_id: str
+    body_hash: bytes
+    causation: str
+    first: int
+    next: int
+    parked_by: Kept
+
+
+class OpenHead(msgspec.Struct, frozen=True, kw_only=True):
+    """The head record of a dead letter that parks nothing."""
+
+    dead_letter_id: str
+    command_id: str
+    body_hash: bytes
+    causation: str
+    tenant: str
+
+
+class ParkKeeper:
+    """Dead letters and parks of one partition's share of a unit."""
+
+    def __init__(self, share: PartitionUnit, handling: Handling) -> None:
+        self.share = share
+        self.handling = handling
+
+    # -- into the dead letters
+
+    def dead_letter_raw(
+        self, record: Record, position: InputPosition, broken: Unreadable
+    ) -> None:
+        """Dead-letter a record whose own meta cannot be read; its id is made from its position."""
+        command_id = derived(self.share.world.log_id, str(position), "unreadable")
+        nobody = Actor("", "", "system")
+        meta = Meta.bare(command_id, actor=nobody, causation=f"unreadable:{position}")
+        self.dead_letter(
+            record, meta, position, broken.stage, "poison", broken.reason, park=False
+        )
+
+    def dead_letter(
+        self,
+        record: Record,
+        meta: Meta,
+        position: InputPosition,
+        stage: str,
+        failure: str,
+        reason: str,
+        *,
+        park: bool = True,
+    ) -> None:
+        """Stage a dead letter and its interim outcome; parks the key unless told not to."""
+        share = self.share
+        world = share.world
+        dead_letter_id = derived(world.log_id, str(position), "dead-letter")
+        tail = share.overlay.tail("dead-letters")
+        extra = dead_letter_headers(
+            dead_letter_id=dead_letter_id,
+            position=position,
+            timestamp=record.timestamp,
+            stage=stage,
+            failure=failure,
+            reason=reason,
+            key=record.key or b"",
+            value=record.value or b"",
+        )
+        encoded = world.encoder.dead_letter(
+            record.key,
+            record.value,
+            (*extra, *record.headers),
+            meta,
+            dead_letter_id=dead_letter_id,
+            index=tail.index,
+            prev=tail.hash,
+            instant=share.instant,
+            input=position,
+        )
+        share.merge("dead-letters", [share.chained("dead-letters", encoded)])
+        key = (record.key or b"").decode("utf-8", "replace")
+        parks = park and key.count("/") > 1
+        share.overlay.dead_letters[dead_letter_id] = OpenDeadLetter(
+            meta.command_id, meta.body_hash, key, parks, meta.causation
+        )
+        if parks:
+            self._park(record, meta, key, dead_letter_id, reason)
+        else:
+            self._open(meta, dead_letter_id)
+        words = f"The command could not be handled at stage {stage}: {reason}."
+        refusal = Refusal("DEAD_LETTER", words, hint=f"See dead letter {dead_letter_id}.")
+        self.handling.answer(meta, position, "dead-lettered", refusal)
+
+    def _park(
+        self, record: Record, meta: Meta, key: str, dead_letter_id: str, reason: str
+    ) -> None:
+        share = self.share
+        old = share.overlay.park(key)
+        first, following = (old.first, old.next) if old else (1, 1)
+        park = Park(
+            key, reason, share.instant, dead_letter_id, meta.command_id, first, following
+        )
+        share.overlay.parks[key] = park
+        head = ParkHead(
+            key=key,
+            reason=reason,
+            since=share.instant,
+            dead_letter_id=dead_letter_id,
+            command_id=meta.command_id,
+            body_hash=meta.body_hash,
+            causation=meta.causation,
+            first=first,
+            next=following,
+            parked_by=_kept(record, key, 0),
+        )
+        share.merge("parked", [self._parked(f"{key}#head", msgspec.msgpack.encode(head))])
+
+    def _open(self, meta: Meta, dead_letter_id: str) -> None:
+        head = OpenHead(
+            dead_letter_id=dead_letter_id,
+            command_id=meta.command_id,
+            body_hash=meta.body_hash,
+            causation=meta.causation,
+            tenant=meta.tenant,
+        )
+        name = f"{dead_letter_id}#open"
+        self.share.merge("parked", [self._parked(name, msgspec.msgpack.encode(head))])
+
+    def queue_behind(
+        self, park: Park, record: Record, meta: Meta, position: InputPosition
+    ) -> None:
+        """Queue a command behind its parked key, in order, with an interim outcome."""
+        share = self.share
+        kept = _kept(record, park.key, park.next)
+        name = f"{park.key}#{park.next:08d}"
+        share.merge("parked", [self._parked(name, msgspec.msgpack.encode(kept))])
+        share.overlay.parks[park.key] = park._replace(next=park.next + 1)
+        refusal = Refusal(
+            "PARKED",
+            "An earlier command of this key waits for attention; this one waits behind it.",
+            hint=f"Redrive or discard dead letter {park.dead_letter_id}.",
+        )
+        self.handling.answer(meta, position, "parked", refusal)
+
+    # -- out again
+
+    def redrive(self, command: control.Redrive, meta: Meta, position: InputPosition) -> None:
+        """Decide a dead letter again under its original id, then begin the drain of its key."""
+        found = self.share.overlay.dead_letter(command.dead_letter_id)
+        park = self.share.overlay.park(found.key) if found and found.parked else None
+        if found is None or park is None:
+            words = "No dead letter with a parked key is open under this id."
+            self.handling.answer(
+                meta, position, "refused", Refusal("NO_DEAD_LETTER", words)
+            )
+            return
+        head = self._head(found.key)
+        if head is None:
+            words = "The head record of the parked key is not in the log."
+            self.handling.answer(meta, position, "refused", Refusal("NO_PARK_HEAD", words))
+            return
+        self.handling.answer(meta, position, "accepted")
+        self._settle(command.dead_letter_id)
+        if self._again(head.parked_by):
+            self._continue(found.key, park.first, meta)
+
+    def discard(self, command: control.Discard, meta: Meta, position: InputPosition) -> None:
+        """Give a dead letter up: its id is decided as discarded, its key drained from the next on."""
+        share = self.share
+        found = share.overlay.dead_letter(command.dead_letter_id)
+        if found is None:
+            words = "No dead letter is open under this id."
+            self.handling.answer(meta, position, "refused", Refusal("NO_DEAD_LETTER", words))
+            return
+        self.handling.answer(meta, position, "accepted")
+        self._settle(command.dead_letter_id)
+        original = meta.decides(found.command_id, found.body_hash, found.causation)
+        refusal = Refusal("DISCARDED", f"Discarded: {command.reason}")
+        self.handling.answer(original, position, "discarded", refusal)
+        if found.parked:
+            park = share.overlay.park(found.key)
+            if park is not None:
+                self._continue(found.key, park.first, meta)
+
+    def drain(self, command: control.Drain, meta: Meta, position: InputPosition) -> None:
+        """Decide the next parked records of a key in order, one bounded unit at a time."""
+        share = self.share
+        park = share.overlay.park(command.key)
+        self.handling.answer(meta, position, "accepted")
+        if park is None or command.sequence != park.first:
+            return
+        waiting = self._waiting(command.key, park)
+        for kept in waiting[:DRAIN_RECORDS_MAX]:
+            at = share.overlay.park(command.key)
+            assert at is not None
+            share.overlay.parks[command.key] = at._replace(first=kept.sequence + 1)
+            self._tombstone(f"{command.key}#{kept.sequence:08d}")
+            if not self._again(kept):
+                return
+        at = share.overlay.park(command.key)
+        assert at is not None
+        if at.first < at.next:
+            self._continue(command.key, at.first, meta)
+        else:
+            self._unpark(command.key)
+
+    def _again(self, kept: Kept) -> bool:
+        """Decide a kept record under its original id with today's code; False when it failed again."""
+        share = self.share
+        record = Record(
+            kept.topic,
+            kept.partition,
+            kept.offset,
+            kept.record_key,
+            kept.value,
+            tuple((k, v) for k, v in kept.headers),
+            kept.timestamp,
+        )
+        position = InputPosition(kept.topic, kept.partition, kept.offset)
+        decoder = share.world.decoder
+        meta = decoder.meta(record.headers)
+        try:
+            message = decoder.message(record.headers, record.value)
+        except Unreadable as broken:
+            self.dead_letter(record, meta, position, broken.stage, "poison", broken.reason)
+            return False
+        failed = self.handling.decide_and_record(record, meta, position, kept.key, message)
+        return failed is None
+
+    def _continue(self, key: str, sequence: int, meta: Meta) -> None:
+        """Stage the command that goes on draining; the key stays parked until nothing waits."""
+        share = self.share
+        park = share.overlay.park(key)
+        if park is not None and park.first >= park.next:
+            self._unpark(key)
+            return
+        world = share.world
+        key_bytes, value, headers = world.encoder.command(
+            control.Drain(key=key, sequence=sequence),
+            key=key,
+            command_id=derived(meta.command_id, "drain", key, sequence),
+            tenant=meta.tenant,
+            actor=Actor("engine", "", "system"),
+            correlation=meta.correlation,
+            causation=f"drain:{key}",
+            instant=share.instant if world.book_clock else None,
+            at=share.instant,
+        )
+        topic = share.names["commands"]
+        share.merge(
+            "elsewhere", [Output(topic, share.place.partition, key_bytes, value, headers)]
+        )
+
+    def _unpark(self, key: str) -> None:
+        share = self.share
+        share.overlay.parks[key] = None
+        self._tombstone(f"{key}#head")
+        entry = share.overlay.entry(key)
+        for timer_id, _, _ in entry.timers if entry else ():
+            share.overlay.fired[(key, timer_id)] = None
+
+    def _settle(self, dead_letter_id: str) -> None:
+        found = self.share.overlay.dead_letter(dead_letter_id)
+        self.share.overlay.dead_letters[dead_letter_id] = None
+        if found is not None and not found.parked:
+            self._tombstone(f"{dead_letter_id}#open")
+
+    def _tombstone(self, name: str) -> None:
+        self.share.merge("parked", [self._parked(name, None)])
+
+    def _parked(self, name: str, value: bytes | None) -> Output:
+        share = self.share
+        return Output(share.names["parked"], share.place.partition, name.encode(), value)
+
+    # -- reading parked records: committed ones from the log, those of this unit from its outputs
+
+    def _records(self) -> dict[bytes, bytes | None]:
+        share = self.share
+        found = dict(share.world.parked(share.place))
+        for output in share.outputs:
+            if output.topic == share.names["parked"] and output.key is not None:
+                found[output.key] = output.value
+        return found
+
+    def _head(self, key: str) -> ParkHead | None:
+        value = self._records().get(f"{key}#head".encode())
+        return msgspec.msgpack.decode(value, type=ParkHead) if value else None
+
+    def _waiting(self, key: str, park: Park) -> list[Kept]:
+        records = self._records()
+        found = []
+        for sequence in range(park.first, min(park.next, park.first + DRAIN_RECORDS_MAX)):
+            value = records.get(f"{key}#{sequence:08d}".encode())
+            if value is not None:
+                found.append(msgspec.msgpack.decode(value, type=Kept))
+        return found
+
+
+def _kept(record: Record, key: str, sequence: int) -> Kept:
+    return Kept(
+        key=key,
+        sequence=sequence,
+        record_key=record.key,
+        value=record.value,
+        headers=list(record.headers),
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp=record.timestamp,
+    )
+
+
+def parked_state(records: dict[bytes, bytes | None]) -> tuple[dict[str, Park], dict[str, Any]]:
+    """Rebuild parks and open dead letters from the records of a parked partition (last per key)."""
+    parks: dict[str, Park] = {}
+    letters: dict[str, Any] = {}
+    sequences: dict[str, list[int]] = {}
+    for raw, value in records.items():
+        name = raw.decode("utf-8", "replace")
+        key, _, place = name.rpartition("#")
+        if value is None:
+            continue
+        if place == "open":
+            opened = msgspec.msgpack.decode(value, type=OpenHead)
+            letters[opened.dead_letter_id] = OpenDeadLetter(
+                opened.command_id, opened.body_hash, "", False, opened.causation
+            )
+        elif place == "head":
+            head = msgspec.msgpack.decode(value, type=ParkHead)
+            parks[key] = Park(
+                key,
+                head.reason,
+                head.since,
+                head.dead_letter_id,
+                head.command_id,
+                head.first,
+                head.next,
+            )
+            letters[head.dead_letter_id] = OpenDeadLetter(
+                head.command_id, head.body_hash, key, True, head.causation
+            )
+        else:
+            sequences.setdefault(key, []).append(int(place))
+    for key, park in parks.items():
+        waiting = sequences.get(key, [])
+        if waiting:
+            parks[key] = park._replace(first=min(waiting), next=max(max(waiting) + 1, park.next))
+    return parks, letters

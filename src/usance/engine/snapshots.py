@@ -1,0 +1,158 @@
+"""Snapshots are hints (rule 6): rounds of aggregate states closed by a manifest, thrown away on any doubt.
+
+A round is written inside fenced units: the states changed since the last round, then a manifest
+{restart offset, fold ids, unit number, chain tail, revision and state hash per aggregate}. Restore takes the
+states that the manifests list and folds all events from the restart offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import msgspec
+
+from usance.engine.state import Entry, Tail
+from usance.kernel.decider import Decider, key_parts
+from usance.log.contract import Log, TopicPartition
+
+ROUND_EVENTS = 20_000
+"""Events between two rounds of a partition."""
+
+MANIFEST_KEY = b"manifest/"
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored state of one aggregate at a revision."""
+
+    fold_id: str
+    revision: int
+    state: bytes
+    recent: bytes
+    timers: list[tuple[str, int, str]]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round contains: `aggregates` maps key to (revision, SHA-256 of the snapshot bytes)."""
+
+    number: int
+    base: bool
+    restart: int
+    unit: int
+    events_index: int
+    events_tail: bytes
+    aggregates: dict[str, tuple[int, bytes]]
+
+
+class Round(NamedTuple):
+    """Loaded snapshots: entries, the event offset to fold from, and the chain tail there."""
+
+    entries: dict[str, Entry]
+    restart: int
+    tail: Tail
+
+
+def make_round(
+    number: int,
+    base: bool,
+    restart: tuple[int, Tail],
+    unit: int,
+    changed: Iterable[tuple[str, Entry]],
+    deciders: Mapping[str, Decider[Any]],
+) -> list[tuple[bytes, bytes]]:
+    """Return the records (key, value) of a round: snapshots, then the manifest.
+
+    A `base` round owes nothing to rounds before it: the first one, and the first after a restore
+    that could not use snapshots.
+    """
+    records: list[tuple[bytes, bytes]] = []
+    listed: dict[str, tuple[int, bytes]] = {}
+    for key, entry in changed:
+        value = msgspec.msgpack.encode(
+            Snapshot(
+                fold_id=deciders[key_parts(key).category].fold_id,
+                revision=entry.revision,
+                state=msgspec.msgpack.encode(entry.state),
+                recent=entry.recent,
+                timers=list(entry.timers),
+            )
+        )
+        records.append((key.encode(), value))
+        listed[key] = (entry.revision, sha256(value).digest())
+    manifest = Manifest(
+        number=number,
+        base=base,
+        restart=restart[0],
+        unit=unit,
+        events_index=restart[1].index,
+        events_tail=restart[1].hash,
+        aggregates=listed,
+    )
+    records.append((MANIFEST_KEY + str(number).encode(), msgspec.msgpack.encode(manifest)))
+    return records
+
+
+class Loaded(NamedTuple):
+    """What the snapshots topic offers: a round if it can be trusted, and the last number used."""
+
+    round: Round | None
+    number: int
+
+
+def load_round(
+    log: Log, tp: TopicPartition, mark: int, deciders: Mapping[str, Decider[Any]]
+) -> Loaded:
+    """Return the snapshots that the manifests list, or none on anything in doubt."""
+    records: dict[bytes, bytes] = {}
+    for record in log.scan(tp, log.begin(tp), mark):
+        if record.key is not None and record.value is not None:
+            records[record.key] = record.value
+    manifests = _manifests(records)
+    number = manifests[-1].number if manifests else 0
+    while manifests and not manifests[0].base:
+        manifests.pop(0)
+    for at in range(len(manifests) - 1, 0, -1):
+        if manifests[at].base:
+            manifests = manifests[at:]
+            break
+    contiguous = all(b.number == a.number + 1 for a, b in pairwise(manifests))
+    if not manifests or not contiguous:
+        return Loaded(None, number)
+    entries = _entries(records, manifests, deciders)
+    if entries is None:
+        return Loaded(None, number)
+    last = manifests[-1]
+    return Loaded(Round(entries, last.restart, Tail(last.events_index, last.events_tail)), number)
+
+
+def _manifests(records: Mapping[bytes, bytes]) -> list[Manifest]:
+    found = [
+        msgspec.msgpack.decode(value, type=Manifest)
+        for key, value in records.items()
+        if key.startswith(MANIFEST_KEY)
+    ]
+    return sorted(found, key=lambda m: m.number)
+
+
+def _entries(
+    records: Mapping[bytes, bytes],
+    manifests: list[Manifest],
+    deciders: Mapping[str, Decider[Any]],
+) -> dict[str, Entry] | None:
+    listed: dict[str, tuple[int, bytes]] = {}
+    for manifest in manifests:
+        listed.update(manifest.aggregates)
+    entries: dict[str, Entry] = {}
+    for key, (revision, digest) in listed.items():
+        value = records.get(key.encode())
+        if value is None or sha256(value).digest() != digest:
+            return None
+        found = msgspec.msgpack.decode(value, type=Snapshot)
+        decider = deciders.get(key_parts(key).category)
+        if decider is None or found.fold_id != decider.fold_id or found.revision != revision:
+            return None
+        state = msgspec.msgpack.decode(found.state, type=type(decider.initial(key)))
+        entries[key] = Entry(state, revision, found.recent, tuple(found.timers))
+    return entries

@@ -1,0 +1,266 @@
+"""The one take-over path (rule 5): from the log alone to the state of a partition, or a clear stop.
+
+Positions first, then the high watermarks, then every topic read up to its mark, then the footer's word
+(rule 16) against what was read. Nothing is repaired silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from heapq import heappush
+from typing import Any, NamedTuple
+
+from usance.engine.handling import INTERIM, timers_after
+from usance.engine.parking import parked_state
+from usance.engine.snapshots import load_round
+from usance.engine.state import (
+    OUTCOME_WINDOW_MS,
+    Answer,
+    Entry,
+    PartitionState,
+    Scalars,
+    Tail,
+    recent_id,
+    with_recent,
+)
+from usance.engine.topics import Place, Topics
+from usance.kernel.decider import Decider, key_parts
+from usance.kernel.errors import Tampered, Unavailable
+from usance.log.contract import Log, Record, TopicPartition
+from usance.messages.envelope import envelope_hash
+from usance.messages.outcome import Outcome, UnitFooter
+from usance.audit.chain import chain_start
+
+
+class Restored(NamedTuple):
+    """A partition ready to decide: its state, where to read on, and how it was restored."""
+
+    state: PartitionState
+    position: int
+    events_read: int
+    from_snapshot: int
+    rounds: int
+    restart: tuple[int, Tail]
+
+
+class Takeover:
+    """Restores partitions of one owner group."""
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        decoder: Any,
+        deciders: Mapping[str, Decider[Any]],
+        log_id: str,
+        group: str,
+    ) -> None:
+        self.log = log
+        self.topics = topics
+        self.decoder = decoder
+        self.deciders = deciders
+        self.log_id = log_id
+        self.group = group
+
+    def restore(self, place: Place) -> Restored:
+        """Return the restored partition; raises Tampered or Unavailable with what to do."""
+        commands = self.topics.at(place.context, "commands", place.partition)
+        position = self.log.position(self.group, commands)
+        at = {
+            kind: self.topics.at(place.context, kind, place.partition)
+            for kind in ("events", "outcomes", "parked", "dead-letters", "snapshots")
+        }
+        marks = {kind: self.log.end(tp) for kind, tp in at.items()}
+        state = PartitionState()
+        footer = self._outcomes(state, at["outcomes"], marks["outcomes"])
+        loaded = load_round(self.log, at["snapshots"], marks["snapshots"], self.deciders)
+        rounds = loaded.round
+        try:
+            read = self._events(state, at["events"], marks["events"], rounds)
+        except _SnapshotMismatch:
+            rounds = None
+            state.entries.clear()
+            state.timers.clear()
+            read = self._events(state, at["events"], marks["events"], None)
+        self._tail(state, "dead-letters", at["dead-letters"], marks["dead-letters"])
+        parked = {
+            r.key: r.value
+            for r in self.log.scan(at["parked"], self.log.begin(at["parked"]), marks["parked"])
+            if r.key is not None
+        }
+        state.parks, state.dead_letters = parked_state(parked)
+        start = self._position(state, commands, position, footer)
+        events = at["events"]
+        origin = chain_start(self.log_id, events.topic, events.partition)
+        restart = (rounds.restart, rounds.tail) if rounds else (self.log.begin(events), Tail(0, origin))
+        kept = len(rounds.entries) if rounds else 0
+        return Restored(state, start, read, kept, loaded.number, restart)
+
+    # -- outcomes: answers, footers
+
+    def _outcomes(
+        self, state: PartitionState, tp: TopicPartition, mark: int
+    ) -> tuple[UnitFooter, int] | None:
+        footer: UnitFooter | None = None
+        footer_index = -1
+        last: Record | None = None
+        index = -1
+        for record in self.log.scan(tp, self.log.begin(tp), mark, 5_000):
+            meta = self.decoder.meta(record.headers)
+            message = self.decoder.message(record.headers, record.value)
+            if meta.index != index + 1 and index >= 0:
+                raise _gap(tp, index + 1, meta.index)
+            index, last = meta.index, record
+            if isinstance(message, UnitFooter):
+                _contiguous(tp, footer, message)
+                footer, footer_index = message, index
+            elif isinstance(message, Outcome) and message.answer not in ("duplicate", "conflict"):
+                known = Answer(message.body_hash, message.answer, index, message.log_time)
+                first = state.answers.get(message.command_id)
+                if first is None or first.answer in INTERIM:
+                    state.answers[message.command_id] = known
+        state.tails["outcomes"] = self._tail_after(tp, last)
+        if footer is not None:
+            floor = footer.last_instant - OUTCOME_WINDOW_MS
+            state.answers = {k: a for k, a in state.answers.items() if a.log_time >= floor}
+        state.oldest_answers = sorted((a.log_time, i) for i, a in state.answers.items())
+        return (footer, footer_index) if footer is not None else None
+
+    # -- events: aggregates, timers
+
+    def _events(self, state: PartitionState, tp: TopicPartition, mark: int, rounds: Any) -> int:
+        start = self.log.begin(tp)
+        if rounds is not None:
+            state.entries.update(rounds.entries)
+            start = max(start, rounds.restart)
+        entries = state.entries
+        last: Record | None = None
+        index, read = -1, 0
+        decoder, deciders = self.decoder, self.deciders
+        for record in self.log.scan(tp, start, mark, 5_000):
+            meta = decoder.meta(record.headers)
+            if index >= 0 and meta.index != index + 1:
+                raise _gap(tp, index + 1, meta.index)
+            index, last = meta.index, record
+            read += 1
+            key = (record.key or b"").decode()
+            decider = deciders[key_parts(key).category]
+            entry = entries.get(key) or Entry(decider.initial(key), 0)
+            if meta.revision <= entry.revision and rounds is not None:
+                continue
+            if meta.revision != entry.revision + 1:
+                if rounds is not None:
+                    raise _SnapshotMismatch
+                raise Tampered(
+                    f"{tp.topic}[{tp.partition}]: a stream has revision {meta.revision} after"
+                    f" {entry.revision}",
+                    hint="Run `usance log verify` and restore the last good backup.",
+                )
+            event = decoder.message(record.headers, record.value)
+            packed = recent_id(meta.command_id, meta.body_hash)
+            recent = entry.recent
+            if recent[-32:] != packed:
+                recent = with_recent(recent, packed)
+            timers = timers_after(entry.timers, event)
+            entries[key] = Entry(decider.evolve(entry.state, event), meta.revision, recent, timers)
+        for key, entry in entries.items():
+            for timer_id, due, reason in entry.timers:
+                state.timers[(key, timer_id)] = (due, reason)
+                heappush(state.heap, (due, key, timer_id))
+        if last is None and rounds is not None:
+            state.tails["events"] = rounds.tail
+        else:
+            state.tails["events"] = self._tail_after(tp, last)
+        return read
+
+    def _tail(self, state: PartitionState, kind: str, tp: TopicPartition, mark: int) -> None:
+        last: Record | None = None
+        for record in self.log.scan(tp, self.log.begin(tp), mark):
+            last = record
+        state.tails[kind] = self._tail_after(tp, last)
+
+    def _tail_after(self, tp: TopicPartition, last: Record | None) -> Tail:
+        if last is None:
+            return Tail(0, chain_start(self.log_id, tp.topic, tp.partition))
+        meta = self.decoder.meta(last.headers)
+        digest = envelope_hash(last.key, last.value, last.headers)
+        return Tail(meta.index + 1, sha256(meta.prev + digest).digest())
+
+    # -- rule 16
+
+    def _position(
+        self,
+        state: PartitionState,
+        commands: TopicPartition,
+        position: int | None,
+        found: tuple[UnitFooter, int] | None,
+    ) -> int:
+        name = f"{commands.topic}[{commands.partition}]"
+        tails = state.tails
+        if found is None:
+            if any(t.index for t in tails.values()):
+                raise Tampered(
+                    f"{name}: records without a unit footer",
+                    hint="The log was written by something else or cut; restore a backup.",
+                )
+            if position is None:
+                raise Unavailable(
+                    f"{name}: the owner has no first position",
+                    hint="Set the log up first: `usance start` does it for an empty data folder.",
+                )
+            state.scalars = Scalars(position, 0, 0, position)
+            return position
+        footer, footer_index = found
+        expected = {
+            "events": (footer.events_index, footer.events_tail),
+            "dead-letters": (footer.dead_letters_index, footer.dead_letters_tail),
+        }
+        for kind, (index, digest) in expected.items():
+            if (tails[kind].index, tails[kind].hash) != (index, digest):
+                raise Tampered(
+                    f"{name}: {kind} end at index {tails[kind].index}, the last unit footer says"
+                    f" {index}",
+                    hint="Stop writing, run `usance log verify`, restore the last good backup.",
+                )
+        if tails["outcomes"].index != footer_index + 1:
+            raise Tampered(
+                f"{name}: outcomes after the last unit footer",
+                hint="Stop writing, run `usance log verify`, restore the last good backup.",
+            )
+        if position is not None and position > footer.range_end:
+            raise Tampered(
+                f"{name}: the group's position {position} is ahead of the log's own"
+                f" {footer.range_end}",
+                hint="Commands would be skipped: set the position back to the footer's.",
+            )
+        if footer.range_end > self.log.end(commands):
+            raise Tampered(
+                f"{name}: the position lies beyond the end of the commands",
+                hint="The commands topic was cut or recreated: restore the last good backup.",
+            )
+        state.scalars = Scalars(
+            footer.range_end, footer.unit, footer.last_instant, footer.range_end
+        )
+        return footer.range_end
+
+
+class _SnapshotMismatch(Exception):  # noqa: N818  a signal inside this module
+    """A snapshot does not fit the events: fold everything."""
+
+
+def _gap(tp: TopicPartition, expected: int, found: int) -> Tampered:
+    return Tampered(
+        f"{tp.topic}[{tp.partition}]: index {found} where {expected} was due",
+        hint="Stop writing, run `usance log verify`, restore the last good backup.",
+    )
+
+
+def _contiguous(tp: TopicPartition, before: UnitFooter | None, footer: UnitFooter) -> None:
+    if before is None:
+        return
+    if footer.unit != before.unit + 1 or footer.previous_end != before.range_end:
+        raise Tampered(
+            f"{tp.topic}[{tp.partition}]: unit {footer.unit} does not follow unit {before.unit}",
+            hint="Stop writing, run `usance log verify`, restore the last good backup.",
+        )

@@ -1,0 +1,152 @@
+"""A unit under construction: every record that one batch causes, with indexes and chains.
+
+Staging is per record (rule 9): a record's outputs are gathered aside and merged only when the whole
+record has succeeded, so one bad command never fails its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from usance.engine.state import Overlay, PartitionState, Scalars, Tail
+from usance.engine.topics import Place, Topics
+from usance.kernel.clock import Instant
+from usance.kernel.decider import Decider
+from usance.log.contract import Batch, Fence, Output, TopicPartition, Unit
+from usance.messages.envelope import Encoded, Encoder, InputPosition, Meta
+from usance.messages.outcome import Outcome, UnitFooter
+
+
+class World(NamedTuple):
+    """What every partition's work shares."""
+
+    log_id: str
+    topics: Topics
+    encoder: Encoder
+    decoder: Any
+    deciders: Mapping[str, Decider[Any]]
+    book_clock: bool
+    parked: Callable[[Place], dict[bytes, bytes | None]]
+
+
+class PartitionUnit:
+    """One partition's share of a unit: its overlay, its outputs, its counts."""
+
+    def __init__(self, world: World, place: Place, below: Overlay | PartitionState, start: int):
+        self.world = world
+        self.place = place
+        self.overlay = Overlay(below)
+        assert self.overlay.scalars is not None, "a partition is restored before it decides"
+        self.before: Scalars = self.overlay.scalars
+        self.start = start
+        self.next = start
+        self.instant: Instant = self.before.last_instant
+        self.outputs: list[Output] = []
+        self.answers: list[tuple[str, Outcome]] = []
+        self.counts = {"events": 0, "outcomes": 0, "parked": 0, "dead-letters": 0, "elsewhere": 0}
+        topics = world.topics
+        self.names = {
+            kind: topics.name(place.context, kind)
+            for kind in ("commands", "events", "outcomes", "parked", "dead-letters", "snapshots")
+        }
+        self.touched = False
+
+    def chained(self, kind: str, encoded: Encoded) -> Output:
+        """Move the chain of `kind` over an encoded record and return it as an output."""
+        tail = self.overlay.tail(kind)
+        key, value, headers, envelope_hash = encoded
+        self.overlay.tails[kind] = Tail(
+            tail.index + 1, sha256(tail.hash + envelope_hash).digest()
+        )
+        return Output(self.names[kind], self.place.partition, key, value, headers)
+
+    def outcome(self, outcome: Outcome, meta: Meta, position: InputPosition) -> None:
+        """Stage the outcome of one command and keep it for whoever waits."""
+        tail = self.overlay.tail("outcomes")
+        encoded = self.world.encoder.outcome(
+            outcome, meta, index=tail.index, prev=tail.hash, instant=self.instant, input=position
+        )
+        self.outputs.append(self.chained("outcomes", encoded))
+        self.counts["outcomes"] += 1
+        self.answers.append((outcome.command_id, outcome))
+
+    def merge(self, kind: str, outputs: list[Output]) -> None:
+        """Take over the staged outputs of a record that succeeded."""
+        self.outputs += outputs
+        self.counts[kind] += len(outputs)
+
+    def footer(self) -> Output:
+        """Close the partition's share: fix the scalars and return the unit footer (rule 16)."""
+        number = self.before.unit + 1
+        tails = {k: self.overlay.tail(k) for k in ("events", "outcomes", "dead-letters")}
+        footer = UnitFooter(
+            unit=number,
+            partition=self.place.partition,
+            range_start=self.start,
+            range_end=self.next,
+            previous_end=self.before.range_end,
+            events=self.counts["events"],
+            outcomes=self.counts["outcomes"],
+            parked=self.counts["parked"],
+            dead_letters=self.counts["dead-letters"],
+            elsewhere=self.counts["elsewhere"],
+            events_index=tails["events"].index,
+            events_tail=tails["events"].hash,
+            outcomes_index=tails["outcomes"].index,
+            outcomes_tail=tails["outcomes"].hash,
+            dead_letters_index=tails["dead-letters"].index,
+            dead_letters_tail=tails["dead-letters"].hash,
+            last_instant=self.instant,
+        )
+        encoded = self.world.encoder.footer(
+            footer,
+            log_id=self.world.log_id,
+            context=self.place.context,
+            index=tails["outcomes"].index,
+            prev=tails["outcomes"].hash,
+            instant=self.instant,
+        )
+        output = self.chained("outcomes", encoded)
+        self.overlay.scalars = Scalars(self.next, number, self.instant, self.next)
+        return output
+
+
+class UnitBuilder:
+    """All partitions' shares of one unit, and how to make the log's `Unit` of them."""
+
+    def __init__(self, world: World, fence: Fence, batch: Batch) -> None:
+        self.world = world
+        self.fence = fence
+        self.shares: dict[Place, PartitionUnit] = {}
+        self.extra: list[Output] = []
+        self.batch_count = batch.count
+
+    def share(
+        self, place: Place, below: Overlay | PartitionState, start: int
+    ) -> PartitionUnit:
+        """Return the share of a partition, beginning it at input offset `start`."""
+        found = self.shares.get(place)
+        if found is None:
+            found = self.shares[place] = PartitionUnit(self.world, place, below, start)
+        return found
+
+    def build(self) -> Unit:
+        """Return the finished unit: outputs, then positions, then footers."""
+        outputs: list[Output] = list(self.extra)
+        positions: dict[TopicPartition, int] = {}
+        starts: dict[TopicPartition, int] = {}
+        footers: list[Output] = []
+        for place, share in self.shares.items():
+            commands = TopicPartition(share.names["commands"], place.partition)
+            outputs += share.outputs
+            positions[commands] = share.next
+            starts[commands] = share.start
+            footers.append(share.footer())
+        return Unit(self.fence, outputs, positions, starts, footers)
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether there is nothing to commit."""
+        return not self.shares
