@@ -94,7 +94,7 @@ class Batch(NamedTuple):
     fence: Fence
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """Number of records in the batch."""
         return sum(len(r) for r in self.records.values())
 

@@ -1,0 +1,301 @@
+"""The reading half of the embedded log: pooled connections, topics, positions, scans, waking up.
+
+Reading runs on the caller's thread. What this process commits wakes readers by a condition; what
+another process appends is noticed by `PRAGMA data_version`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from usance.adapters import sqlite_rows, sqlite_store
+from usance.adapters.sqlite_member import SqliteMember
+from usance.adapters.sqlite_store import FileWatch
+from usance.kernel.clock import Clock
+from usance.kernel.errors import NotFound, Tampered, Unavailable, UsanceError
+from usance.log.contract import (
+    UNIT_RECORDS_MAX,
+    Batch,
+    Membership,
+    Record,
+    TopicPartition,
+    TopicSettings,
+)
+
+MARK = 0x55_53_4C_47
+FORMAT_VERSION = 1
+POLL_SECONDS = 0.01
+READ_BYTES_MAX = 16 * 1024 * 1024
+READ_SECONDS = 0.05
+
+
+class SqliteReader:
+    """Everything of the log contract that only reads."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._pool: deque[sqlite3.Connection] = deque()
+        self._closed = False
+        self._awake = threading.Condition()
+        self._commits = 0
+        self._topics: dict[str, TopicSettings] = {}
+        self._places: dict[tuple[str, int], int] = {}
+        self._fetch: dict[tuple[str, int], str] = {}
+        # Held for life: the last connection to close would delete the write-ahead log.
+        self._anchor = self._connect()
+        self._watch = FileWatch(path)
+        self._load_topics()
+
+    def topics(self) -> dict[str, TopicSettings]:
+        """Return all topics by name, those that other processes created included."""
+        self._load_topics()
+        return dict(self._topics)
+
+    def _load_topics(self) -> None:
+        with self._reader() as connection:
+            topics = connection.execute("SELECT * FROM topic").fetchall()
+            places = connection.execute("SELECT topic, partition, id FROM place").fetchall()
+        self._topics = {row[0]: TopicSettings(*row) for row in topics}
+        for topic, partition, place in places:
+            at = (topic, partition)
+            self._fetch[at] = sqlite_rows.fetch_statement(sqlite_rows.table(topic, partition))
+            self._places[at] = place
+
+    def _place(self, at: tuple[str, int]) -> int:
+        if at not in self._places:
+            self._load_topics()
+        place = self._places.get(at)
+        if place is None:
+            raise NotFound(
+                f"the log has no topic {at[0]} with a partition {at[1]}",
+                hint="create the topic first; `usance topic list` shows what exists",
+            )
+        return place
+
+    def positions(
+        self, group: str, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return the committed positions of a group; partitions without one are left out."""
+        with self._reader() as connection:
+            rows = connection.execute(
+                'SELECT topic, partition, "offset" FROM position JOIN place ON place = id'
+                " WHERE name = ?",
+                (group,),
+            ).fetchall()
+        found = {TopicPartition(row[0], row[1]): row[2] for row in rows}
+        return {p: found[p] for p in partitions if p in found}
+
+    def position(self, group: str, partition: TopicPartition) -> int | None:
+        """Return the group's committed position; None means certainly none."""
+        return self.positions(group, [partition]).get(partition)
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def read(self, member: Membership, max_records: int, wait: float) -> Batch:
+        """Return committed records of the owned, unpaused partitions, at most `max_records`.
+
+        Partitions share the bound fairly; one call spends at most `READ_SECONDS` reading. Raises
+        Unavailable (a partition without a position) or Tampered (a position outside the log).
+        """
+        assert isinstance(member, SqliteMember)
+        records: dict[TopicPartition, list[Record]] = {}
+
+        def attempt(connection: sqlite3.Connection) -> bool:
+            records.update(self._read_owned(connection, member, max_records))
+            return bool(records)
+
+        self._until(attempt, wait)
+        for partition, run in records.items():
+            member.seek(partition, run[-1].offset + 1)
+        return Batch(records, member.fence)
+
+    def _read_owned(
+        self, connection: sqlite3.Connection, member: SqliteMember, max_records: int
+    ) -> dict[TopicPartition, list[Record]]:
+        wanted = member.wanted()
+        if not wanted:
+            return {}
+        bounds = self._bounds(connection, [p for p, _ in wanted])
+        ready = []
+        for partition, offset in wanted:
+            start, end = bounds[partition]
+            if not start <= offset <= end:
+                raise _outside(member.group, partition, offset, start, end)
+            if offset < end:
+                ready.append((partition, offset, end))
+        records: dict[TopicPartition, list[Record]] = {}
+        deadline = self._clock.monotonic() + READ_SECONDS
+        left = min(max_records, UNIT_RECORDS_MAX)
+        for done, (partition, offset, end) in enumerate(ready):
+            share = -(-left // (len(ready) - done))
+            if share <= 0 or (records and self._clock.monotonic() > deadline):
+                break
+            run = self._fetch_run(connection, partition, offset, end, share)
+            if run:
+                records[partition] = run
+                left -= len(run)
+            else:
+                member.seek(partition, end)
+        return records
+
+    def _bounds(
+        self, connection: sqlite3.Connection, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the first kept and the next offset of partitions, in one step."""
+        wanted = {self._place(p): p for p in partitions}
+        text = msgspec.json.encode(list(wanted)).decode()
+        row = connection.execute(
+            "SELECT json_group_array(json_array(id, start, next)) FROM place"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            (text,),
+        ).fetchone()
+        return {wanted[i]: (start, end) for i, start, end in msgspec.json.decode(row[0])}
+
+    def _fetch_run(
+        self,
+        connection: sqlite3.Connection,
+        partition: TopicPartition,
+        start: int,
+        mark: int,
+        count: int,
+    ) -> list[Record]:
+        row = connection.execute(
+            self._fetch[partition], (start, mark, count, READ_BYTES_MAX)
+        ).fetchone()
+        return sqlite_rows.unpack(partition.topic, partition.partition, row)
+
+    def scan(
+        self,
+        partition: TopicPartition,
+        start: int,
+        mark: int | None = None,
+        max_records: int = 1_000,
+    ) -> Iterator[Record]:
+        """Read committed records from `start`, or the first one kept, to before `mark`."""
+        self._place(partition)
+        stop = self.end(partition) if mark is None else mark
+        at = start
+        while at < stop:
+            with self._reader() as connection:
+                run = self._fetch_run(connection, partition, at, stop, max_records)
+            if not run:
+                return
+            yield from run
+            at = run[-1].offset + 1
+
+    def begin(self, partition: TopicPartition) -> int:
+        """Return the first offset still kept (the log start)."""
+        with self._reader() as connection:
+            return self._bounds(connection, [partition])[partition][0]
+
+    def end(self, partition: TopicPartition) -> int:
+        """Return one past the last offset given out, commit markers included."""
+        with self._reader() as connection:
+            return self._bounds(connection, [partition])[partition][1]
+
+    def wait(self, beyond: Mapping[TopicPartition, int], timeout: float) -> bool:
+        """Block until any partition's end passes the given offset, or `timeout` seconds."""
+        partitions = list(beyond)
+
+        def passed(connection: sqlite3.Connection) -> bool:
+            bounds = self._bounds(connection, partitions)
+            return any(bounds[p][1] > beyond[p] for p in partitions)
+
+        return self._until(passed, timeout)
+
+    def _until(self, attempt: Callable[[sqlite3.Connection], bool], timeout: float) -> bool:
+        """Try at once and after each change of the database until true or `timeout` seconds."""
+        deadline = self._clock.monotonic() + timeout
+        with self._reader() as connection:
+            while True:
+                commits = self._commits
+                version = _data_version(connection)
+                if attempt(connection):
+                    return True
+                while self._commits == commits and _data_version(connection) == version:
+                    left = deadline - self._clock.monotonic()
+                    if left <= 0 or self._closed:
+                        return False
+                    with self._awake:
+                        if self._commits == commits:
+                            self._awake.wait(min(left, POLL_SECONDS))
+                    self._watch.check()
+
+    def _notify(self) -> None:
+        with self._awake:
+            self._commits += 1
+            self._awake.notify_all()
+
+    # --- connections ------------------------------------------------------------------------
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite_store.connect(self._path, query_only=True)
+        try:
+            known = sqlite_store.check_format(
+                connection, self._path, mark=MARK, version=FORMAT_VERSION
+            )
+        except sqlite3.Error as exc:
+            connection.close()
+            raise sqlite_store.explained(exc, self._path, "read") from exc
+        except UsanceError:
+            connection.close()
+            raise
+        if not known:
+            connection.close()
+            raise Unavailable(f"{self._path} is not a log yet", hint="start its owner once")
+        return connection
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """Lend a read connection of the pool; errors come out in the words of our tree."""
+        if self._closed:
+            raise Unavailable("the log is closed", hint="open it again")
+        try:
+            connection = self._pool.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            yield connection
+        except sqlite3.Error as exc:
+            connection.close()
+            raise sqlite_store.explained(exc, self._path, "read") from exc
+        except BaseException:
+            self._pool.append(connection)
+            raise
+        if self._closed:
+            connection.close()
+        else:
+            self._pool.append(connection)
+
+    def _close_readers(self) -> None:
+        self._closed = True
+        self._notify()
+        while self._pool:
+            self._pool.pop().close()
+        self._anchor.close()
+
+    def integrity(self) -> list[str]:
+        """Return the findings of SQLite's quick check; empty when the file is sound."""
+        with self._reader() as connection:
+            return sqlite_store.quick_check(connection)
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+    return version
+
+
+def _outside(group: str, partition: TopicPartition, offset: int, start: int, end: int) -> Tampered:
+    where = f"{partition.topic} partition {partition.partition}"
+    return Tampered(
+        f"group {group} stands at offset {offset} of {where}, which holds {start} to {end}",
+        hint="the log was cut or replaced: restore it, or move the group with `usance topic seek`",
+    )
