@@ -1,1 +1,1 @@
-"""The swift floor; see docs/architecture.md for what lives here."""
+"""FIN messages: reading, writing and checking them by layout tables by standards release."""
