@@ -48,7 +48,8 @@ CITIES = [
     City("FRPAR", "Europe/Paris", "FR =XECB", "PARIS,FRANCE", "FR MC"),
     City("EUTGT", "Europe/Brussels", "=XECB", "BRUSSELS,AMSTERDAM,MILAN,MADRID",
          "AT BE BG CY EE ES FI GR HR IE IT LT LU LV MT NL PT SI SK"),
-    City("CHZRH", "Europe/Zurich", "CH-ZH", "ZURICH,SWITZERLAND,GENEVA", "CH LI"),
+    City("CHZRH", "Europe/Zurich", "CH-ZH", "ZURICH,SWITZERLAND,GENEVA", "CH LI",
+         fixed="01-02"),  # Berchtold's Day
     City("JPTYO", "Asia/Tokyo", "JP:public:bank", "TOKYO,JAPAN,OSAKA", "JP", "09:00-15:00"),
     City("CNSHA", "Asia/Shanghai", "CN", "SHANGHAI,CHINA,BEIJING,SHENZHEN,GUANGZHOU,NINGBO", "CN"),
     City("TWTPE", "Asia/Taipei", "TW", "TAIPEI,TAIWAN", "TW", "09:00-15:30"),
@@ -66,7 +67,7 @@ CITIES = [
     City("PKKHI", "Asia/Karachi", "PK", "KARACHI,PAKISTAN,LAHORE", "PK", "09:00-17:00"),
     City("IDJKT", "Asia/Jakarta", "ID", "JAKARTA,INDONESIA", "ID", "08:00-15:00"),
     City("MYKUL", "Asia/Kuala_Lumpur", "MY-KUL", "KUALA LUMPUR,MALAYSIA", "MY"),
-    City("THBKK", "Asia/Bangkok", "TH:bank", "BANGKOK,THAILAND", "TH", "08:30-15:30"),
+    City("THBKK", "Asia/Bangkok", "TH:public:bank", "BANGKOK,THAILAND", "TH", "08:30-15:30"),
     City("VNSGN", "Asia/Ho_Chi_Minh", "VN", "HO CHI MINH,VIETNAM,VIET NAM,HANOI", "VN",
          "08:00-16:30"),
     City("PHMNL", "Asia/Manila", "PH", "MANILA,PHILIPPINES", "PH", "09:00-15:00"),

@@ -14,23 +14,50 @@ from usance.domain.terms import PresentedDocument, Terms
 TRANSPORT_KINDS = ("bill_of_lading", "air_waybill")
 """Kinds of documents that show a shipment (articles 19 to 25)."""
 
+FAR = date(2300, 1, 1)
+"""No computed date lies beyond this one, however long a period someone types."""
+
 _YEARS = range(1990, 2200)
-_MONTHS = {name.upper(): number for number, name in enumerate(months.month_name) if name}
-_MONTHS |= {name.upper(): number for number, name in enumerate(months.month_abbr) if name}
+_NAMES = [
+    "JANUARY",
+    "FEBRUARY",
+    "MARCH",
+    "APRIL",
+    "MAY",
+    "JUNE",
+    "JULY",
+    "AUGUST",
+    "SEPTEMBER",
+    "OCTOBER",
+    "NOVEMBER",
+    "DECEMBER",
+]
+_MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
+_MONTHS |= {name[:3]: number for name, number in _MONTHS.items()} | {"SEPT": 9}
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
-_ISO = r"\d{4}-\d{2}-\d{2}"
-_DATE = rf"(?:{_ISO}|\d{{1,2}}\s+(?:{_MONTH})\s+\d{{4}}|(?:{_MONTH})\s+\d{{1,2}},?\s+\d{{4}})"
+_ISO = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_DATE = (
+    rf"(?:{_ISO}|[0-9]{{1,2}}\s+(?:{_MONTH})\s+[0-9]{{4}}"
+    rf"|(?:{_MONTH})\s+[0-9]{{1,2}},?\s+[0-9]{{4}})"
+)
 _PARTS = {"BEGINNING": (1, 10), "MIDDLE": (11, 20), "END": (21, 31)}
 _HALVES = {"FIRST": (1, 15), "SECOND": (16, 31)}
 
 
 def day_of(text: str) -> date | None:
     """Return the date of YYYY-MM-DD text; None when it is empty, malformed or out of all reason."""
+    if not re.fullmatch(_ISO, text):
+        return None
     try:
         day = date.fromisoformat(text)
     except ValueError:
         return None
     return day if day.year in _YEARS else None
+
+
+def days_after(day: date, count: int) -> date:
+    """Return the date `count` calendar days after a day, `FAR` at most."""
+    return FAR if count > (FAR - day).days else day + timedelta(days=max(count, 0))
 
 
 class Window(NamedTuple):
@@ -83,46 +110,49 @@ def _month_window(match: re.Match[str]) -> Window | None:
     return part_of_month(year, _MONTHS[match["month"]], *span)
 
 
-_ABOUT = re.compile(rf"ON OR ABOUT (?P<a>{_DATE})")
-_RANGE = re.compile(rf"(?:FROM|BETWEEN) (?P<a>{_DATE}) (?:TO|UNTIL|TILL|AND) (?P<b>{_DATE})")
-_UP_TO = re.compile(rf"(?:TO|UNTIL|TILL|NOT LATER THAN|LATEST) (?P<a>{_DATE})")
-_FROM = re.compile(rf"FROM (?P<a>{_DATE})")
-_BEFORE = re.compile(rf"BEFORE (?P<a>{_DATE})")
-_AFTER = re.compile(rf"AFTER (?P<a>{_DATE})")
+_LEAD = r"(?:SHIPMENTS? )?(?:TO BE |MUST BE )?(?:MADE |EFFECTED )?(?:DURING |IN )?(?:THE )?"
 _PART = re.compile(
-    rf"(?:(?P<half>FIRST|SECOND) HALF|(?P<part>BEGINNING|MIDDLE|END)) OF"
-    rf" (?P<month>{_MONTH}) (?P<year>\d{{4}})"
+    _LEAD + r"(?:(?P<half>FIRST|SECOND) HALF|(?P<part>BEGINNING|MIDDLE|END)) OF"
+    rf" (?P<month>{_MONTH}),? (?P<year>[0-9]{{4}})"
+)
+_PERIOD = re.compile(
+    _LEAD + rf"(?:(?:ON OR ABOUT) (?P<a0>{_DATE})"
+    rf"|(?:FROM|BETWEEN) (?P<a1>{_DATE}) (?:TO|UNTIL|TILL|AND) (?P<b1>{_DATE})"
+    rf"|(?:TO|UNTIL|TILL|NOT LATER THAN) (?P<a2>{_DATE})"
+    rf"|(?:FROM) (?P<a3>{_DATE})"
+    rf"|(?:BEFORE) (?P<a4>{_DATE})"
+    rf"|(?:AFTER) (?P<a5>{_DATE}))"
 )
 
 
 def shipment_window(text: str) -> Window | None:
-    """Return the period of shipment that words describe; None when they say none (article 3).
+    """Return the period of shipment that words describe; None when they are not understood.
 
-    `to`, `until`, `till`, `from` and `between` include the dates named; `before` and `after`
-    exclude them; `on or about` is five days either side. Words such as `prompt` say nothing.
+    The words of article 3: `to`, `until`, `till`, `from` and `between` include the dates named;
+    `before` and `after` exclude them; `on or about` is five days either side. Only whole phrases
+    are read, so that nothing said beside the period is lost; `prompt` says nothing.
     """
-    text = " ".join(text.upper().split())
-    if match := _PART.search(text):
+    text = " ".join(text.upper().rstrip(" .").split())
+    if match := _PART.fullmatch(text):
         return _month_window(match)
+    match = _PERIOD.fullmatch(text)
+    if not match:
+        return None
+    named = next(group for group in ("a0", "a1", "a2", "a3", "a4", "a5") if match[group])
+    first = _read_date(match[named])
+    last = _read_date(match["b1"]) if match["b1"] else first
+    if first is None or last is None:
+        return None
     one_day = timedelta(days=1)
-    for pattern in (_ABOUT, _RANGE, _UP_TO, _FROM, _BEFORE, _AFTER):
-        match = pattern.search(text)
-        if not match:
-            continue
-        first = _read_date(match["a"])
-        last = _read_date(match["b"]) if pattern is _RANGE else first
-        if first is None or last is None:
-            return None
-        windows = {
-            _ABOUT: on_or_about(first),
-            _RANGE: _between(first, last),
-            _UP_TO: Window(None, first),
-            _FROM: Window(first, None),
-            _BEFORE: Window(None, first - one_day),
-            _AFTER: Window(first + one_day, None),
-        }
-        return windows[pattern]
-    return None
+    windows = {
+        "a0": on_or_about(first),
+        "a1": _between(first, last),
+        "a2": Window(None, first),
+        "a3": Window(first, None),
+        "a4": Window(None, first - one_day),
+        "a5": Window(first + one_day, None),
+    }
+    return windows[named]
 
 
 def shipment_date_of(document: PresentedDocument) -> date | None:
@@ -175,4 +205,4 @@ def maturity(base: date, tenor_days: int, calendar: Calendar) -> date:
 
     A due date on a closed day moves to the next banking day.
     """
-    return calendar.on_or_after(base + timedelta(days=tenor_days))
+    return calendar.on_or_after(days_after(base, tenor_days))

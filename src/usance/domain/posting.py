@@ -237,3 +237,8 @@ def open_accounts(postings: Iterable[Posting], credit: str) -> dict[Balance, int
     for posting in own:
         balances[Balance(posting.book, posting.account, posting.currency)] += posting.signed
     return {key: total for key, total in balances.items() if total}
+
+
+def contingent_liability(postings: Iterable[Posting], credit: str) -> int:
+    """Return what a credit's contingent book says may still be drawn: its undrawn max liability."""
+    return balance_of(postings, credit, LC_LIABILITY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable
 
@@ -25,7 +26,8 @@ STATEMENT = "WE REFUSE TO HONOUR OR NEGOTIATE"
 LINE, LINES = 50, 70
 """Width and number of lines of field 77J."""
 
-_UNPRINTABLE = str.maketrans({"_": "-", "`": "'", "~": "-", "|": "/", "^": "'", "–": "-", "’": "'"})
+_FOREIGN = re.compile(r"[^A-Z0-9 .,()/='+:?!\"%&*<>;@#_-]")
+"""What the character set of 77J (z, of FIN) lacks; braces left out, they end blocks."""
 
 
 class RefusalNotice(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,8 @@ class RefusalNotice(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Hold the notice to article 16."""
+        if not self.statement.strip():
+            raise ValueError("A notice of refusal must state that the bank refuses.")
         flaw = _flaw(self.discrepancies, self.disposal, self.given, self.due)
         if flaw:
             raise ValueError(flaw.message)
@@ -53,7 +57,7 @@ def narrative_lines(discrepancies: Iterable[str], statement: str = STATEMENT) ->
     """Return the lines of field 77J: the statement, then each discrepancy, numbered and wrapped."""
     lines = [statement]
     for number, text in enumerate(discrepancies, 1):
-        plain = text.upper().translate(_UNPRINTABLE).encode("ascii", "replace").decode()
+        plain = _FOREIGN.sub("?", text.upper())
         lines += textwrap.wrap(f"/DISCREP/{number}. {plain}", LINE, subsequent_indent="//")
     return lines
 

@@ -88,7 +88,7 @@ class BookClock:
 def iso(instant: Instant) -> str:
     """Return an instant as RFC 3339 text with milliseconds and `Z`."""
     when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=instant)
-    return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant % 1000:03d}Z"
+    return when.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def parse_instant(text: str) -> Instant:

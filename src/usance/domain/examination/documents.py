@@ -80,12 +80,14 @@ def _any_bank(case: Case) -> bool:
 def complete_set(case: Case) -> list[Finding]:
     """EX-04: every document the credit stipulates is there."""
     required = Counter(r.kind for r in case.terms.required_documents)
+    if case.terms.draft_on and "draft" not in required:
+        required["draft"] = 1
     if not required:
         return EX04.skips("The credit calls for no documents.")
     presented = Counter(d.kind for d in case.facts.documents)
     failures = (
         EX04.fails(
-            f"The credit calls for {count} {title(kind)} document(s); {presented[kind]} presented.",
+            f"The credit calls for {title(kind)}: {count}; presented: {presented[kind]}.",
             document=title(kind),
             required=count,
             presented=presented[kind],
@@ -202,11 +204,14 @@ def on_board(case: Case) -> list[Finding]:
 
 
 def full_set(case: Case) -> list[Finding]:
-    """EX-31: all originals that a bill of lading or insurance document counts are there."""
+    """EX-31: all originals that a bill of lading or insurance document counts are there.
+
+    Of an air waybill the shipper's original is enough, even where a full set is asked (23a-v).
+    """
     examined = [
         document
         for required, document in _pairs(case)
-        if document.kind in FULL_SET_KINDS or required.full_set
+        if document.kind in FULL_SET_KINDS or (required.full_set and document.kind != "air_waybill")
     ]
     if not examined:
         return EX31.skips("No document of which a full set is due was presented.")

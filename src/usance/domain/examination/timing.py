@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 from usance.domain.dates import (
     TRANSPORT_KINDS,
     Window,
     day_of,
+    days_after,
     presentation_shipment_date,
     shipment_date_of,
     shipment_window,
@@ -51,7 +52,7 @@ def stale(case: Case) -> list[Finding]:
     if shipped is None or case.presented is None:
         return EX02.skips("No presented transport document shows a date of shipment.")
     days = case.terms.presentation_days
-    last, moved = _rolled(case, shipped + timedelta(days=days))
+    last, moved = _rolled(case, days_after(shipped, days))
     inputs = {"presented": case.presented, "shipped": shipped, "days": days, "last_day": last}
     text = (
         f"The documents were presented on {case.presented}; the last day is {last}{moved},"
@@ -63,7 +64,12 @@ def stale(case: Case) -> list[Finding]:
 def document_dates(case: Case) -> list[Finding]:
     """EX-08: no document is dated after its presentation; before the credit's issue is fine."""
     presented = case.presented
-    dated = [(d, day) for d in case.called_for() if (day := day_of(d.date))]
+    dated = [
+        (document, day)
+        for document in case.called_for()
+        for text in (document.date, document.on_board_date)
+        if (day := day_of(text))
+    ]
     if presented is None or not dated:
         return EX08.skips("No document called for shows a date.")
     failures = (
