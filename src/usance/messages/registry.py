@@ -1,0 +1,175 @@
+"""The embedded schema registry: a fold of events, and the plan of what a catalogue still lacks.
+
+Subjects are `<topic>-<full name>` (TopicRecordNameStrategy). Ids are dense from 1, given by the one
+writer; the same text has the same id in every subject. Ids 1 and 2 are for ever the first versions
+of the registry's own two events, so that its topic can be read before anything is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from usance.kernel.errors import Conflict, NotFound, Tampered
+from usance.messages.avro_schema import Schema
+from usance.messages.catalogue import Catalogue
+from usance.messages.compatibility import check_versions
+from usance.messages.registry_events import SchemaRegistered, SubjectConfigured
+
+RegistryEvent = SubjectConfigured | SchemaRegistered
+
+_OWN = ("usance.system.SchemaRegistered", "usance.system.SubjectConfigured")
+
+
+class Known(NamedTuple):
+    """A registered schema: its id, text, full name, and its version number in its subjects."""
+
+    id: int
+    schema: Schema
+    version: int
+
+
+class RegistryState:
+    """Subjects, versions and ids; changed by `apply` only."""
+
+    def __init__(self) -> None:
+        self.levels: dict[str, str] = {}
+        self.subjects: dict[str, dict[int, int]] = {}
+        self._by_id: dict[int, Known] = {}
+        self._by_identity: dict[str, int] = {}
+        self._by_fingerprint: dict[bytes, Known] = {}
+
+    def apply(self, event: RegistryEvent) -> None:
+        """Fold one event; raises Tampered when it contradicts what is known."""
+        if isinstance(event, SubjectConfigured):
+            self.levels[event.subject] = event.level
+            return
+        schema = Schema(event.text)
+        own = (event.id, schema.fingerprint)
+        if own != (self.id_for(schema), event.fingerprint):
+            raise Tampered(
+                f"schema {event.id} of {event.subject} has another id or fingerprint than its text",
+                hint="run `usance log verify`; the registry's topic was altered or mixed",
+            )
+        self.subjects.setdefault(event.subject, {})[event.version] = event.id
+        if event.id not in self._by_id:
+            known = Known(event.id, schema, event.version)
+            self._by_id[event.id] = known
+            self._by_identity[schema.identity] = event.id
+            self._by_fingerprint.setdefault(schema.fingerprint, known)
+
+    def id_for(self, schema: Schema) -> int:
+        """Return the id of a schema text: the one it has, or the next free one."""
+        return self._by_identity.get(schema.identity, len(self._by_id) + 1)
+
+    def id_of(self, schema: Schema) -> int:
+        """Return the id of a registered schema; raises NotFound."""
+        found = self._by_identity.get(schema.identity)
+        if found is None:
+            raise NotFound(
+                f"{schema.fullname} is not registered in this log",
+                hint="start the owner of this version once: it registers its schemas",
+            )
+        return found
+
+    def by_id(self, schema_id: int) -> Known | None:
+        """Return what is registered under an id."""
+        return self._by_id.get(schema_id)
+
+    def by_fingerprint(self, fingerprint: bytes) -> Known | None:
+        """Return the first schema registered with that fingerprint."""
+        return self._by_fingerprint.get(fingerprint)
+
+    def ids(self) -> list[int]:
+        """Return all ids in order."""
+        return sorted(self._by_id)
+
+    def versions(self, subject: str) -> list[Schema]:
+        """Return a subject's schemas, oldest first; raises NotFound."""
+        found = self.subjects.get(subject)
+        if found is None:
+            raise NotFound(f"no subject {subject}", hint="usance schema list shows all subjects")
+        return [self._by_id[found[v]].schema for v in sorted(found)]
+
+
+def plan(catalogue: Catalogue, state: RegistryState) -> list[RegistryEvent]:
+    """Return the events to write so that `state` knows every schema version of the catalogue.
+
+    Deterministic, and empty when nothing is missing; `state` itself is not changed. Raises Conflict
+    when a new version is not compatible with the recorded ones, or differs from the recorded text.
+    """
+    events: list[RegistryEvent] = []
+    ahead = RegistryState()
+    for event in history(state):
+        ahead.apply(event)
+    types = sorted(catalogue.types(), key=lambda t: (t.fullname not in _OWN, t.fullname))
+    for entry in types:
+        for subject in entry.subjects():
+            for event in _subject(ahead, subject, entry.level, entry.versions):
+                ahead.apply(event)
+                events.append(event)
+    return events
+
+
+def history(state: RegistryState) -> Iterable[RegistryEvent]:
+    """Return events that fold to an equal state."""
+    for subject, level in state.levels.items():
+        yield SubjectConfigured(subject=subject, level=level)
+    rows = [
+        (schema_id, subject, version)
+        for subject, versions in state.subjects.items()
+        for version, schema_id in versions.items()
+    ]
+    for schema_id, subject, version in sorted(rows):
+        known = state.by_id(schema_id)
+        assert known is not None
+        yield _registered(state, subject, version, known.schema, state.levels.get(subject, ""))
+
+
+def _registered(
+    state: RegistryState, subject: str, version: int, schema: Schema, level: str
+) -> SchemaRegistered:
+    return SchemaRegistered(
+        subject=subject,
+        version=version,
+        id=state.id_for(schema),
+        fingerprint=schema.fingerprint,
+        text=schema.text,
+        level=level,
+    )
+
+
+def _subject(
+    state: RegistryState, subject: str, level: str, versions: dict[int, str]
+) -> Iterable[RegistryEvent]:
+    """Yield what one subject lacks; the caller applies each event before it asks for the next."""
+    if state.levels.get(subject) != level:
+        yield SubjectConfigured(subject=subject, level=level)
+    for version in sorted(versions):
+        schema = Schema(versions[version])
+        recorded = state.subjects.get(subject, {}).get(version)
+        if recorded is not None:
+            known = state.by_id(recorded)
+            if known is None or known.schema.identity != schema.identity:
+                raise Conflict(
+                    f"version {version} of {subject} is recorded with another text",
+                    hint="never edit a shipped .avsc file: add the next version",
+                )
+            continue
+        before = state.versions(subject) if subject in state.subjects else []
+        violations = check_versions(schema, before, level)
+        if violations:
+            first = violations[0]
+            raise Conflict(
+                f"version {version} of {subject}: {first.message} at {first.path}",
+                hint=first.hint,
+            )
+        yield _registered(state, subject, version, schema, level)
+
+
+def registered(catalogue: Catalogue) -> RegistryState:
+    """Return the state of a log that holds this catalogue and nothing else (set-up and tests)."""
+    state = RegistryState()
+    for event in plan(catalogue, state):
+        state.apply(event)
+    return state
