@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 import msgspec
 
 from usance.engine.topics import Topics
@@ -38,9 +36,7 @@ class TopicRecord(msgspec.Struct, frozen=True, kw_only=True):
     topic_id: str
 
 
-def found(
-    log: Log, *, namespace: str, partitions: int, clock: str, ids: Ids, now: int
-) -> Genesis:
+def found(log: Log, *, namespace: str, partitions: int, clock: str, ids: Ids, now: int) -> Genesis:
     """Write the genesis and create all topics of an empty log; returns the genesis."""
     topics = Topics(namespace, partitions)
     meta = TopicPartition(topics.name("system", "meta"), 0)
@@ -49,8 +45,7 @@ def found(
         log_id=ids.fresh(), namespace=namespace, partitions=partitions, clock=clock, founded_at=now
     )
     outputs = [Output(meta.topic, 0, GENESIS_KEY, msgspec.json.encode(genesis))]
-    for settings in topics.settings():
-        outputs.append(_topic_output(meta.topic, log.create_topic(settings)))
+    outputs += [_topic_output(meta.topic, log.create_topic(s)) for s in topics.settings()]
     log.append(outputs)
     return genesis
 
@@ -106,11 +101,6 @@ def complete(log: Log, genesis: Genesis) -> None:
     for settings in topics.settings():
         if settings.name not in known:
             log.append([_topic_output(meta, log.create_topic(settings))])
-
-
-def body_key(genesis: Genesis) -> bytes:
-    """Return the key of body hashes; in a log with clear blocks it is a published constant."""
-    return sha256(b"usance/body-key/clear/v1").digest()
 
 
 def _topic_output(meta: str, settings: TopicSettings) -> Output:

@@ -27,9 +27,10 @@ from usance.kernel.ids import derived
 from usance.kernel.timers import FireTimer, TimerCancelled, TimerDue, TimerFired, TimerSet
 from usance.log.contract import Output, Record
 from usance.messages.envelope import InputPosition, Meta
+from usance.messages.outcome import Answer as AnswerName
 from usance.messages.outcome import Outcome, OutcomePointer, Receipt, UnreadableInput
 
-INTERIM = ("dead-lettered", "parked")
+_NO_REFUSAL = Refusal("", "")
 _TIMERS = (TimerSet, TimerCancelled, TimerFired)
 
 
@@ -44,7 +45,6 @@ class Handling:
     def handle(self, record: Record) -> str | None:
         """Handle one command record; returns the error type if it failed by an exception."""
         share = self.share
-        share.touched = True
         share.next = record.offset + 1
         position = InputPosition(record.topic, record.partition, record.offset)
         try:
@@ -60,6 +60,19 @@ class Handling:
             return None
         return self._first_time(record, meta, position)
 
+    def quarantine(self, record: Record) -> None:
+        """Dead-letter a record that has killed its process, without looking inside."""
+        share = self.share
+        share.next = record.offset + 1
+        position = InputPosition(record.topic, record.partition, record.offset)
+        reason = "its handling ended the process twice"
+        try:
+            meta = self.world.decoder.meta(record.headers)
+        except Unreadable:
+            self.parks.dead_letter_raw(record, position, Unreadable("decide", reason))
+            return
+        self.parks.dead_letter(record, meta, position, "decide", "process-killer", reason)
+
     # -- idempotency (rule 10)
 
     def _repeated(self, meta: Meta, position: InputPosition) -> bool:
@@ -71,25 +84,23 @@ class Handling:
         return True
 
     def _point_back(
-        self, meta: Meta, position: InputPosition, answer: str, known: Answer | None
+        self, meta: Meta, position: InputPosition, answer: AnswerName, known: Answer | None
     ) -> None:
-        first = known.answer if known else "accepted"
-        code = "DUPLICATE" if answer == "duplicate" else "CONFLICT"
+        first: AnswerName = known.answer if known else "accepted"
         words = (
             f"This command was answered before: {first}."
             if answer == "duplicate"
             else "Another command has used this id: the recorded body differs."
         )
-        hint = "" if answer == "duplicate" else "Send it under a new id."
         outcome = Outcome(
             command_id=meta.command_id,
             body_hash=meta.body_hash,
             answer=answer,
-            code=code,
-            message=words,
-            hint=hint,
-            of=OutcomePointer(index=known.index if known else -1, answer=first),
             log_time=self.share.instant,
+            code=answer.upper(),
+            message=words,
+            hint="" if answer == "duplicate" else "Send it under a new id.",
+            of=OutcomePointer(index=known.at if known else -1, answer=first),
         )
         self.share.outcome(outcome, meta, position)
 
@@ -197,9 +208,7 @@ class Handling:
             )
             last = sha256(last + encoded[3]).digest()
             staged.append(Output(topic, partition, encoded[0], encoded[1], encoded[2]))
-            receipts.append(
-                Receipt(partition=partition, index=index, envelope_hash=encoded[3])
-            )
+            receipts.append(Receipt(partition=partition, index=index, envelope_hash=encoded[3]))
             index += 1
             if isinstance(event, _TIMERS):
                 timers = _moved(timers, event)
@@ -212,7 +221,7 @@ class Handling:
             share.overlay.tails["events"] = Tail(index, last)
             share.merge("events", staged)
         share.merge("elsewhere", sends)
-        self._answer(meta, position, "accepted", receipts=receipts)
+        self._answer(meta, position, "accepted", receipts=receipts, revision=revision)
 
     def _send(self, meta: Meta, key: str, ordinal: int, send: Send) -> Output:
         place = self.world.topics.place(send.key)
@@ -238,28 +247,30 @@ class Handling:
         self,
         meta: Meta,
         position: InputPosition,
-        answer: str,
+        answer: AnswerName,
         *,
         refusal: Refusal | None = None,
         receipts: list[Receipt] | None = None,
+        revision: int = -1,
     ) -> None:
         share = self.share
-        remembered = Answer(
-            meta.body_hash, answer, share.overlay.tail("outcomes").index, share.instant
+        share.overlay.answers[meta.command_id] = Answer(
+            meta.body_hash, answer, share.overlay.tail("outcomes").next, share.instant
         )
+        said = refusal or _NO_REFUSAL
         outcome = Outcome(
             command_id=meta.command_id,
             body_hash=meta.body_hash,
             answer=answer,
-            code=refusal.code if refusal else "",
-            article=refusal.article if refusal else "",
-            message=refusal.message if refusal else "",
-            hint=refusal.hint if refusal else "",
-            receipts=receipts or [],
             log_time=share.instant,
+            code=said.code,
+            article=said.article,
+            message=said.message,
+            hint=said.hint,
+            receipts=receipts or [],
+            revision=revision,
         )
         share.outcome(outcome, meta, position)
-        share.overlay.answers[meta.command_id] = remembered
 
     # -- control commands never queue behind a park
 
@@ -311,7 +322,11 @@ class Handling:
     # -- for parking
 
     def answer(
-        self, meta: Meta, position: InputPosition, answer: str, refusal: Refusal | None = None
+        self,
+        meta: Meta,
+        position: InputPosition,
+        answer: AnswerName,
+        refusal: Refusal | None = None,
     ) -> None:
         """Record an outcome and remember it."""
         self._answer(meta, position, answer, refusal=refusal)

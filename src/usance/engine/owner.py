@@ -134,9 +134,7 @@ class Owner:
         """Tell whether nothing is under way, due or waiting to be read."""
         if self.flight is not None or self._due():
             return False
-        return all(
-            self.log.end(self._commands(p)) <= self._read_to(p) for p in self.states
-        )
+        return all(self.log.end(self._commands(p)) <= self._read_to(p) for p in self.states)
 
     def close(self, *, clean: bool = True) -> None:
         """Settle what is under way, write a last snapshot round and the release record, leave."""
@@ -385,9 +383,7 @@ class Owner:
                 instant=max(instant, now) if self.world.book_clock else None,
                 at=now,
             )
-            output = Output(
-                share.names["commands"], place.partition, key_bytes, value, headers
-            )
+            output = Output(share.names["commands"], place.partition, key_bytes, value, headers)
             share.merge("elsewhere", [output])
             share.overlay.fired[(key, timer_id)] = instant
         self._commit(builder)
@@ -418,9 +414,7 @@ class Owner:
     def _killer(self, place: Place, record: Record) -> bool:
         last = self.suspects.get(place)
         return (
-            last is not None
-            and last.offset == record.offset
-            and last.begun > attempts.DEATHS_MAX
+            last is not None and last.offset == record.offset and last.begun > attempts.DEATHS_MAX
         )
 
     def _count_failure(self, place: Place, kind: str, record: Record) -> None:

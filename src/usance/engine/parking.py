@@ -7,7 +7,7 @@ that parked it, so that redrive and drain never depend on the dead-letters topic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,7 +19,7 @@ from usance.kernel.errors import Unreadable
 from usance.kernel.ids import derived
 from usance.log.contract import Output, Record
 from usance.messages.envelope import InputPosition, Meta
-from usance.messages.outcome import Outcome, dead_letter_headers
+from usance.messages.outcome import dead_letter_headers
 
 if TYPE_CHECKING:
     from usance.engine.handling import Handling
@@ -76,16 +76,13 @@ class ParkKeeper:
 
     # -- into the dead letters
 
-    def dead_letter_raw(
-        self, record: Record, position: InputPosition, broken: Unreadable
-    ) -> None:
+    def dead_letter_raw(self, record: Record, position: InputPosition, broken: Unreadable) -> None:
         """Dead-letter a record whose own meta cannot be read; its id is made from its position."""
-        command_id = derived(self.share.world.log_id, str(position), "unreadable")
+        where = f"{position.topic}/{position.partition}/{position.offset}"
+        command_id = derived(self.share.world.log_id, where, "unreadable")
         nobody = Actor("", "", "system")
-        meta = Meta.bare(command_id, actor=nobody, causation=f"unreadable:{position}")
-        self.dead_letter(
-            record, meta, position, broken.stage, "poison", broken.reason, park=False
-        )
+        meta = Meta.bare(command_id, actor=nobody, causation=f"unreadable:{where}")
+        self.dead_letter(record, meta, position, "decode", "poison", broken.reason, park=False)
 
     def dead_letter(
         self,
@@ -101,7 +98,8 @@ class ParkKeeper:
         """Stage a dead letter and its interim outcome; parks the key unless told not to."""
         share = self.share
         world = share.world
-        dead_letter_id = derived(world.log_id, str(position), "dead-letter")
+        where = f"{position.topic}/{position.partition}/{position.offset}"
+        dead_letter_id = derived(world.log_id, where, "dead-letter")
         tail = share.overlay.tail("dead-letters")
         extra = dead_letter_headers(
             dead_letter_id=dead_letter_id,
@@ -110,8 +108,8 @@ class ParkKeeper:
             stage=stage,
             failure=failure,
             reason=reason,
-            key=record.key or b"",
-            value=record.value or b"",
+            key=record.key,
+            value=record.value,
         )
         encoded = world.encoder.dead_letter(
             record.key,
@@ -119,7 +117,7 @@ class ParkKeeper:
             (*extra, *record.headers),
             meta,
             dead_letter_id=dead_letter_id,
-            index=tail.index,
+            index=tail.next,
             prev=tail.hash,
             instant=share.instant,
             input=position,
@@ -138,15 +136,11 @@ class ParkKeeper:
         refusal = Refusal("DEAD_LETTER", words, hint=f"See dead letter {dead_letter_id}.")
         self.handling.answer(meta, position, "dead-lettered", refusal)
 
-    def _park(
-        self, record: Record, meta: Meta, key: str, dead_letter_id: str, reason: str
-    ) -> None:
+    def _park(self, record: Record, meta: Meta, key: str, dead_letter_id: str, reason: str) -> None:
         share = self.share
         old = share.overlay.park(key)
         first, following = (old.first, old.next) if old else (1, 1)
-        park = Park(
-            key, reason, share.instant, dead_letter_id, meta.command_id, first, following
-        )
+        park = Park(key, reason, share.instant, dead_letter_id, meta.command_id, first, following)
         share.overlay.parks[key] = park
         head = ParkHead(
             key=key,
@@ -173,9 +167,7 @@ class ParkKeeper:
         name = f"{dead_letter_id}#open"
         self.share.merge("parked", [self._parked(name, msgspec.msgpack.encode(head))])
 
-    def queue_behind(
-        self, park: Park, record: Record, meta: Meta, position: InputPosition
-    ) -> None:
+    def queue_behind(self, park: Park, record: Record, meta: Meta, position: InputPosition) -> None:
         """Queue a command behind its parked key, in order, with an interim outcome."""
         share = self.share
         kept = _kept(record, park.key, park.next)
@@ -197,9 +189,7 @@ class ParkKeeper:
         park = self.share.overlay.park(found.key) if found and found.parked else None
         if found is None or park is None:
             words = "No dead letter with a parked key is open under this id."
-            self.handling.answer(
-                meta, position, "refused", Refusal("NO_DEAD_LETTER", words)
-            )
+            self.handling.answer(meta, position, "refused", Refusal("NO_DEAD_LETTER", words))
             return
         head = self._head(found.key)
         if head is None:
@@ -269,7 +259,7 @@ class ParkKeeper:
         try:
             message = decoder.message(record.headers, record.value)
         except Unreadable as broken:
-            self.dead_letter(record, meta, position, broken.stage, "poison", broken.reason)
+            self.dead_letter(record, meta, position, "decode", "poison", broken.reason)
             return False
         failed = self.handling.decide_and_record(record, meta, position, kept.key, message)
         return failed is None
@@ -294,9 +284,7 @@ class ParkKeeper:
             at=share.instant,
         )
         topic = share.names["commands"]
-        share.merge(
-            "elsewhere", [Output(topic, share.place.partition, key_bytes, value, headers)]
-        )
+        share.merge("elsewhere", [Output(topic, share.place.partition, key_bytes, value, headers)])
 
     def _unpark(self, key: str) -> None:
         share = self.share
@@ -357,10 +345,12 @@ def _kept(record: Record, key: str, sequence: int) -> Kept:
     )
 
 
-def parked_state(records: dict[bytes, bytes | None]) -> tuple[dict[str, Park], dict[str, Any]]:
+def parked_state(
+    records: dict[bytes, bytes | None],
+) -> tuple[dict[str, Park | None], dict[str, OpenDeadLetter | None]]:
     """Rebuild parks and open dead letters from the records of a parked partition (last per key)."""
-    parks: dict[str, Park] = {}
-    letters: dict[str, Any] = {}
+    parks: Parks = {}
+    letters: Letters = {}
     sequences: dict[str, list[int]] = {}
     for raw, value in records.items():
         name = raw.decode("utf-8", "replace")
@@ -389,6 +379,7 @@ def parked_state(records: dict[bytes, bytes | None]) -> tuple[dict[str, Park], d
         else:
             sequences.setdefault(key, []).append(int(place))
     for key, park in parks.items():
+        assert park is not None
         waiting = sequences.get(key, [])
         if waiting:
             parks[key] = park._replace(first=min(waiting), next=max(max(waiting) + 1, park.next))

@@ -326,9 +326,7 @@ class SagaDecider:
 
     # -- people
 
-    def _operator(
-        self, at: _Progress, definition: Definition, command: Any
-    ) -> Decision | Refusal:
+    def _operator(self, at: _Progress, definition: Definition, command: Any) -> Decision | Refusal:
         refusal = self._act_refusal(at.state, command)
         if refusal is not None:
             return refusal
@@ -412,7 +410,7 @@ class SagaDecider:
 
     # -- fold
 
-    def evolve(self, state: SagaState, event: Any) -> SagaState:
+    def evolve(self, state: SagaState, event: Any) -> SagaState:  # noqa: C901  a flat table of facts
         """Return the saga after one event."""
         new = copy.copy(state)
         match event:
@@ -431,6 +429,10 @@ class SagaDecider:
             case m.StepFailed():
                 new.command_id = ""
             case m.SagaCompensating():
+                if (
+                    state.command_id
+                ):  # sent and not answered: it may yet take effect, so undo it too
+                    new.done = [*state.done, state.step]
                 new.phase, new.reason, new.command_id = "compensating", event.reason, ""
             case m.SagaEnded():
                 new.phase, new.command_id, new.timer = event.result, "", ""
@@ -451,9 +453,7 @@ class SagaDecider:
                 new.timer, new.chases = "", state.chases + 1
         return new
 
-    def _evolve_success(
-        self, new: SagaState, state: SagaState, event: m.StepSucceeded
-    ) -> None:
+    def _evolve_success(self, new: SagaState, state: SagaState, event: m.StepSucceeded) -> None:
         new.command_id = ""
         if event.undo:
             new.undone = [*state.undone, event.step]

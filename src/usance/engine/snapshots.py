@@ -86,7 +86,7 @@ def make_round(
         base=base,
         restart=restart[0],
         unit=unit,
-        events_index=restart[1].index,
+        events_index=restart[1].next,
         events_tail=restart[1].hash,
         aggregates=listed,
     )

@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from usance.kernel.clock import MS_PER_DAY, Instant
+from usance.messages.outcome import Answer as AnswerName
 
 OUTCOME_WINDOW_MS = 7 * MS_PER_DAY
 RECENT_IDS_MAX = 8
@@ -27,11 +28,11 @@ class Entry(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A remembered outcome: enough to answer the same command again."""
+    """A remembered outcome: enough to point back to it; `at` is its own index in outcomes-p."""
 
     body_hash: bytes
-    answer: str
-    index: int
+    answer: AnswerName
+    at: int
     log_time: Instant
 
 
@@ -60,7 +61,7 @@ class OpenDeadLetter(NamedTuple):
 class Tail(NamedTuple):
     """End of a chained partition: the next index and the hash of the last record."""
 
-    index: int
+    next: int
     hash: bytes
 
 
@@ -79,7 +80,16 @@ MISSING = object()
 class Layer:
     """Dictionaries of one layer; values of None mean "gone" where the kind can go."""
 
-    __slots__ = ("answers", "dead_letters", "entries", "fired", "parks", "passed", "scalars", "tails")
+    __slots__ = (
+        "answers",
+        "dead_letters",
+        "entries",
+        "fired",
+        "parks",
+        "passed",
+        "scalars",
+        "tails",
+    )
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}

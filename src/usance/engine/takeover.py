@@ -11,7 +11,8 @@ from hashlib import sha256
 from heapq import heappush
 from typing import Any, NamedTuple
 
-from usance.engine.handling import INTERIM, timers_after
+from usance.audit.chain import chain_start, envelope_hash
+from usance.engine.handling import timers_after
 from usance.engine.parking import parked_state
 from usance.engine.snapshots import load_round
 from usance.engine.state import (
@@ -28,9 +29,7 @@ from usance.engine.topics import Place, Topics
 from usance.kernel.decider import Decider, key_parts
 from usance.kernel.errors import Tampered, Unavailable
 from usance.log.contract import Log, Record, TopicPartition
-from usance.messages.envelope import envelope_hash
-from usance.messages.outcome import Outcome, UnitFooter
-from usance.audit.chain import chain_start
+from usance.messages.outcome import INTERIM, Outcome, UnitFooter
 
 
 class Restored(NamedTuple):
@@ -93,7 +92,9 @@ class Takeover:
         start = self._position(state, commands, position, footer)
         events = at["events"]
         origin = chain_start(self.log_id, events.topic, events.partition)
-        restart = (rounds.restart, rounds.tail) if rounds else (self.log.begin(events), Tail(0, origin))
+        restart = (
+            (rounds.restart, rounds.tail) if rounds else (self.log.begin(events), Tail(0, origin))
+        )
         kept = len(rounds.entries) if rounds else 0
         return Restored(state, start, read, kept, loaded.number, restart)
 
@@ -199,7 +200,7 @@ class Takeover:
         name = f"{commands.topic}[{commands.partition}]"
         tails = state.tails
         if found is None:
-            if any(t.index for t in tails.values()):
+            if any(t.next for t in tails.values()):
                 raise Tampered(
                     f"{name}: records without a unit footer",
                     hint="The log was written by something else or cut; restore a backup.",
@@ -213,17 +214,17 @@ class Takeover:
             return position
         footer, footer_index = found
         expected = {
-            "events": (footer.events_index, footer.events_tail),
-            "dead-letters": (footer.dead_letters_index, footer.dead_letters_tail),
+            "events": Tail(footer.events_index, footer.events_tail),
+            "dead-letters": Tail(footer.dead_letters_index, footer.dead_letters_tail),
         }
-        for kind, (index, digest) in expected.items():
-            if (tails[kind].index, tails[kind].hash) != (index, digest):
+        for kind, said in expected.items():
+            if tails[kind] != said:
                 raise Tampered(
-                    f"{name}: {kind} end at index {tails[kind].index}, the last unit footer says"
-                    f" {index}",
+                    f"{name}: {kind} end at index {tails[kind].next}, the last unit footer says"
+                    f" {said.next}",
                     hint="Stop writing, run `usance log verify`, restore the last good backup.",
                 )
-        if tails["outcomes"].index != footer_index + 1:
+        if tails["outcomes"].next != footer_index + 1:
             raise Tampered(
                 f"{name}: outcomes after the last unit footer",
                 hint="Stop writing, run `usance log verify`, restore the last good backup.",

@@ -51,22 +51,19 @@ class PartitionUnit:
             kind: topics.name(place.context, kind)
             for kind in ("commands", "events", "outcomes", "parked", "dead-letters", "snapshots")
         }
-        self.touched = False
 
     def chained(self, kind: str, encoded: Encoded) -> Output:
         """Move the chain of `kind` over an encoded record and return it as an output."""
         tail = self.overlay.tail(kind)
         key, value, headers, envelope_hash = encoded
-        self.overlay.tails[kind] = Tail(
-            tail.index + 1, sha256(tail.hash + envelope_hash).digest()
-        )
+        self.overlay.tails[kind] = Tail(tail.next + 1, sha256(tail.hash + envelope_hash).digest())
         return Output(self.names[kind], self.place.partition, key, value, headers)
 
     def outcome(self, outcome: Outcome, meta: Meta, position: InputPosition) -> None:
         """Stage the outcome of one command and keep it for whoever waits."""
         tail = self.overlay.tail("outcomes")
         encoded = self.world.encoder.outcome(
-            outcome, meta, index=tail.index, prev=tail.hash, instant=self.instant, input=position
+            outcome, meta, index=tail.next, prev=tail.hash, instant=self.instant, input=position
         )
         self.outputs.append(self.chained("outcomes", encoded))
         self.counts["outcomes"] += 1
@@ -92,19 +89,18 @@ class PartitionUnit:
             parked=self.counts["parked"],
             dead_letters=self.counts["dead-letters"],
             elsewhere=self.counts["elsewhere"],
-            events_index=tails["events"].index,
+            events_index=tails["events"].next,
             events_tail=tails["events"].hash,
-            outcomes_index=tails["outcomes"].index,
+            outcomes_index=tails["outcomes"].next,
             outcomes_tail=tails["outcomes"].hash,
-            dead_letters_index=tails["dead-letters"].index,
+            dead_letters_index=tails["dead-letters"].next,
             dead_letters_tail=tails["dead-letters"].hash,
             last_instant=self.instant,
         )
         encoded = self.world.encoder.footer(
             footer,
-            log_id=self.world.log_id,
             context=self.place.context,
-            index=tails["outcomes"].index,
+            index=tails["outcomes"].next,
             prev=tails["outcomes"].hash,
             instant=self.instant,
         )
@@ -123,9 +119,7 @@ class UnitBuilder:
         self.extra: list[Output] = []
         self.batch_count = batch.count
 
-    def share(
-        self, place: Place, below: Overlay | PartitionState, start: int
-    ) -> PartitionUnit:
+    def share(self, place: Place, below: Overlay | PartitionState, start: int) -> PartitionUnit:
         """Return the share of a partition, beginning it at input offset `start`."""
         found = self.shares.get(place)
         if found is None:
