@@ -53,6 +53,7 @@ def test_each_place_keeps_its_own_holidays(place: str, closed: str, open_: str) 
     [
         ("AEDXB", "2021-12-24", True),  # Friday, before the week changed
         ("AEDXB", "2021-12-26", False),
+        ("AEDXB", "2021-12-31", True),  # the last Friday of rest
         ("AEDXB", "2022-01-07", False),  # Friday, after
         ("AEDXB", "2022-01-09", True),
         ("BDDAC", "2026-06-05", True),

@@ -6,6 +6,7 @@ import calendar as months
 import re
 from collections.abc import Iterable
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from usance.domain.calendars import Calendar
@@ -44,6 +45,7 @@ _PARTS = {"BEGINNING": (1, 10), "MIDDLE": (11, 20), "END": (21, 31)}
 _HALVES = {"FIRST": (1, 15), "SECOND": (16, 31)}
 
 
+@lru_cache(maxsize=4096)
 def day_of(text: str) -> date | None:
     """Return the date of YYYY-MM-DD text; None when it is empty, malformed or out of all reason."""
     if not re.fullmatch(_ISO, text):

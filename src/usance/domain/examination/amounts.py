@@ -129,7 +129,7 @@ def price_and_trade_term(case: Case) -> list[Finding]:
         return EX22.skips("The credit states no unit price and no trade term.")
     failures = (
         EX22.fails(
-            f"The {title(invoice)} shows as {what} {shown}; the credit states {stated}.",
+            f"The {title(invoice)} shows {shown} as its {what}; the credit states {stated}.",
             document=title(invoice),
             invoice=shown,
             credit=stated,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from usance.domain.calendars import find_place
-from usance.domain.examination.facts import DISREGARDED, Case, Rule, same_bank, title
+from usance.domain.examination.facts import DISREGARDED, Case, Rule, counted, same_bank, title
 from usance.domain.terms import Finding, PresentedDocument, RequiredDocument
 
 EX03 = Rule("EX-03", "UCP600-6a,6d-ii")
@@ -116,13 +116,17 @@ def _short_of_originals(case: Case) -> Iterator[Finding]:
             "required": f"{asked.originals} + {asked.copies}",
             "presented": f"{document.originals} + {document.copies}",
         }
-        shown = f"{document.originals} original(s) and {document.copies} copies were presented"
+        shown = f"{_set(document.originals, document.copies)} presented"
         if document.originals < asked.originals:
-            asks = f"the credit asks for {asked.originals} original(s)"
-            yield EX05.fails(f"Of the {title(document)} {shown}; {asks}.", **inputs)
+            asks = f"the credit asks for {counted(asked.originals, 'original')}"
+            yield EX05.fails(f"Of the {title(document)}, {shown}; {asks}.", **inputs)
         elif total < asked.originals + asked.copies:
-            asks = f"the credit asks for {asked.originals} and {asked.copies}"
-            yield EX05.fails(f"Of the {title(document)} {shown}; {asks}.", **inputs)
+            asks = f"the credit asks for {_set(*asked)}"
+            yield EX05.fails(f"Of the {title(document)}, {shown}; {asks}.", **inputs)
+
+
+def _set(originals: int, copies: int) -> str:
+    return f"{counted(originals, 'original')} and {counted(copies, 'copy')}"
 
 
 def originals(case: Case) -> list[Finding]:
@@ -217,8 +221,8 @@ def full_set(case: Case) -> list[Finding]:
         return EX31.skips("No document of which a full set is due was presented.")
     failures = (
         EX31.fails(
-            f"Of the {title(document)} {document.originals} original(s) were presented;"
-            f" it says that {document.originals_issued or 'no stated number'} were issued.",
+            f"Of the {title(document)}, {counted(document.originals, 'original')} presented;"
+            f" issued according to the document: {document.originals_issued or 'not stated'}.",
             document=title(document),
             presented=document.originals,
             issued=document.originals_issued,

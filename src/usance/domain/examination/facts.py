@@ -113,6 +113,12 @@ def title(document: PresentedDocument | RequiredDocument | str) -> str:
     return f"{words} {reference}".strip()
 
 
+def counted(number: int, word: str) -> str:
+    """Return a number with its word, such as `1 original` or `3 originals`."""
+    plural = word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return f"{number} {word if number == 1 else plural}"
+
+
 def same_bank(one: str, other: str) -> bool:
     """Return whether two BICs name the same bank at the same place (branch codes aside)."""
     return bool(one) and one[:8].upper() == other[:8].upper()
