@@ -1,4 +1,4 @@
-"""Commands and events of drawings under a credit, and of its end by cancellation, expiry or close."""
+"""Commands and events of drawings under a credit, and of its end."""
 
 from __future__ import annotations
 

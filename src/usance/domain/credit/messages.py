@@ -1,7 +1,7 @@
 """Commands and events of a credit, up to its issue or advice, with the list of them all.
 
-Persons appear as opaque ids only. Amounts are minor units of the credit's currency. Drawings and the
-end of a credit stand in `drawing_messages`, amendments in `amendment_messages`.
+Persons appear as opaque ids only. Amounts are minor units of the credit's currency. Drawings and
+the end of a credit stand in `drawing_messages`, amendments in `amendment_messages`.
 """
 
 from __future__ import annotations
