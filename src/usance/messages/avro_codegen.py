@@ -17,7 +17,7 @@ import typing
 from collections.abc import Callable
 from io import BytesIO
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -27,7 +27,7 @@ from usance.messages.avro_schema import Field, Node, Schema, check_name
 Writer = Callable[[Any, bytes], bytes]
 """`write(value, prefix)` returns prefix + Avro bytes."""
 Reader = Callable[[bytes, int, Any], Any]
-"""`read(data, start, blocks)` returns the value; `blocks` reads private blocks (see `Private`)."""
+"""`read(data, start, blocks)` returns the value; `blocks` reads private blocks (see `Blocks`)."""
 
 MALFORMED = (IndexError, ValueError, KeyError, OverflowError, struct.error)
 """What a reader may raise on bad bytes; UnicodeDecodeError is a ValueError."""
@@ -50,6 +50,16 @@ class Private(NamedTuple):
     optional: bool
 
 
+class Blocks(Protocol):
+    """What a reader asks about private blocks: may they stand in clear, and what to do if unusual."""
+
+    clear: bool
+
+    def read(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:
+        """Read a whole `private` array; return the structs by field name."""
+        ...
+
+
 def _varint(z: int) -> bytes:
     out = bytearray()
     while z > 127:
@@ -57,11 +67,6 @@ def _varint(z: int) -> bytes:
         z >>= 7
     out.append(z)
     return bytes(out)
-
-
-def varint(number: int) -> bytes:
-    """Return a long in Avro's zigzag variable-length form; raises OverflowError beyond 64 bits."""
-    return _VARINTS[number]
 
 
 class _Varints(dict[int, bytes]):
@@ -79,18 +84,23 @@ class _Varints(dict[int, bytes]):
         return _varint(z)
 
 
-_VARINTS = _Varints({n: _varint((n << 1) ^ (n >> 63)) for n in range(-64, 8192)})
+VARINTS = _Varints({n: _varint((n << 1) ^ (n >> 63)) for n in range(-64, 8192)})
+"""A long in Avro's zigzag variable-length form; OverflowError beyond 64 bits."""
+
+
+_LENGTHS = [VARINTS[n] for n in range(4096)]
+"""Lengths as they are nearly always: an exact list is the cheapest table that CPython has."""
 
 
 class _Prefixed(dict[int, bytes]):
     """Varints behind the branch number of a union."""
 
     def __init__(self, branch: bytes) -> None:
-        super().__init__({n: branch + _VARINTS[n] for n in range(1024)})
+        super().__init__({n: branch + VARINTS[n] for n in range(1024)})
         self.branch = branch
 
     def __missing__(self, n: int) -> bytes:
-        return self.branch + _VARINTS[n]
+        return self.branch + VARINTS[n]
 
 
 Read = Callable[[int], bytes]
@@ -158,7 +168,8 @@ def _takes_bytes(node: Node) -> bool:
 
 _BASE: dict[str, Any] = {
     "J": b"".join,
-    "V": _VARINTS,
+    "V": VARINTS,
+    "X": VARINTS,
     "Z": b"\x00",
     "O": b"\x01",
     "E": b"",
@@ -266,6 +277,14 @@ def _symbol_values(node: Node, hint: Any) -> dict[str, str]:
 class _WriterSource(_Source):
     """Each method returns the expressions whose values, joined, are the Avro bytes."""
 
+    def with_fallback(self, head: str) -> Any:
+        """Return the function over a list of lengths, which falls back to the unbounded table."""
+        slow = self.function(head)
+        self.lines = ["    try:", *("    " + line for line in self.lines)]
+        self.line(f"except IndexError: return SLOW({head})")
+        self.names = self.names | {"X": _LENGTHS, "SLOW": slow}
+        return self.function(head)
+
     def value(self, node: Node, expr: str, hint: Any) -> list[str]:
         hint = unwrap(hint)[0]
         kind = node.kind
@@ -279,7 +298,7 @@ class _WriterSource(_Source):
             return [f"P{kind[0].upper()}({expr})"]
         if kind == "enum":
             values = _symbol_values(node, hint)
-            table = {values[s]: _VARINTS[i] for i, s in enumerate(node.symbols) if s in values}
+            table = {values[s]: VARINTS[i] for i, s in enumerate(node.symbols) if s in values}
             return [f"{self.constant(table)}[{expr}]"]
         if kind == "record":
             return self.record(node, expr, hint)
@@ -294,7 +313,7 @@ class _WriterSource(_Source):
         if kind == "fixed":
             self.line(f"if len({name}) != {node.size}: FIT({node.size})")
             return [name]
-        return [f"V[len({name})]", name]
+        return [f"X[len({name})]", name]
 
     def record(self, node: Node, expr: str, cls: Any) -> list[str]:
         self.enter(node)
@@ -351,7 +370,7 @@ class _WriterSource(_Source):
 
         def parts() -> list[str]:
             self.line(f"{key} = {key}.encode()")
-            return [f"V[len({key})]", key, *self.value(node.items, item, args[1] if args else None)]
+            return [f"X[len({key})]", key, *self.value(node.items, item, args[1] if args else None)]
 
         return self.collection(expr, f"for {key}, {item} in {expr}.items():", parts)
 
@@ -408,8 +427,8 @@ class _WriterSource(_Source):
         body = self.fresh()
         self.line(f"{body} = J((Z, {', '.join(parts)}))")
         name = block.field.encode()
-        head = self.constant(_VARINTS[len(name)] + name)
-        return [head, *subject, self.constant(block.schema.fingerprint), f"V[len({body})]", body]
+        head = self.constant(VARINTS[len(name)] + name)
+        return [head, *subject, self.constant(block.schema.fingerprint), f"X[len({body})]", body]
 
 
 def nullable_branch(node: Node) -> tuple[Node, int]:
@@ -491,14 +510,45 @@ class _ReaderSource(_Source):
 
     def private(self, private: tuple[Private, ...]) -> list[tuple[str, str]]:
         table = {p.field.encode(): p for p in private}
-        opened = self.fresh()
-        self.line(f"{opened} = blocks(r, {self.constant(table)})")
-        out: list[tuple[str, str]] = []
-        for p in private:
-            name = check_name(p.field)
-            got = f'{opened}.get("{name}")' if p.optional else f'{opened}["{name}"]'
-            out.append((name, got))
-        return out
+        opened, ok, at = self.fresh(), self.fresh(), self.fresh()
+        names = [self.fresh() for _ in private]
+        self.line("tell = r.__self__.tell")
+        self.line(f"{at} = tell(); {ok} = False")
+        self.line("while blocks.clear:")
+        self.depth += 1
+        for n, (local, block) in enumerate(zip(names, private, strict=True)):
+            self._expected(local, block, VARINTS[len(private)] if n == 0 else b"")
+        self.line(f"{ok} = r(1) == Z; break")
+        self.depth -= 1
+        self.line(f"if not {ok}:")
+        self.depth += 1
+        self.line(f"r.__self__.seek({at})")
+        self.line(f"{opened} = blocks.read(r, {self.constant(table)})")
+        for local, block in zip(names, private, strict=True):
+            name = check_name(block.field)
+            got = f'.get("{name}")' if block.optional else f'["{name}"]'
+            self.line(f"{local} = {opened}{got}")
+        self.depth -= 1
+        return [(check_name(p.field), n) for p, n in zip(private, names, strict=True)]
+
+    def _expected(self, local: str, block: Private, total: bytes) -> None:
+        """Read a clear block of the newest schema in its usual place, or leave the loop.
+
+        `total` is the count that stands before the first block. Whatever is not as usual (another
+        number or order of blocks, an older schema, a sealed block) is left to `blocks.read`.
+        """
+        name = block.field.encode()
+        head = total + VARINTS[len(name)] + name
+        self.line(f"if r({len(head)}) != {self.constant(head)}: break")
+        subject = self.scalar(Node("bytes"), None)
+        self.line(f"if r(8) != {self.constant(block.schema.fingerprint)}: break")
+        self.line("n = LENGTHS[h := r(1)]")
+        self.line("if n < 0: n = RL(r, h)")
+        end = self.fresh()
+        self.line(f"{end} = tell() + n")
+        self.line("if r(1) != Z: break")
+        self.line(f"{local} = {self.record(block.schema.root, block.cls)}")
+        self.line(f"if tell() != {end} or {local}.subject.encode() != {subject}: break")
 
     def collection(self, node: Node, hint: Any) -> str:
         out, counter = self.fresh(), self.fresh()
@@ -534,7 +584,7 @@ def make_writer(node: Node, cls: Any = None, private: tuple[Private, ...] = ()) 
     else:
         parts = source.value(node, "m", cls)
     source.line(f"return J((prefix, {', '.join(parts)}))" if parts else "return prefix")
-    return typing.cast(Writer, source.function("m, prefix"))
+    return typing.cast(Writer, source.with_fallback("m, prefix"))
 
 
 def make_reader(node: Node, cls: Any = None, private: tuple[Private, ...] = ()) -> Reader:

@@ -29,6 +29,7 @@ from usance.messages.avro import UPCASTERS, decode, encode, modernise, unreadabl
 from usance.messages.avro_codegen import (
     MALFORMED,
     UNWRITABLE,
+    VARINTS,
     Private,
     Read,
     Reader,
@@ -36,7 +37,6 @@ from usance.messages.avro_codegen import (
     make_reader,
     read_length,
     read_long,
-    varint,
 )
 from usance.messages.catalogue import Catalogue, MessageType
 from usance.messages.meta import NO_HASH, InputOffset, InputPosition, Meta
@@ -74,6 +74,7 @@ DEAD_LETTER_TYPE = b"usance.system.DeadLetter"
 _LENGTHS = {n: n.to_bytes(4, "big") for n in range(4096)}
 _SPEC_AND_ID = prefixed(b"1.0") + _LENGTHS[36]
 _TIME_LENGTH = _LENGTHS[24]
+_HEADS_MAX = 4_096
 _NULLS = b"\x00\x00"
 """A record's own meta carries neither instant nor reply."""
 
@@ -122,27 +123,31 @@ class _Type(NamedTuple):
 class _Cause:
     """What all records caused by one command share."""
 
-    __slots__ = ("head", "input", "meta", "middle", "namespace")
+    __slots__ = ("input", "meta", "middle", "namespace")
 
-    def __init__(self, meta: Meta, position: InputPosition | None, frame: bytes) -> None:
+    def __init__(self, meta: Meta, position: InputPosition | None) -> None:
         self.meta = meta
         self.input = position
-        actor = meta.actor
-        texts = (meta.tenant, actor.person, actor.login, actor.role)
-        self.head = frame + b"".join([_text(t) for t in texts])
-        where = b"\x00"
-        if position is not None:
-            where = b"\x02" + varint(position.partition) + varint(position.offset)
+        self.namespace = b""
         if len(meta.body_hash) != 32:
             raise ValueError("a body hash has 32 bytes")
-        ids = (meta.correlation, meta.causation, meta.command_id)
-        self.middle = b"".join([_text(t) for t in ids]) + meta.body_hash + where
-        self.namespace = b""
-
-
-def _text(text: str) -> bytes:
-    raw = text.encode()
-    return varint(len(raw)) + raw
+        correlation = meta.correlation.encode()
+        causation = meta.causation.encode()
+        command_id = meta.command_id.encode()
+        parts = (
+            VARINTS[len(correlation)],
+            correlation,
+            VARINTS[len(causation)],
+            causation,
+            VARINTS[len(command_id)],
+            command_id,
+            meta.body_hash,
+        )
+        if position is None:
+            self.middle = b"".join((*parts, b"\x00"))
+        else:
+            where = (b"\x02", VARINTS[position.partition], VARINTS[position.offset])
+            self.middle = b"".join(parts + where)
 
 
 class Encoder:
@@ -167,6 +172,7 @@ class Encoder:
         self._time: tuple[tuple[str, bytes], bytes] = (("ce_time", b""), b"")
         self._last: _Cause | None = None
         self._frame = _frame(registry.id_of(catalogue.meta.schema))
+        self._heads: dict[tuple[str, Actor], bytes] = {}
         self._outcome = self._type(Outcome)
 
     # -- commands
@@ -244,7 +250,7 @@ class Encoder:
         """
         entry = self._types.get(type(message)) or self._type(type(message))
         cause = self._last
-        if cause is None or cause.meta is not meta or cause.input != input:
+        if cause is None or cause.meta is not meta or cause.input is not input:
             cause = self._cause(meta, input)
         if not cause.namespace:
             cause.namespace = _namespace(meta.command_id)
@@ -274,7 +280,7 @@ class Encoder:
         """Return an outcome's record; its key is the command id, `stream` the aggregate key."""
         entry = self._outcome
         cause = self._last
-        if cause is None or cause.meta is not meta or cause.input != input:
+        if cause is None or cause.meta is not meta or cause.input is not input:
             cause = self._cause(meta, input)
         name = f"{input.partition}/{input.offset}/outcome"
         if outcome.answer in INTERIM:  # the deciding answer of this input is still to come
@@ -370,11 +376,13 @@ class Encoder:
         traceparent: bytes | None,
     ) -> Encoded:
         assert len(prev) == 32, "prev is a chain value"
+        assert len(ce_id) == 36, "a ce_id is a UUID"
+        of = cause.meta
         meta = b"".join(
             (
-                cause.head,
-                varint(revision),
-                varint(index),
+                self._heads.get((of.tenant, of.actor)) or self._head(of),
+                VARINTS[revision],
+                VARINTS[index],
                 b"\x02",
                 prev,
                 cause.middle,
@@ -384,37 +392,21 @@ class Encoder:
         source, source_hashed = self._sources.get(topic) or self._source(topic)
         time, time_hashed = self._time if instant == self._instant else self._at(instant)
         key_hashed = ABSENT if key is None else _length(len(key)) + key
-        same = subject is key
-        digest = sha256(
-            b"".join(
-                (
-                    _SPEC_AND_ID if len(ce_id) == 36 else prefixed(b"1.0") + _length(len(ce_id)),
-                    ce_id,
-                    entry.hashed,
-                    source_hashed,
-                    key_hashed if same else prefixed(subject),
-                    time_hashed,
-                    _length(len(meta)),
-                    meta,
-                    key_hashed,
-                    ABSENT if value is None else _length(len(value)) + value,
-                )
-            )
-        ).digest()
-        headers: Headers
-        if subject is None:
-            headers = (
-                SPEC_VERSION, ("ce_id", ce_id), entry.header, source, time,
-                ("usance-meta", meta), CONTENT_TYPE,
-            )  # fmt: skip
-        else:
-            headers = (
-                SPEC_VERSION, ("ce_id", ce_id), entry.header, source, ("ce_subject", subject), time,
-                ("usance-meta", meta), CONTENT_TYPE,
-            )  # fmt: skip
+        subject_hashed = key_hashed if subject is key else prefixed(subject)
+        value_length = ABSENT if value is None else _length(len(value))
+        hashed = (
+            _SPEC_AND_ID, ce_id, entry.hashed, source_hashed, subject_hashed, time_hashed,
+            _length(len(meta)), meta, key_hashed, value_length, value or b"",
+        )  # fmt: skip
+        headers: Headers = (
+            SPEC_VERSION, ("ce_id", ce_id), entry.header, source, time, ("usance-meta", meta),
+            CONTENT_TYPE,
+        )  # fmt: skip
+        if subject is not None:
+            headers = (*headers[:4], ("ce_subject", subject), *headers[4:])
         if traceparent is not None:
             headers = (*headers, ("traceparent", traceparent))
-        return key, value, headers, digest
+        return key, value, headers, sha256(b"".join(hashed)).digest()
 
     # -- what is kept ready
 
@@ -438,10 +430,20 @@ class Encoder:
 
     def _cause(self, meta: Meta, position: InputPosition | None) -> _Cause:
         try:
-            cause = self._last = _Cause(meta, position, self._frame)
+            cause = self._last = _Cause(meta, position)
         except UNWRITABLE as error:
             raise unwritable(error, "usance.Meta") from error
         return cause
+
+    def _head(self, meta: Meta) -> bytes:
+        """Return framing, tenant and actor as they begin `usance-meta`; bounded: people are few."""
+        if len(self._heads) >= _HEADS_MAX:
+            self._heads.clear()
+        actor = meta.actor
+        texts = [t.encode() for t in (meta.tenant, actor.person, actor.login, actor.role)]
+        head = self._frame + b"".join([VARINTS[len(t)] + t for t in texts])
+        self._heads[meta.tenant, actor] = head
+        return head
 
     def _source(self, topic: str) -> tuple[tuple[str, bytes], bytes]:
         parts = topic.split(".")
@@ -508,7 +510,7 @@ class Decoder:
     ) -> None:
         self.catalogue = catalogue
         self.registry = registry
-        self.clear_blocks = clear_blocks
+        self.clear = clear_blocks
         self._entries: dict[bytes, _Entry] = {}
         self._blocks: dict[tuple[str, bytes], Reader] = {}
         self._meta_frame = _frame(registry.id_of(catalogue.meta.schema))
@@ -576,12 +578,12 @@ class Decoder:
         assert value is not None
         try:
             if entry.old is None:
-                return entry, entry.read(value, 5, self._private)
+                return entry, entry.read(value, 5, self)
         except MALFORMED as error:
             raise unreadable(error) from error
         versions = (entry.version, entry.type.version)
         body = modernise(entry.old, entry.type.schema, value, 5, versions)
-        return entry, decode(entry.read, body, 0, self._private)
+        return entry, decode(entry.read, body, 0, self)
 
     def _entry(self, value: bytes | None) -> _Entry:
         if not value or len(value) < 5 or value[0] != 0:
@@ -613,7 +615,7 @@ class Decoder:
 
     # -- private blocks
 
-    def _private(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:
+    def read(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:
         """Read a `private` array, whose blocks must be those of `table`, each once."""
         found: dict[str, Any] = {}
         while (first := read(1)) != b"\x00":
@@ -637,7 +639,7 @@ class Decoder:
         marker = block[:1]
         if marker != b"\x00":
             raise self._not_clear(marker, Sealed(spec.field, subject.decode(), schema, block))
-        if not self.clear_blocks:
+        if not self.clear:
             raise Tampered(
                 "a private block stands in clear, which this log's genesis forbids",
                 hint="find who wrote it: usance log verify",

@@ -52,7 +52,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     `of` is the first answer, to which a duplicate or conflict points. `log_time` is the log's time
     of the command (ms UTC). A refusal says `code`, `article`, `message` and `hint` as
-    `kernel.decider.Refusal` does.
+    `kernel.decider.Refusal` does. `revision` is the aggregate's after an accepted command (else -1).
     """
 
     command_id: str
@@ -65,6 +65,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     receipts: list[Receipt] = []
     of: OutcomePointer | None = None
     log_time: int
+    revision: int = -1
 
 
 class UnitFooter(msgspec.Struct, frozen=True, kw_only=True):
