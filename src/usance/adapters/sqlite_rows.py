@@ -11,7 +11,6 @@ the three byte strings. Decimal, because SQL can read that out of a blob.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -149,68 +148,18 @@ def fetch_statement(name: str) -> str:
     FROM {name} WHERE "offset" >= ?1 AND "offset" <= ifnull(({small}), ({cut}))"""
 
 
-class _Shape(NamedTuple):
-    names: tuple[str, ...]
-    prefix: bytes
-    pack: Callable[..., bytes]
-    unpack: Callable[[bytes, int], tuple[int, ...]]
-
-
-SHAPES_MAX = 4_096
-_by_names: dict[tuple[str, ...], _Shape] = {}
-_by_prefix: dict[bytes, _Shape] = {}
-
-
-def _shape(names: tuple[str, ...]) -> _Shape:
-    """Make and intern the fixed part of headers with these names: there are few such tuples."""
-    if len(_by_names) >= SHAPES_MAX:
-        _by_names.clear()
-        _by_prefix.clear()
-    text = b"".join(len(n).to_bytes(2, "big") + n for n in (name.encode() for name in names))
-    if len(text) > 0xFFFF:
-        raise Unreadable("log", "header names of a record exceed 64 KiB", hint="use fewer headers")
-    layout = struct.Struct(f">{len(names)}I")
-    shape = _Shape(names, len(text).to_bytes(2, "big") + text, layout.pack, layout.unpack_from)
-    _by_names[names] = shape
-    _by_prefix[shape.prefix] = shape
-    return shape
+_encode_headers = msgspec.msgpack.Encoder().encode
+_decode_headers = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
 
 
 def pack_headers(headers: Headers) -> bytes:
-    """Return headers as bytes.
-
-    Layout: u16 length of all names, names (u16 length each), u32 length per value, values.
-    """
-    if not headers:
-        return b""
-    names, values = zip(*headers, strict=True)
-    shape = _by_names.get(names) or _shape(names)
-    return b"".join((shape.prefix, shape.pack(*map(len, values)), *values))
-
-
-def _known_prefix(prefix: bytes) -> _Shape:
-    names, at = [], 2
-    while at < len(prefix):
-        end = at + 2 + int.from_bytes(prefix[at : at + 2], "big")
-        names.append(prefix[at + 2 : end].decode())
-        at = end
-    return _shape(tuple(names))
+    """Return headers as MessagePack, an array of [name, value]; none are empty bytes."""
+    return _encode_headers(headers) if headers else b""
 
 
 def unpack_headers(data: bytes) -> Headers:
     """Return the headers that `pack_headers` packed."""
-    if not data:
-        return ()
-    at = 2 + (data[0] << 8 | data[1])
-    prefix = data[:at]
-    shape = _by_prefix.get(prefix) or _known_prefix(prefix)
-    lengths = shape.unpack(data, at)
-    at += 4 * len(lengths)
-    values = []
-    for length in lengths:
-        values.append(data[at : at + length])
-        at += length
-    return tuple(zip(shape.names, values, strict=True))
+    return _decode_headers(data) if data else ()
 
 
 class Packed(NamedTuple):

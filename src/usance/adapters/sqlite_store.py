@@ -18,7 +18,7 @@ from usance.kernel.errors import Tampered, Unavailable, UsanceError
 
 BUSY_TIMEOUT_MS = 5_000
 PAGE_BYTES = 8_192
-CHECKPOINT_PAGES = 2_000
+CHECKPOINT_PAGES = 16_000
 WRITER_CACHE_KIB = 32_768
 READER_CACHE_KIB = 4_096
 

@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -22,6 +23,8 @@ from usance.kernel.errors import Tampered, Unavailable, Uncertain, UsanceError
 from usance.log.contract import UNIT_BYTES_MAX
 
 GATHER_SECONDS = 0.002
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+JOB_PAGES_BYTES = 5 * sqlite_store.PAGE_BYTES
 GROUP_JOBS_MAX = 256
 GROUP_BYTES_MAX = 4 * UNIT_BYTES_MAX
 
@@ -83,6 +86,48 @@ class Job(Generic[T]):
         self._gate.release()
 
 
+class Checkpointer:
+    """Moves the write-ahead log into the database beside the writer, so that commits need not.
+
+    SQLite lets a passive checkpoint run while another connection commits. It cannot finish while
+    commits go on, so the writer's own automatic checkpoint (`CHECKPOINT_PAGES`) stays as the bound
+    on the log's size; by then little is left to move.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._due = threading.Event()
+        self._closing = False
+        self._written = 0
+        self._thread = threading.Thread(target=self._run, name="sqlite-checkpoint", daemon=True)
+        self._thread.start()
+
+    def wrote(self, size: int) -> None:
+        """Count bytes about to be in the log; every `CHECKPOINT_BYTES` a checkpoint becomes due."""
+        self._written += size
+        if self._written >= CHECKPOINT_BYTES:
+            self._written = 0
+            self._due.set()
+
+    def close(self) -> None:
+        """End the thread after the checkpoint under way."""
+        self._closing = True
+        self._due.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while self._due.wait() and not self._closing:
+            self._due.clear()
+            # A failed checkpoint loses nothing: the records are safe in the write-ahead log, and
+            # what is wrong with the disk will show, with its cause, at the next commit.
+            with suppress(sqlite3.Error, UsanceError):
+                connection = connection or sqlite_store.connect(self._path)
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if connection is not None:
+            connection.close()
+
+
 class Writer:
     """Owns the write connection and its thread.
 
@@ -110,6 +155,7 @@ class Writer:
         self._fatal: Tampered | None = None
         self._closing = False
         self._last_group = 0
+        self._checkpointer = Checkpointer(path)
         self.groups = 0
         self._thread = threading.Thread(target=self._run, name="sqlite-log-writer", daemon=True)
         self._thread.start()
@@ -133,6 +179,7 @@ class Writer:
             self._closing = True
             self._jobs.put(None)
         self._thread.join()
+        self._checkpointer.close()
 
     def _run(self) -> None:
         while (first := self._jobs.get()) is not None:
@@ -198,6 +245,7 @@ class Writer:
             self._commit_failed(applied, exc)
             return
         self.groups += 1
+        self._checkpointer.wrote(sum(job.size + JOB_PAGES_BYTES for job, _ in applied))
         for job, value in applied:
             job.succeed(value)
         self._committed()

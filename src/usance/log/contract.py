@@ -103,7 +103,9 @@ class Unit(NamedTuple):
     """Everything one batch causes.
 
     `positions` are the next offsets to read per input partition (present position when nothing was
-    read), `starts` the offsets to which an abort rewinds, `footers` are written after the positions.
+    read), `starts` the offsets to which an abort rewinds, for the same partitions; `footers` are
+    written after the positions. A start below the committed position is fenced at commit: those
+    inputs were decided already. In each partition the outputs keep their order, footers last.
     """
 
     fence: Fence
@@ -154,7 +156,11 @@ class Membership(Protocol):
     group: str
 
     def poll(self) -> list[Change]:
-        """Return ownership changes since the last poll, in order; an assignment precedes its records."""
+        """Return ownership changes since the last poll, in order.
+
+        An assignment precedes its records: nothing is owned, so nothing is read, before the poll
+        that returns it. The reader then stands at the group's committed positions.
+        """
         ...
 
     def owned(self) -> frozenset[TopicPartition]:
@@ -194,21 +200,36 @@ class Log(Protocol):
         ...
 
     def join(self, group: str, topics: Sequence[str]) -> Membership:
-        """Enter a consumer group. First positions must have been set (`set_positions`), or reading
-        raises Unavailable: there is no automatic reset (rule 4)."""
+        """Enter a consumer group of existing topics.
+
+        First positions must have been set (`set_positions`, or `seek` for a reader that keeps its
+        place elsewhere), or reading raises Unavailable: there is no automatic reset (rule 4).
+        """
         ...
 
     def read(self, member: Membership, max_records: int, wait: float) -> Batch:
-        """Return committed records of the owned, unpaused partitions; blocks at most `wait` seconds
-        and returns as soon as anything is there. The reader moves on by what it returned."""
+        """Return committed records of the owned, unpaused partitions, at most `max_records`.
+
+        Blocks at most `wait` seconds and returns as soon as anything is there. The reader moves on
+        by what it returned. A position outside the log (expired, replaced) is Tampered (rule 18).
+        """
         ...
 
     def stage(self, unit: Unit) -> Staged:
-        """Send a unit's outputs; nothing is visible."""
+        """Send a unit's outputs; nothing is visible.
+
+        Raises Unreadable when a record or the unit passes its bound (bisect), NotFound for an
+        unknown topic or partition.
+        """
         ...
 
     def commit(self, staged: Staged, after: Receipt | Start) -> Pending:
-        """Commit outputs, positions and fence as one; `after` is the receipt of the unit before."""
+        """Commit outputs, positions and fence as one; `after` is the receipt of the unit before.
+
+        Never raises for the unit's sake: what went wrong is in the result. A unit that does not
+        follow the last receipt of its owner is Fenced. After Uncertain the chain is broken until
+        the next `start`; after Unavailable the same receipt still holds.
+        """
         ...
 
     def abort(self, staged: Staged) -> None:
@@ -224,19 +245,32 @@ class Log(Protocol):
         ...
 
     def set_positions(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
-        """Record positions outside a unit: for groups without transactions, and the explicit first
-        start of an owner. Never lowers or raises an owner's position silently: that is an operator act."""
+        """Record positions outside a unit.
+
+        For groups without transactions, and the explicit first start of an owner; moving an
+        owner's position later is an operator's act.
+        """
         ...
 
     def scan(
-        self, partition: TopicPartition, start: int, mark: int | None = None, max_records: int = 1_000
+        self,
+        partition: TopicPartition,
+        start: int,
+        mark: int | None = None,
+        max_records: int = 1_000,
     ) -> Iterator[Record]:
-        """Read committed records from offset `start` up to but not including `mark` (None: the end
-        when the scan began), without a group. `max_records` bounds each fetch, not the scan."""
+        """Read committed records from offset `start` up to but not including `mark`, without a group.
+
+        `mark` None means the end when the scan began. Expired offsets are skipped: compare with
+        `begin` where that matters. `max_records` bounds each fetch, not the scan.
+        """
         ...
 
     def append(self, outputs: Sequence[Output]) -> list[int]:
-        """Write acknowledged records without a unit, all or none; returns their offsets."""
+        """Write acknowledged records without a unit, all or none; returns their offsets.
+
+        The bounds of a unit hold; errors are those of `stage` and of a commit's result.
+        """
         ...
 
     def begin(self, partition: TopicPartition) -> int:
@@ -244,7 +278,7 @@ class Log(Protocol):
         ...
 
     def end(self, partition: TopicPartition) -> int:
-        """Return the true high watermark: one past the last offset given out."""
+        """Return the true high watermark: one past the last offset given out, markers included."""
         ...
 
     def wait(self, beyond: Mapping[TopicPartition, int], timeout: float) -> bool:
@@ -256,7 +290,10 @@ class Log(Protocol):
         ...
 
     def compact(self, partition: TopicPartition) -> int:
-        """Keep the last record per key (and drop keys whose last value is None); returns how many went."""
+        """Keep the last record per key, and no key whose last value is None; returns how many went.
+
+        Records without a key stay. Refused for a topic whose cleanup is not `compact`.
+        """
         ...
 
     def close(self) -> None:
