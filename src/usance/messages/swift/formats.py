@@ -116,6 +116,8 @@ def _pattern(notation: str, meanings: tuple[str, ...]) -> re.Pattern[str]:
             parts.append(r"(?P<bic>[^\n]*)")
         elif token["lines"]:
             line = f"{_SETS[token['text']]}{{1,{token['width']}}}"
+            # A first line with a slash is the account line in front, never a name.
+            parts.append("(?!/)" if parts and parts[-1] == ")?" else "")
             parts.append(rf"{line}(?:\n{line}){{0,{int(token['lines']) - 1}}}")
         else:
             parts.append(_component(token, notation, names))
