@@ -132,6 +132,8 @@ def test_split_keeps_an_ack_with_the_copy_of_what_it_answers() -> None:
     assert split(ack + sent) == [ack + sent]
     assert split(ack + b"\r\n" + sent + b"\r\n" + ack) == [ack + b"\r\n" + sent + b"\r\n", ack]
     assert split(ack + delivered) == [ack, delivered]
+    foreign = sent.replace(b"F01ALBNGB2L", b"F01CCCCUS33")
+    assert split(ack + foreign) == [ack, foreign]
     assert parse(ack + sent).acknowledgement == parse(ack)
     assert build(parse(ack + sent)) == ack + sent
 

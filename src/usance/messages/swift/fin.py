@@ -274,7 +274,10 @@ def _frame_text(data: bytes, frame: _Frame) -> None:
 
 
 def _end_of(data: bytes, position: int) -> int:
-    """Return where the message ends; an ACK and the input message copied after it are one."""
+    """Return where the message ends; an answer and the copy of our own message are one.
+
+    A copy is an input message of the same terminal; its session and sequence may differ.
+    """
     frame = _frame(data, position)
     if frame.application is None:
         following = _skip_between(data, frame.end)
@@ -283,7 +286,8 @@ def _end_of(data: bytes, position: int) -> int:
                 copy = _frame(data, following)
             except Unreadable:
                 return frame.end
-            if copy.application is not None and copy.application.startswith(b"I"):
+            sent = copy.application is not None and copy.application.startswith(b"I")
+            if sent and copy.basic[3:15] == frame.basic[3:15]:
                 return copy.end
     return frame.end
 
