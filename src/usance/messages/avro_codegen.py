@@ -74,13 +74,13 @@ class _Varints(dict[int, bytes]):
 
     def __missing__(self, n: int) -> bytes:
         z = (n << 1) ^ (n >> 63)
-        if 0 <= z < 0x4000000000:  # most amounts fit five bytes, and instants six
-            if z < 0x200000:
-                return bytes((z & 127 | 128, z >> 7 & 127 | 128, z >> 14))
-            if z < 0x10000000:
-                return bytes((z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128, z >> 21))
-        elif not -(2**63) <= n < 2**63:
+        if not -(2**63) <= n < 2**63:
             raise OverflowError("a number needs more than 64 bits")
+        if 0x200000 <= z < 0x10000000:  # most amounts take four bytes, instants six
+            return bytes((z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128, z >> 21))
+        if 0x800000000 <= z < 0x40000000000:
+            low = (z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128)
+            return bytes((*low, z >> 21 & 127 | 128, z >> 28 & 127 | 128, z >> 35))
         return _varint(z)
 
 
@@ -471,8 +471,8 @@ class _ReaderSource(_Source):
         elif kind == "enum":
             values = _symbol_values(node, hint)
             table = {i: values[s] for i, s in enumerate(node.symbols) if s in values}
-            self.number("n")
-            self.line(f"{out} = {self.constant(table)}[n]")
+            self.number(out)
+            self.line(f"{out} = {self.constant(table)}[{out}]")
         else:
             self.line(f"{out} = U{kind[0].upper()}(r({4 if kind == 'float' else 8}))[0]")
         return out

@@ -30,7 +30,16 @@ from usance.messages.meta import Meta
 from usance.messages.outcome import Outcome, UnitFooter, UnreadableInput
 from usance.messages.registry_events import SchemaRegistered, SubjectConfigured
 
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = (
+    "usance.engine.control",
+    "usance.engine.saga_messages",
+    "usance.domain.credit.amendment_messages",
+    "usance.domain.credit.drawing_messages",
+    "usance.domain.credit.messages",
+    "usance.domain.facility_messages",
+    "usance.domain.message_exchange",
+    "usance.domain.presentation.messages",
+)
 """Modules of messages, in no particular order. This is the one place to add a module."""
 
 CONTEXTS = ("trade", "compliance", "system")
