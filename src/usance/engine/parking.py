@@ -345,9 +345,11 @@ def _kept(record: Record, key: str, sequence: int) -> Kept:
     )
 
 
-def parked_state(
-    records: dict[bytes, bytes | None],
-) -> tuple[dict[str, Park | None], dict[str, OpenDeadLetter | None]]:
+Parks = dict[str, Park | None]
+Letters = dict[str, OpenDeadLetter | None]
+
+
+def parked_state(records: dict[bytes, bytes | None]) -> tuple[Parks, Letters]:
     """Rebuild parks and open dead letters from the records of a parked partition (last per key)."""
     parks: Parks = {}
     letters: Letters = {}

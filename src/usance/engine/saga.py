@@ -58,12 +58,13 @@ class Step(NamedTuple):
 class Definition(NamedTuple):
     """A saga type. `starts` and `listens` map event types to functions giving the facts to keep.
 
-    `identity` gives the saga's identity for an event (stream, type, facts), or "" when it is not meant.
+    `identity` gives the saga's identity for an event (stream, type, event), "" when it is not meant.
     `four_eyes`: operator acts other than retry need a second person.
     """
 
     name: str
     version: int
+    label: str
     starts: Mapping[str, Callable[[Any], dict[str, str]]]
     listens: Mapping[str, Callable[[Any], dict[str, str]]]
     identity: Callable[[str, str, Any], str]
@@ -136,6 +137,8 @@ class SagaDecider:
         at = _Progress(self, state, context)
         match command:
             case m.ObserveEvent():
+                if state.phase == "new" and command.event_type not in definition.starts:
+                    return Refusal("UNMATCHED", "No saga of this kind began for this fact.")
                 self._observe_event(at, definition, command)
             case m.ObserveOutcome():
                 self._observe_outcome(at, definition, command)
@@ -154,18 +157,16 @@ class SagaDecider:
     def _observe_event(self, at: _Progress, definition: Definition, seen: m.ObserveEvent) -> None:
         state = at.state
         if state.phase == "new":
-            if seen.event_type in definition.starts:
-                at.emit(
-                    m.SagaStarted(
-                        definition=definition.name,
-                        version=definition.version,
-                        subject=seen.stream,
-                        facts=dict(seen.facts),
-                    )
+            at.emit(
+                m.SagaStarted(
+                    definition=definition.name,
+                    version=definition.version,
+                    subject=seen.stream,
+                    facts=dict(seen.facts),
                 )
-                self._advance(at, definition)
-                return
-            at.emit(_observed(seen, matched=False))
+            )
+            at.emit(_observed(seen, matched=True))
+            self._advance(at, definition)
             return
         step = definition.step(state.step) if state.step else None
         running = state.phase == "running" and step is not None
@@ -205,10 +206,10 @@ class SagaDecider:
             if step.when is not None and not step.when(at.state.facts):
                 at.emit(m.StepSucceeded(step=step.name, how="unneeded", undo=False))
                 continue
-            self._start(at, step)
-            if not any(t in at.state.observed for t in step.success):
+            known = any(t in at.state.observed for t in step.success)
+            if step.action is not None or not known:
+                self._start(at, step)
                 return
-            self._disarm(at)
             at.emit(m.StepSucceeded(step=step.name, how="event", undo=False))
         self._disarm(at)
         at.emit(m.SagaEnded(result="completed", reason=""))
@@ -265,7 +266,7 @@ class SagaDecider:
         step = at.state.step
         self._disarm(at)
         at.emit(m.StepFailed(step=step, code=code, article=article, message=message, undo=undo))
-        if undo or at.state.after_pivot or definition.step(step).kind == "retriable":
+        if undo or at.state.after_pivot or definition.step(step).kind != "compensatable":
             acts = SUGGESTED_AFTER_PIVOT if at.state.after_pivot else SUGGESTED
             self._open_incident(at, f"{code}: {message}", acts)
             return
@@ -280,9 +281,13 @@ class SagaDecider:
     def _undo_next(self, at: _Progress, definition: Definition) -> None:
         for name in reversed(at.state.done):
             step = definition.step(name)
-            if name not in at.state.undone and step.compensation is not None:
-                self._start(at, step, undo=True)
-                return
+            if name in at.state.undone or step.compensation is None:
+                continue
+            if step.compensation(at.state.subject, at.state.facts) is None:
+                at.emit(m.StepSucceeded(step=name, how="unneeded", undo=True))
+                continue
+            self._start(at, step, undo=True)
+            return
         self._disarm(at)
         at.emit(m.SagaEnded(result="compensated", reason=at.state.reason))
 

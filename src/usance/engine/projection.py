@@ -1,0 +1,422 @@
+"""Projections: what turns records into rows, without knowing any database.
+
+A handler gets one `Fact` and changes `Rows`: it reads and writes rows by key, in memory; what a
+batch leaves behind is written with its checkpoint in one database transaction. Handlers see no SQL,
+no clock and no log, so a projection can cause no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+from usance.kernel.clock import MS_PER_SECOND, Instant
+from usance.log.contract import Record, TopicPartition, header
+from usance.messages.envelope import Decoder, Meta
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+Scalar = str | int | None
+
+STALE = "stale_since"
+"""Column of every table: since when (ms UTC) its row could not follow an event."""
+CACHED_ROWS_MAX = 50_000
+"""Rows per table kept in memory between batches."""
+
+
+class Column(NamedTuple):
+    """A column. `kind` is text | integer; `personal` marks what may name a person."""
+
+    name: str
+    kind: str = "text"
+    default: Scalar = ""
+    personal: bool = False
+
+
+def texts(*names: str) -> tuple[Column, ...]:
+    """Return text columns, empty by default."""
+    return tuple(Column(name) for name in names)
+
+
+def numbers(*names: str) -> tuple[Column, ...]:
+    """Return integer columns, 0 by default."""
+    return tuple(Column(name, "integer", 0) for name in names)
+
+
+def personal(*names: str) -> tuple[Column, ...]:
+    """Return text columns that may name a person."""
+    return tuple(Column(name, personal=True) for name in names)
+
+
+class Table(NamedTuple):
+    """A table of a projection. `stream` is the column that holds the key of the record it follows.
+
+    `restricted` tables are only read for those who may see what is in them.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    indexes: tuple[tuple[str, ...], ...] = ()
+    stream: str = ""
+    restricted: bool = False
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """The columns, `stale_since` last."""
+        return (*self.columns, Column(STALE, "integer", None))
+
+
+@lru_cache(maxsize=8192)
+def _second(text: bytes) -> int:
+    moment = datetime.fromisoformat(text.decode() + "+00:00")
+    return int(moment.timestamp()) * MS_PER_SECOND
+
+
+class Fact:
+    """One record as a handler sees it; everything but the message is read when asked for."""
+
+    __slots__ = ("_decoder", "_meta", "message", "record")
+
+    def __init__(self, record: Record, decoder: Decoder, message: Any = None) -> None:
+        self.record = record
+        self.message = message
+        self._decoder = decoder
+        self._meta: Meta | None = None
+
+    @property
+    def meta(self) -> Meta:
+        """What `usance-meta` says."""
+        if self._meta is None:
+            self._meta = self._decoder.meta(self.record.headers)
+        return self._meta
+
+    @property
+    def key(self) -> str:
+        """The record key as text: the stream, for events."""
+        key = self.record.key
+        return "" if key is None else key.decode("utf-8", "replace")
+
+    @property
+    def id(self) -> str:
+        """The record's `ce_id`."""
+        return (header(self.record.headers, "ce_id") or b"").decode()
+
+    @property
+    def type(self) -> str:
+        """The record's `ce_type`, a full name."""
+        return (header(self.record.headers, "ce_type") or b"").decode()
+
+    @property
+    def instant(self) -> Instant:
+        """The deciding instant (`ce_time`), or the append time where there is none."""
+        raw = header(self.record.headers, "ce_time")
+        if raw is None:
+            return self.record.timestamp
+        return _second(raw[:19]) + int(raw[20:23])
+
+
+Handler = Callable[[Fact, "Rows"], None]
+
+
+class Projection(NamedTuple):
+    """A named, versioned set of tables and the handlers that keep them.
+
+    `handlers` are by message class; `raw` by topic kind, for records of that kind that no handler
+    names (`fact.message` is decoded for events and outcomes, None for dead letters and parked ones).
+    `kinds` and `contexts` say which topics it follows. A changed meaning needs a new `version`.
+    """
+
+    name: str
+    version: int
+    tables: tuple[Table, ...]
+    handlers: Mapping[type, Handler]
+    kinds: tuple[str, ...] = ("events",)
+    contexts: tuple[str, ...] = ("trade",)
+    raw: Mapping[str, Handler] = {}
+
+
+class Checkpoint(NamedTuple):
+    """A projection's place in a partition: the next offset, and the next index of chained records."""
+
+    offset: int
+    index: int
+
+
+class Parked(NamedTuple):
+    """A record that a projection could not take in, or that waits behind one of its key."""
+
+    key: str
+    place: TopicPartition
+    offset: int
+    error: str
+    since: Instant
+
+
+class Generation:
+    """One set of tables of a projection, `number` of its rebuilds: live, or building beside it."""
+
+    def __init__(
+        self,
+        projection: Projection,
+        number: int,
+        epoch: int,
+        state: str,
+        checkpoints: dict[TopicPartition, Checkpoint],
+        parked: dict[tuple[TopicPartition, str], Instant],
+    ) -> None:
+        self.projection = projection
+        self.number = number
+        self.epoch = epoch
+        self.state = state
+        self.checkpoints = checkpoints
+        self.parked = parked
+
+    def physical(self, table: Table) -> str:
+        """Return the name of a table of this generation in the database."""
+        return f"{table.name}__v{self.number}"
+
+
+class Write(NamedTuple):
+    """What a batch does to one table: whole rows (in column order) and keys of rows that go."""
+
+    table: Table
+    rows: list[tuple[Scalar, ...]]
+    gone: list[Key]
+
+
+class Move(NamedTuple):
+    """A checkpoint's step: it must stand at `start` for it to be taken."""
+
+    place: TopicPartition
+    start: int
+    to: Checkpoint
+
+
+class Changes(NamedTuple):
+    """All that one batch changes in one generation."""
+
+    generation: Generation
+    writes: list[Write]
+    moves: list[Move]
+    parked: list[Parked]
+
+
+class Difference(NamedTuple):
+    """A row that a rebuild has otherwise: in `table`, under `key`, one side None where missing."""
+
+    table: str
+    key: Key
+    live: Row | None
+    rebuilt: Row | None
+
+
+class ViewStore(Protocol):
+    """Where generations live. Errors: Unavailable, Fenced (another projector), Tampered."""
+
+    def open(self, log_id: str) -> None:
+        """Bind the database to a log; raises Tampered when it belongs to another one."""
+        ...
+
+    def claim(
+        self, projection: Projection, places: Iterable[TopicPartition]
+    ) -> tuple[Generation, bool]:
+        """Take the live generation (made when there is none) and raise its epoch.
+
+        The flag says whether its tables fit this version of the projection.
+        """
+        ...
+
+    def live(self, name: str) -> int:
+        """Return the number of the live generation."""
+        ...
+
+    def build(self, projection: Projection, places: Iterable[TopicPartition]) -> Generation:
+        """Make empty tables of a new generation; an earlier unfinished one is dropped."""
+        ...
+
+    def fetch(self, generation: Generation, table: Table, keys: list[Key]) -> list[Row]:
+        """Return the rows of those keys that exist."""
+        ...
+
+    def commit(self, changes: list[Changes]) -> None:
+        """Write everything or nothing; raises Fenced when a checkpoint is not where it must be."""
+        ...
+
+    def mark_stale(self, generation: Generation, stream: str, since: Instant) -> None:
+        """Set `stale_since` in rows of a stream that have none."""
+        ...
+
+    def differences(self, live: Generation, green: Generation) -> list[Difference]:
+        """Return up to 100 rows that differ, staleness aside."""
+        ...
+
+    def swap(self, green: Generation) -> bool:
+        """Make a generation live and drop the one before, in one transaction.
+
+        False when it is behind the live one on any partition. Raises Fenced when it was dropped.
+        """
+        ...
+
+    def drop(self, green: Generation) -> None:
+        """Drop a generation that is not live."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...
+
+
+class _Kept:
+    """The rows of one table in memory. `whole`: what is not here does not exist."""
+
+    __slots__ = ("dirty", "key", "key_name", "rows", "table", "template", "whole")
+
+    def __init__(self, table: Table, *, whole: bool) -> None:
+        self.table = table
+        self.template: Row = {c.name: c.default for c in table.all_columns}
+        self.key = table.key
+        self.key_name = table.key[0] if len(table.key) == 1 else ""
+        self.rows: dict[Key, Row | None] = {}
+        self.dirty: dict[Key, None] = {}
+        self.whole = whole
+
+
+class Rows:
+    """The rows that handlers read and change: a batch's memory, read through to the store.
+
+    Rows given out are not to be changed in place; `patch`, `add`, `upsert` and `delete` are.
+    """
+
+    def __init__(self, store: ViewStore, generation: Generation, *, empty: bool = False) -> None:
+        self._store = store
+        self._generation = generation
+        self._kept = {t.name: _Kept(t, whole=empty) for t in generation.projection.tables}
+        self._journal: list[tuple[_Kept, Key, Row | None]] = []
+        self._stale: dict[str, Instant] = {key: at for (_, key), at in generation.parked.items()}
+
+    def get(self, table: str, *key: Scalar) -> Row | None:
+        """Return the row under a key, or None."""
+        kept = self._kept[table]
+        try:
+            return kept.rows[key]
+        except KeyError:
+            return self._fetch(kept, key)
+
+    def upsert(self, table: str, **values: Scalar) -> None:
+        """Write a row whole: columns not named get their defaults."""
+        kept = self._kept[table]
+        key = tuple([values[name] for name in kept.key])
+        old = kept.rows.get(key)
+        self._put(kept, key, old, self._made(kept, values))
+
+    def patch(self, table: str, key: Key, **values: Scalar) -> None:
+        """Change columns of a row; a missing row begins with defaults."""
+        kept = self._kept[table]
+        old = self.get(table, *key)
+        if old is None:
+            values.update(zip(kept.key, key, strict=True))
+            self._put(kept, key, None, self._made(kept, values))
+            return
+        row = {**old, **values}
+        assert len(row) == len(kept.template), f"{table} has no such column"
+        self._put(kept, key, old, row)
+
+    def add(self, table: str, key: Key, **amounts: int) -> None:
+        """Add to numbers of a row; a missing row begins with defaults."""
+        kept = self._kept[table]
+        old = self.get(table, *key)
+        base = kept.template if old is None else old
+        self.patch(table, key, **{name: base[name] + n for name, n in amounts.items()})
+
+    def delete(self, table: str, *key: Scalar) -> None:
+        """Remove a row, if it is there."""
+        kept = self._kept[table]
+        old = self.get(table, *key)
+        if old is not None:
+            self._put(kept, key, old, None)
+
+    # -- for the projector
+
+    def settle(self) -> None:
+        """One record is done: its changes stay."""
+        if self._journal:
+            self._journal = []
+
+    def undo(self) -> None:
+        """Take back what the record under way has changed."""
+        for kept, key, old in reversed(self._journal):
+            kept.rows[key] = old
+        self._journal = []
+
+    def writes(self) -> list[Write]:
+        """Return what changed since the last `written`."""
+        found = []
+        for kept in self._kept.values():
+            if kept.dirty:
+                rows, gone = [], []
+                for key in kept.dirty:
+                    row = kept.rows[key]
+                    if row is None:
+                        gone.append(key)
+                    else:
+                        rows.append(tuple(row.values()))
+                found.append(Write(kept.table, rows, gone))
+        return found
+
+    def written(self) -> None:
+        """The store has it all: forget what changed, and rows beyond the bound."""
+        for kept in self._kept.values():
+            if kept.dirty:
+                kept.dirty = {}
+                if len(kept.rows) > CACHED_ROWS_MAX:
+                    kept.rows = {}
+                    kept.whole = False
+
+    def forget(self) -> None:
+        """Drop everything that the store may not have."""
+        self._journal = []
+        for kept in self._kept.values():
+            kept.rows, kept.dirty, kept.whole = {}, {}, False
+
+    def prefetch(self, streams: list[str]) -> None:
+        """Bring the rows that are kept by stream alone into memory, in one step per table."""
+        for kept in self._kept.values():
+            if kept.key_name and kept.key_name == kept.table.stream and not kept.whole:
+                missing = [(s,) for s in streams if (s,) not in kept.rows]
+                if missing:
+                    kept.rows.update(dict.fromkeys(missing))
+                    for row in self._store.fetch(self._generation, kept.table, list(missing)):
+                        kept.rows[(row[kept.key_name],)] = row
+
+    def mark_stale(self, stream: str, since: Instant) -> None:
+        """Mark rows of a stream in memory; the store marks those it has."""
+        self._stale.setdefault(stream, since)
+        for kept in self._kept.values():
+            column = kept.table.stream
+            for key, row in kept.rows.items():
+                if column and row is not None and row[column] == stream and row[STALE] is None:
+                    kept.rows[key] = {**row, STALE: since}
+                    kept.dirty[key] = None
+
+    def _made(self, kept: _Kept, values: Row) -> Row:
+        row = {**kept.template, **values}
+        assert len(row) == len(kept.template), f"{kept.table.name} has no such column"
+        if self._stale and kept.table.stream:
+            row[STALE] = self._stale.get(row[kept.table.stream])
+        return row
+
+    def _put(self, kept: _Kept, key: Key, old: Row | None, row: Row | None) -> None:
+        self._journal.append((kept, key, old))
+        kept.rows[key] = row
+        kept.dirty[key] = None
+
+    def _fetch(self, kept: _Kept, key: Key) -> Row | None:
+        found = None
+        if not kept.whole:
+            rows = self._store.fetch(self._generation, kept.table, [key])
+            found = rows[0] if rows else None
+        kept.rows[key] = found
+        return found

@@ -1,0 +1,265 @@
+"""Reactions: which fact makes which command. Pure functions of one event; a rebuild never runs them.
+
+Command ids depend on the event alone, so that a reaction done twice is decided once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from usance.aml.case import CaseOpened, DispositionApproved
+from usance.domain.credit import amendment_messages as am
+from usance.domain.credit import drawing_messages as dr
+from usance.domain.credit import messages as cr
+from usance.domain.facility_messages import (
+    IncreaseReservation,
+    ReleaseMargin,
+    ReleaseReservation,
+)
+from usance.domain.message_exchange import MessageAcked, MessageNaked, MessageSent
+from usance.domain.presentation import messages as pr
+from usance.domain.terms import Drawing
+from usance.engine.history import History
+from usance.engine.reactor import Outgoing
+from usance.engine.saga import Definition
+from usance.engine.saga_messages import ObserveEvent, ObserveOutcome
+from usance.kernel.clock import parse_instant
+from usance.kernel.decider import Actor, key_parts
+from usance.kernel.ids import derived
+from usance.log.contract import Record, header
+from usance.messages.outcome import Outcome
+from usance.sagas.facts import beside
+
+ROUTER = Actor("engine", "", "system")
+ISSUE_MESSAGES = ("700", "705", "707", "710", "720")
+
+
+class SagaRouter:
+    """Routes events and outcomes to the sagas that they concern."""
+
+    def __init__(self, definitions: Sequence[Definition], decoder: Any) -> None:
+        self.definitions = definitions
+        self.decoder = decoder
+        self.wanted = {t for d in definitions for t in (*d.starts, *d.listens)}
+
+    def react(self, record: Record) -> list[Outgoing]:
+        """Return the observations that a record of an events or outcomes topic causes."""
+        name = (header(record.headers, "ce_type") or b"").decode().rsplit(".", 1)[-1]
+        if name == "Outcome":
+            return self._outcome(record)
+        if name not in self.wanted:
+            return []
+        stream = (record.key or b"").decode()
+        meta = self.decoder.meta(record.headers)
+        event = self.decoder.message(record.headers, record.value)
+        event_id = (header(record.headers, "ce_id") or b"").decode()
+        found = []
+        for definition in self.definitions:
+            extract = definition.starts.get(name) or definition.listens.get(name)
+            identity = definition.identity(stream, name, event) if extract else ""
+            if extract is None or not identity:
+                continue
+            key = beside(stream, "saga", f"{definition.name}:{identity}")
+            seen = ObserveEvent(
+                event_type=name, stream=stream, event_id=event_id, facts=extract(event)
+            )
+            found.append(
+                Outgoing(
+                    key,
+                    seen,
+                    derived(event_id, key),
+                    f"event:{event_id}",
+                    meta.correlation,
+                    ROUTER,
+                    _instant(record),
+                )
+            )
+        return found
+
+    def _outcome(self, record: Record) -> list[Outgoing]:
+        meta = self.decoder.meta(record.headers)
+        if not meta.causation.startswith("saga:"):
+            return []
+        outcome = self.decoder.message(record.headers, record.value)
+        if not isinstance(outcome, Outcome) or outcome.answer in ("duplicate", "conflict"):
+            return []
+        key = meta.causation.removeprefix("saga:")
+        seen = ObserveOutcome(
+            command_id=outcome.command_id,
+            answer=outcome.answer,
+            code=outcome.code,
+            article=outcome.article,
+            message=outcome.message,
+        )
+        outcome_id = (header(record.headers, "ce_id") or b"").decode()
+        return [
+            Outgoing(
+                key,
+                seen,
+                derived(outcome_id, key),
+                f"event:{outcome_id}",
+                meta.correlation,
+                ROUTER,
+                _instant(record),
+            )
+        ]
+
+
+Reaction = Callable[[str, Any, History], list[tuple[str, Any]]]
+
+
+def _examine(stream: str, event: dr.DrawingRegistered, history: History) -> list[tuple[str, Any]]:
+    command = pr.ExaminePresentation(
+        terms=event.terms,
+        terms_version=event.terms_version,
+        drawing=Drawing(available=event.available, drawn=event.drawn),
+        pending=event.pending,
+    )
+    return [(beside(stream, "presentation", event.presentation), command)]
+
+
+def _deem(stream: str, event: pr.ExaminationCompleted, history: History) -> list[tuple[str, Any]]:
+    if not event.deemed:
+        return []
+    received = next(
+        p.message for p in history.stream(stream) if isinstance(p.message, pr.PresentationReceived)
+    )
+    credit = beside(stream, "credit", received.credit)
+    return [
+        (credit, am.DeemAmendmentAccepted(amendment=n, presentation=received.presentation))
+        for n in event.deemed
+    ]
+
+
+def _sent(stream: str, event: MessageSent, history: History) -> list[tuple[str, Any]]:
+    return _delivery(stream, event, "sent", "")
+
+
+def _acked(stream: str, event: MessageAcked, history: History) -> list[tuple[str, Any]]:
+    return _delivery(stream, event, "acked", "")
+
+
+def _naked(stream: str, event: MessageNaked, history: History) -> list[tuple[str, Any]]:
+    return _delivery(stream, event, "naked", event.code)
+
+
+def _delivery(stream: str, event: Any, result: str, code: str) -> list[tuple[str, Any]]:
+    if not event.credit or event.mt not in ISSUE_MESSAGES:
+        return []
+    command = cr.NoteDelivery(message=event.message, result=result, code=code)
+    return [(beside(stream, "credit", event.credit), command)]
+
+
+def _facility_of(stream: str, history: History) -> str:
+    for past in history.stream(stream):
+        if isinstance(past.message, cr.CreditApplied):
+            return beside(stream, "facility", past.message.facility)
+    return ""
+
+
+def _over(stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
+    """A credit is over: give back what is left of limit and margin."""
+    facility = _facility_of(stream, history)
+    if not facility:
+        return []
+    credit = key_parts(stream).identity
+    return [
+        (facility, ReleaseReservation(credit=credit)),
+        (facility, ReleaseMargin(credit=credit)),
+    ]
+
+
+def _amended(stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
+    """Exposure moved with an amendment: the facility follows, up at issue, down with consent."""
+    facility = _facility_of(stream, history)
+    if not facility or event.liability_change == 0:
+        return []
+    credit = key_parts(stream).identity
+    if event.liability_change < 0:
+        return [(facility, ReleaseReservation(credit=credit, remaining=event.liability))]
+    currency = getattr(event, "currency", "") or _currency(stream, history)
+    command = IncreaseReservation(credit=credit, currency=currency, amount=event.liability)
+    return [(facility, command)]
+
+
+def _currency(stream: str, history: History) -> str:
+    for past in history.stream(stream):
+        if isinstance(past.message, cr.CreditApplied):
+            return past.message.terms.currency
+    return ""
+
+
+def _disposed(stream: str, event: DispositionApproved, history: History) -> list[tuple[str, Any]]:
+    """A case is closed: trade hears only that the check is over, or that the business ends."""
+    opened = next(p.message for p in history.stream(stream) if isinstance(p.message, CaseOpened))
+    return check_result(opened.stream, opened.saga, event.disposition == "clear", stream)
+
+
+def check_result(subject: str, saga: str, clear: bool, source: str) -> list[tuple[str, Any]]:
+    """Return the commands that end a compliance check of a stream, in neutral words."""
+    if clear and key_parts(subject).category == "credit":
+        return [(subject, cr.CompleteComplianceCheck())]
+    if not saga:
+        return []
+    name = "ComplianceCheckCompleted" if clear else "ComplianceCheckEnded"
+    facts = {} if clear else {"code": "NOT_PROCEEDING", "reason": "the bank does not proceed"}
+    event_id = derived(source, subject, name)
+    return [(saga, ObserveEvent(event_type=name, stream=subject, event_id=event_id, facts=facts))]
+
+
+REACTIONS: dict[type, Reaction] = {
+    dr.DrawingRegistered: _examine,
+    pr.ExaminationCompleted: _deem,
+    MessageSent: _sent,
+    MessageAcked: _acked,
+    MessageNaked: _naked,
+    dr.CreditClosed: _over,
+    dr.CreditCancelled: _over,
+    cr.IssueVoided: _over,
+    am.AmendmentIssued: _amended,
+    am.AmendmentAccepted: _amended,
+    am.AmendmentRejected: _amended,
+    DispositionApproved: _disposed,
+}
+
+
+class Reactions:
+    """Turns a table of reactions into what a reactor calls per record."""
+
+    def __init__(self, table: dict[type, Reaction], decoder: Any, history: History) -> None:
+        self.table = table
+        self.decoder = decoder
+        self.history = history
+        self.wanted = {cls.__name__ for cls in table}
+
+    def react(self, record: Record) -> list[Outgoing]:
+        """Return the commands that a record causes."""
+        name = (header(record.headers, "ce_type") or b"").decode().rsplit(".", 1)[-1]
+        if name not in self.wanted:
+            return []
+        event = self.decoder.message(record.headers, record.value)
+        reaction = self.table.get(type(event))
+        if reaction is None:
+            return []
+        stream = (record.key or b"").decode()
+        meta = self.decoder.meta(record.headers)
+        event_id = (header(record.headers, "ce_id") or b"").decode()
+        return [
+            Outgoing(
+                key,
+                command,
+                derived(event_id, name, n),
+                f"event:{event_id}",
+                meta.correlation,
+                ROUTER,
+                _instant(record),
+            )
+            for n, (key, command) in enumerate(reaction(stream, event, self.history))
+        ]
+
+
+def _instant(record: Record) -> int | None:
+    """Return the instant a reaction carries under a book clock: that of the event it answers."""
+    raw = header(record.headers, "ce_time")
+    return parse_instant(raw.decode()) if raw else None
