@@ -1,0 +1,599 @@
+"""The matcher: which listed name a string resembles, how much in basis points, and why.
+
+A query's tokens find their neighbours in the vocabulary; names that share enough weight are aligned
+token by token; identifiers come first and exactly. Everything is integer arithmetic over sorted
+lists: the same string and snapshot give the same bytes on every machine, in every run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
+from usance.aml.index import COMMON_DIVISOR, Index, ListedName
+from usance.aml.lists import WEAK, Entry, country_code
+from usance.aml.names import (
+    FORM_WORDS,
+    GENERIC_TOKENS,
+    Name,
+    is_significant,
+    number_of,
+    prepare,
+    skeleton,
+)
+
+MATCHER_VERSION = "match/1"
+"""Changes whenever a score could change; part of every snapshot id."""
+
+FULL = 10_000
+HIT = 9_000
+REVIEW = 8_000
+BELOW_HIT = HIT - 1
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers a bank may calibrate, all in basis points; part of every snapshot id.
+
+    `floor`: weakest similarity reported at all. Penalties lower a score; `birth`, `country` and
+    `kind` never below review, because a difference there may be an error of the document.
+    """
+
+    floor: int = 7_000
+    birth_conflict: int = 2_500
+    country_conflict: int = 1_000
+    kind_conflict: int = 1_000
+    ship_conflict: int = 3_000
+    number_conflict: int = 3_000
+    short_names_hit: bool = False
+
+
+class Pair(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A token of the string and the token of the listed name it was aligned with."""
+
+    given: str
+    listed: str
+    similarity: int
+    weight: int
+
+
+class Qualifier(msgspec.Struct, frozen=True, gc=False):
+    """Something beside the spelling that changed the score, or would have; `effect` in basis points."""
+
+    kind: str
+    detail: str
+    effect: int
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a score is what it is: generated from the match itself, never written by hand.
+
+    `method` is identifier, tokens, joined, text or none; coverages say how much weight of each side was
+    aligned; `similarity` is the score before qualifiers; `not_evaluated` names what nobody compared.
+    """
+
+    method: str = "none"
+    matched: str = ""
+    primary: str = ""
+    alias: str = ""
+    reading: str = ""
+    pairs: tuple[Pair, ...] = ()
+    given_coverage: int = 0
+    listed_coverage: int = 0
+    similarity: int = 0
+    qualifiers: tuple[Qualifier, ...] = ()
+    not_evaluated: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """A listed entry that a string resembles; `entry` numbers it in the index."""
+
+    entry: int
+    score: int
+    explanation: Explanation
+
+
+class Query(NamedTuple):
+    """What is screened: one reading of a string, and what is known of its bearer."""
+
+    text: str
+    kind: str
+    birth_date: str
+    country: str
+
+
+class Alignment(NamedTuple):
+    """Tokens aligned, and the coverage of each side in basis points; `full`: aligned without initials."""
+
+    pairs: tuple[Pair, ...]
+    given: int
+    listed: int
+    full: int
+    distinctive: bool
+
+    @property
+    def similarity(self) -> int:
+        """The worse coverage counts twice: both sides must be explained."""
+        low, high = sorted((self.given, self.listed))
+        return (2 * low + high) // 3
+
+
+@lru_cache(maxsize=262_144)
+def token_similarity(given: str, listed: str, abjad: bool = False) -> int:
+    """Return how alike two tokens are, in basis points; 0 below seven tenths.
+
+    Optimal string alignment (one swap is one edit). Tokens with digits are equal or different; equal
+    consonants outweigh differing vowels, and weigh most when one side's script has none (`abjad`).
+    """
+    if given == listed:
+        return FULL
+    if number_of(given) and number_of(given) == number_of(listed):
+        return FULL
+    short, long = sorted((len(given), len(listed)))
+    if short == 1 and long > 1 and given[0] == listed[0]:
+        return 7_500
+    if short < 2 or any(map(str.isdigit, given)) or any(map(str.isdigit, listed)):
+        return 0
+    edits = OSA.distance(given, listed)
+    if edits == 1 and long < 4:
+        return 6_500
+    bones = skeleton(given)
+    if bones and bones == skeleton(listed):
+        return 9_300 if abjad else FULL - 4_500 * edits // long
+    return FULL - 8_000 * edits // long if 10 * edits <= 3 * long and short > 2 else 0
+
+
+_GENERIC = sorted(w for w in GENERIC_TOKENS if len(w) > 4)
+_JOINED_LENGTH = 12
+_ENOUGH = 55
+"""Per cent of either side's weight without which no name can reach the floor of 7,000."""
+
+
+class Matcher:
+    """Finds the listed names that a string resembles. Holds one index; safe to use from threads."""
+
+    def __init__(self, index: Index, config: Config) -> None:
+        self.index = index
+        self.config = config
+        self._numbers = {t: n for n, t in enumerate(index.vocabulary)}
+        buckets: dict[int, list[int]] = {}
+        for n, token in enumerate(index.vocabulary):
+            if len(token) > 2 and not any(map(str.isdigit, token)):
+                buckets.setdefault(len(token), []).append(n)
+        self._buckets = {
+            size: (tuple(members), [index.vocabulary[n] for n in members])
+            for size, members in buckets.items()
+        }
+        keys: dict[int, list[str]] = {}
+        for key in index.joined:
+            if len(key) <= _JOINED_LENGTH:
+                keys.setdefault(len(key), []).append(key)
+        self._joined_keys = keys
+        self._common = max(20, len(index.names) // COMMON_DIVISOR)
+        self.neighbours = lru_cache(maxsize=65_536)(self._neighbours)
+        self.joined_neighbours = lru_cache(maxsize=65_536)(self._joined_neighbours)
+        self.weight = lru_cache(maxsize=65_536)(self._weight)
+
+    def _neighbours(self, token: str) -> tuple[int, ...]:
+        """Return the vocabulary tokens like this one, ascending."""
+        found = set(self.index.skeletons.get(skeleton(token), ()))
+        exact = self._numbers.get(token)
+        if exact is not None:
+            found.add(exact)
+        size = len(token)
+        if size > 2 and not any(map(str.isdigit, token)):
+            for other in range(7 * size // 10, 10 * size // 7 + 1):
+                members, texts = self._buckets.get(other, ((), []))
+                most = 3 * max(size, other) // 10
+                if members and most >= abs(size - other):
+                    near = process.extract(
+                        token, texts, scorer=OSA.distance, score_cutoff=most, limit=None,
+                        processor=None,
+                    )  # fmt: skip
+                    found.update(members[at] for _, _, at in near)
+        return tuple(sorted(found))
+
+    def holders(self, token: str) -> list[int]:
+        """Return the names that hold exactly this token, if few do; ascending."""
+        number = self._numbers.get(token)
+        if number is None or self.index.counts[number] > self._common:
+            return []
+        return self.index.postings[number]
+
+    def telling(self, words: tuple[str, ...]) -> bool:
+        """Say whether words can identify anyone: more than particles, trade words and one common name."""
+        known = [w for w in self._telling(words) if w not in GENERIC_TOKENS]
+        return len(known) > 1 or any(map(self._distinctive, known))
+
+    def _joined_neighbours(self, joined: str) -> tuple[int, ...]:
+        """Return the short names one edit from this one, spaces aside: a slip weighs most in them."""
+        size = len(joined)
+        if not 5 <= size <= _JOINED_LENGTH:
+            return ()
+        near = [
+            key
+            for other in (size - 1, size, size + 1)
+            for key, _, _ in process.extract(
+                joined, self._joined_keys.get(other, []), scorer=OSA.distance, score_cutoff=1,
+                limit=None, processor=None,
+            )
+        ]  # fmt: skip
+        return tuple(n for key in near for n in self.index.joined[key])
+
+    def _weight(self, token: str) -> int:
+        """Return a token's weight; one that no list knows is as telling as the rarest.
+
+        A misspelt trade word or legal form ("COMPNAY") is still one.
+        """
+        number = self._numbers.get(token)
+        if number is not None:
+            return self.index.weights[number]
+        top = self.index.top_weight
+        if len(token) < 3 or not is_significant(token) or _near(token, FORM_WORDS):
+            return top // 10
+        if token in GENERIC_TOKENS or _near(token, _GENERIC):
+            return top // 3
+        return top
+
+    def best(self, query: Query) -> Match | None:
+        """Return the entry a string resembles most: by score, then list, then uid; None below the floor."""
+        found = self.identifiers(query)
+        name = prepare(query.text, query.kind)
+        if not found or max(m.score for m in found) < HIT:
+            found += [
+                m
+                for n in sorted(self._candidates(name))
+                if (m := self._scored(query, name, self.index.names[n])) is not None
+            ]
+        return min(found, key=self.rank) if found else None
+
+    def rank(self, match: Match) -> tuple[int, int, int, str, str]:
+        """Return the place of a match among others: a total order, so that ties are stable."""
+        entry = self.index.entries[match.entry]
+        listed = self.index.lists[self.index.entry_list[match.entry]].list_id
+        text = match.explanation
+        return (
+            -match.score,
+            -text.similarity,
+            -len(text.pairs),
+            f"{listed}/{entry.uid}",
+            text.matched,
+        )
+
+    def _candidates(self, name: Name) -> set[int]:
+        """Return the names that may reach the floor: both sides enough of their weight in near tokens.
+
+        A name at the floor must match one of the heaviest tokens, so only those bring in names;
+        the other tokens only add to names already found.
+        """
+        index = self.index
+        tokens = sorted(dict.fromkeys(name.core), key=lambda t: (-self.weight(t), t))
+        weights = [self.weight(t) for t in tokens]
+        rest = sum(weights)
+        enough = _ENOUGH * rest // 100
+        reached: dict[int, int] = {}
+        near_any: set[int] = set()
+        for token, weight in zip(tokens, weights, strict=True):
+            near = self.neighbours(token)
+            near_any.update(near)
+            holders = set(index.pairs.get(token, ())).union(*(index.postings[n] for n in near))
+            for number in holders if rest >= enough else reached.keys() & holders:
+                reached[number] = reached.get(number, 0) + weight
+            rest -= weight
+        totals, names = index.weights, index.names
+        found = {
+            n
+            for n, weight in reached.items()
+            if weight >= enough
+            and 100 * sum([totals[t] for t in names[n].tokens if t in near_any])
+            >= _ENOUGH * names[n].total
+        }
+        return found.union(self._joined_candidates(name))
+
+    def _joined_candidates(self, name: Name) -> set[int]:
+        """Return the names that are this one with a space more or less."""
+        index = self.index
+        found = set(index.joined.get(name.joined, ()))
+        found.update(index.joined.get("".join(name.words), ()))
+        found.update(self.joined_neighbours(name.joined))
+        for token in name.core:
+            found.update(index.pairs.get(token, ()))
+        for first, second in zip(name.core, name.core[1:], strict=False):
+            joined = first + second
+            alike = index.skeletons.get(skeleton(joined), []) if name.abjad else []
+            number = self._numbers.get(joined)
+            for n in alike if number is None else [*alike, number]:
+                found.update(index.postings[n])
+        return found
+
+    def _scored(self, query: Query, name: Name, listed: ListedName) -> Match | None:
+        """Return the match of a query with one listed name, or None below the floor."""
+        entry = self.index.entries[listed.entry]
+        given = name.words if entry.kind == "person" else name.core
+        significant = self._telling(given)
+        short = listed.short or len(significant) < 2
+        whole = _joined_similarity(
+            "".join(given), "".join(map(self.index.vocabulary.__getitem__, listed.tokens))
+        )
+        if short and not whole and not _one_edit("".join(significant), listed.significant):
+            return None
+        aligned = self._aligned(given, listed, name.abjad or listed.abjad)
+        similarity, method = aligned.similarity, "tokens"
+        if whole > similarity:
+            similarity, method = whole, "joined"
+        if similarity < self.config.floor:
+            return None
+        qualifiers = list(
+            self._qualifiers(query, name, given, listed, entry, aligned, method, short)
+        )
+        score = _lowered(similarity, qualifiers)
+        if score < self.config.floor:
+            return None
+        alias = entry.names[listed.alias]
+        return Match(
+            entry=listed.entry,
+            score=score,
+            explanation=Explanation(
+                method=method,
+                matched=alias.name,
+                primary=entry.names[0].name,
+                alias=f"{alias.kind} ({alias.quality})",
+                reading=query.text,
+                pairs=aligned.pairs,
+                given_coverage=aligned.given,
+                listed_coverage=aligned.listed,
+                similarity=similarity,
+                qualifiers=tuple(qualifiers),
+            ),
+        )
+
+    def _telling(self, given: tuple[str, ...]) -> list[str]:
+        """Return the tokens that can identify someone: no particles, letters or misspelt legal forms."""
+        least = self.index.top_weight // 10
+        return [w for w in given if is_significant(w) and self.weight(w) > least]
+
+    def _aligned(self, given: tuple[str, ...], listed: ListedName, abjad: bool) -> Alignment:
+        """Align tokens greedily, the most alike and heaviest first; ties go by place."""
+        index = self.index
+        theirs = listed.tokens
+        ranked = []
+        for i, token in enumerate(given):
+            for j, number in enumerate(theirs):
+                alike = token_similarity(token, index.vocabulary[number], abjad)
+                if alike:
+                    ranked.append((-alike, -index.weights[number], i, j))
+        ranked.sort()
+        ours_left = dict.fromkeys(range(len(given)))
+        theirs_left = dict.fromkeys(range(len(theirs)))
+        pairs = []
+        for alike, weight, i, j in ranked:
+            if i in ours_left and j in theirs_left:
+                del ours_left[i], theirs_left[j]
+                pairs.append(Pair(given[i], index.vocabulary[theirs[j]], -alike, -weight))
+        if ours_left and theirs_left:
+            pairs += self._rejoined(given, theirs, ours_left, theirs_left, abjad)
+        matched = sum(p.weight * p.similarity for p in pairs)
+        weight = sum(p.weight for p in pairs)
+        ours = weight + sum(self.weight(given[i]) for i in ours_left)
+        whole = weight + sum(index.weights[theirs[j]] for j in theirs_left)
+        full = [p for p in pairs if len(p.given) > 1 and is_significant(p.listed)]
+        return Alignment(
+            tuple(pairs),
+            matched // ours if ours else 0,
+            matched // whole if whole else 0,
+            len(full),
+            any(self._distinctive(p.listed) for p in full),
+        )
+
+    def _distinctive(self, token: str) -> bool:
+        """Say whether few listed names have this token; a joined pair of tokens counts as rare."""
+        number = self._numbers.get(token)
+        known = self.index.counts[number] if number is not None else 0
+        return known <= self._common and token not in GENERIC_TOKENS
+
+    def _rejoined(
+        self,
+        given: tuple[str, ...],
+        theirs: tuple[int, ...],
+        ours_left: dict[int, None],
+        theirs_left: dict[int, None],
+        abjad: bool,
+    ) -> list[Pair]:
+        """Align one token left over with two neighbours left over that spell it when joined."""
+        words = [self.index.vocabulary[n] for n in theirs]
+        pairs = []
+        for i in list(ours_left):
+            for j in list(theirs_left):
+                both = j in theirs_left and j + 1 in theirs_left
+                if both and _same_joined(given[i], words[j] + words[j + 1], abjad):
+                    weight = self.index.weights[theirs[j]] + self.index.weights[theirs[j + 1]]
+                    pairs.append(Pair(given[i], f"{words[j]} {words[j + 1]}", 9_800, weight))
+                    del ours_left[i], theirs_left[j], theirs_left[j + 1]
+                    break
+        for j in list(theirs_left):
+            for i in list(ours_left):
+                both = i in ours_left and i + 1 in ours_left
+                if both and _same_joined(given[i] + given[i + 1], words[j], abjad):
+                    weight = self.index.weights[theirs[j]]
+                    pairs.append(Pair(f"{given[i]} {given[i + 1]}", words[j], 9_800, weight))
+                    del theirs_left[j], ours_left[i], ours_left[i + 1]
+                    break
+        return pairs
+
+    def _qualifiers(
+        self,
+        query: Query,
+        name: Name,
+        given: tuple[str, ...],
+        listed: ListedName,
+        entry: Entry,
+        aligned: Alignment,
+        method: str,
+        short: bool,
+    ) -> Iterable[Qualifier]:
+        """Give what beside the spelling lowers the score; effect 0 with a kind ending in `cap` caps it."""
+        if entry.names[listed.alias].quality == WEAK:
+            yield Qualifier("weak_alias_cap", "a weak alias alone never holds", 0)
+        if short and not self.config.short_names_hit:
+            yield Qualifier("short_name_cap", "fewer than two telling words", 0)
+        elif method == "tokens" and aligned.full < 2:
+            yield Qualifier("initials_cap", "fewer than two whole words agree", 0)
+        elif method == "tokens" and not aligned.distinctive and aligned.similarity < FULL:
+            yield Qualifier("common_words_cap", "only common words agree, and not all of them", 0)
+        if entry.kind in ("vessel", "aircraft"):
+            yield Qualifier("name_only_cap", f"a {entry.kind} by its name alone", 0)
+        if entry.kind != "person":
+            yield from self._company_qualifiers(name, given, listed)
+        yield from _known(query, entry, self.config)
+        yield from self._ship_conflict(query, entry)
+
+    def _company_qualifiers(
+        self, name: Name, given: tuple[str, ...], listed: ListedName
+    ) -> Iterable[Qualifier]:
+        """Compare numbers and legal forms exactly."""
+        ours = tuple(sorted(filter(None, map(number_of, given))))
+        if ours != listed.numbers:
+            detail = f"{'+'.join(ours) or 'none'} against {'+'.join(listed.numbers) or 'none'}"
+            if ours and listed.numbers:
+                yield Qualifier("number_conflict", detail, -self.config.number_conflict)
+            else:
+                yield Qualifier("number_missing_cap", detail, 0)
+        if name.forms and listed.forms and not set(name.forms) & set(listed.forms):
+            detail = f"{'+'.join(name.forms)} against {'+'.join(listed.forms)}"
+            yield Qualifier("legal_form_cap", detail, 0)
+
+    def _ship_conflict(self, query: Query, entry: Entry) -> Iterable[Qualifier]:
+        """Lower a ship whose name agrees and whose IMO number does not: a sister ship, most often."""
+        listed = [i for i in entry.ids if i.startswith("IMO:")]
+        given = [n for n in _SEVEN_DIGITS.findall(query.text) if valid_imo(n)]
+        if listed and given and not any(f"IMO:{n}" in listed for n in given):
+            yield Qualifier("imo_conflict", "another IMO number", -self.config.ship_conflict)
+
+    def identifiers(self, query: Query) -> list[Match]:
+        """Return the entries that an identifier in the string names exactly."""
+        return [
+            self._identified(query, key, number)
+            for token in dict.fromkeys(_ID_TOKEN.findall(query.text.upper()))
+            for key in dict.fromkeys((token, token[:8] if len(token) == 11 else token))
+            for number in self.index.identifiers.get(key, ())
+        ]
+
+    def _identified(self, query: Query, value: str, number: int) -> Match:
+        """Return the match by an identifier; a bare number in running text is for review."""
+        entry = self.index.entries[number]
+        kind = next(i.split(":")[0] for i in entry.ids if i.split(":", 1)[1].upper() == value)
+        alone = query.text.strip().upper() == value
+        said = kind in query.text.upper() or query.kind == "vessel"
+        certain = kind in ("BIC", "LEI", "CRYPTO") or alone or (kind == "IMO" and said)
+        qualifiers = () if certain else (Qualifier("identifier_cap", f"{kind} not named", 0),)
+        return Match(
+            entry=number,
+            score=FULL if certain else BELOW_HIT,
+            explanation=Explanation(
+                method="identifier",
+                matched=f"{kind} {value}",
+                primary=entry.names[0].name,
+                alias="identifier",
+                reading=query.text,
+                given_coverage=FULL,
+                listed_coverage=FULL,
+                similarity=FULL,
+                qualifiers=qualifiers,
+            ),
+        )
+
+
+def _same_joined(given: str, listed: str, abjad: bool) -> bool:
+    """Say whether a token is two others written as one; an abjad leaves only consonants to compare."""
+    return given == listed or (abjad and token_similarity(given, listed, True) >= HIT)
+
+
+def _near(token: str, words: Sequence[str]) -> bool:
+    """Say whether a token is one edit from one of some words of its length, or a letter more or less."""
+    return bool(process.extractOne(token, words, scorer=OSA.distance, score_cutoff=1))
+
+
+_ID_TOKEN = re.compile(r"[A-Z0-9]{7,120}")
+_SEVEN_DIGITS = re.compile(r"(?<!\d)\d{7}(?!\d)")
+
+
+def valid_imo(number: str) -> bool:
+    """Say whether seven digits are an IMO ship number: weights 7 to 2, the sum's last digit checks."""
+    if len(number) != 7 or not number.isdecimal() or not number.isascii():
+        return False
+    total = sum(int(d) * w for d, w in zip(number, range(7, 1, -1), strict=False))
+    return total % 10 == int(number[6])
+
+
+def _joined_similarity(given: str, listed: str) -> int:
+    """Return how alike two names are when written without spaces: equal, or one edit in five letters."""
+    if given == listed:
+        return 9_800
+    shortest, longest = sorted((len(given), len(listed)))
+    comparable = shortest >= 5 and longest <= _JOINED_LENGTH + 1
+    if comparable and OSA.distance(given, listed, score_cutoff=1) <= 1:
+        return FULL - 8_000 // longest
+    return 0
+
+
+def _one_edit(given: str, listed: str) -> bool:
+    """Say whether short names are equal, or one edit apart when they have four letters or more."""
+    if given == listed:
+        return True
+    return min(len(given), len(listed)) >= 4 and OSA.distance(given, listed, score_cutoff=1) <= 1
+
+
+def _lowered(similarity: int, qualifiers: Iterable[Qualifier]) -> int:
+    """Apply qualifiers: caps first, then conflicts; soft ones never carry a review below review."""
+    score = similarity
+    soft = 0
+    for q in qualifiers:
+        if q.kind.endswith("_cap"):
+            score = min(score, BELOW_HIT)
+        elif q.kind in ("number_conflict", "imo_conflict", "ship_or_person"):
+            score += q.effect
+        else:
+            soft += q.effect
+    return max(score + soft, min(score, REVIEW))
+
+
+def _known(query: Query, entry: Entry, config: Config) -> Iterable[Qualifier]:
+    """Compare birth date, country and kind where both sides state them."""
+    if query.birth_date and entry.births:
+        if not any(_births_agree(query.birth_date, b) for b in entry.births):
+            detail = f"{query.birth_date[:10]} against {', '.join(entry.births)}"
+            yield Qualifier("birth_conflict", detail, -config.birth_conflict)
+        else:
+            yield Qualifier("birth_agrees", "within one year", 0)
+    country = country_code(query.country) if query.country else ""
+    if country and entry.countries:
+        if country not in entry.countries:
+            detail = f"{country} against {', '.join(entry.countries)}"
+            yield Qualifier("country_conflict", detail, -config.country_conflict)
+        else:
+            yield Qualifier("country_agrees", country, 0)
+    kinds = {query.kind, entry.kind}
+    if query.kind != "unknown" and len(kinds) == 2:
+        detail = f"{query.kind} against {entry.kind}"
+        if "person" in kinds and kinds & {"vessel", "aircraft"}:
+            yield Qualifier("ship_or_person", detail, -config.ship_conflict)
+        else:
+            yield Qualifier("kind_conflict", detail, -config.kind_conflict)
+
+
+_YEAR = re.compile(r"\d{4}")
+
+
+def _births_agree(given: str, listed: str) -> bool:
+    """Say whether two birth dates lie within one year; YYYY/YYYY is a range of years."""
+    ours = _YEAR.match(given)
+    years = [int(y[:4]) for y in listed.split("/") if _YEAR.match(y)]
+    if ours is None or not years:
+        return True
+    return min(years) - 1 <= int(ours[0]) <= max(years) + 1
