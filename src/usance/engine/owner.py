@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from usance.engine import attempts
+from usance.engine import attempts, schemas
 from usance.engine.handling import Handling
 from usance.engine.snapshots import ROUND_EVENTS, make_round
 from usance.engine.state import Overlay, PartitionState, Tail
@@ -436,6 +436,20 @@ class Owner:
         for place in self.states:
             self.failures[place].clear()
             self.failed_keys[place].clear()
+
+    # -- schemas
+
+    def register(self, events: list[Any]) -> None:
+        """Write registry events: the owner of system partition 0 is the one writer of `schemas`."""
+        place = Place("system", 0)
+        if not events or place not in self.states:
+            return
+        self._settle()
+        builder = self._bare_unit()
+        builder.share(place, self.states[place], self.positions[place])
+        schemas.stage(builder, self.log, self.topics, events, self.clock.now())
+        self._commit(builder)
+        self._settle()
 
     # -- snapshots (rule 6)
 

@@ -10,7 +10,12 @@ from usance.kernel.ids import partition_of
 from usance.log.contract import TopicPartition, TopicSettings
 
 CONTEXTS = ("trade", "compliance", "system")
-CONTEXT_OF_CATEGORY = {"case": "compliance", "list": "system", "person": "system"}
+CONTEXT_OF_CATEGORY = {
+    "case": "compliance",
+    "screening": "compliance",
+    "list": "system",
+    "person": "system",
+}
 OWNED_KINDS = ("events", "outcomes", "snapshots", "dead-letters", "parked", "attempts")
 COMMANDS_RETENTION_MS = 30 * MS_PER_DAY
 

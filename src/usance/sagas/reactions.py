@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from usance.aml.case import CaseOpened, DispositionApproved
+from usance.aml.case import (
+    OUTCOMES,
+    AlertAttached,
+    CaseOpened,
+    CaseReopened,
+    DispositionApproved,
+)
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import drawing_messages as dr
 from usance.domain.credit import messages as cr
@@ -192,8 +198,22 @@ def _currency(stream: str, history: History) -> str:
 
 def _disposed(stream: str, event: DispositionApproved, history: History) -> list[tuple[str, Any]]:
     """A case is closed: trade hears only that the check is over, or that the business ends."""
-    opened = next(p.message for p in history.stream(stream) if isinstance(p.message, CaseOpened))
-    return check_result(opened.stream, opened.saga, event.disposition == "clear", stream)
+    if event.disposition not in OUTCOMES:
+        return []
+    found: list[tuple[str, Any]] = []
+    subject = ""
+    waiting: list[str] = []
+    for past in history.stream(stream):
+        match past.message:
+            case CaseOpened():
+                subject, waiting = past.message.subject_stream, [past.message.saga]
+            case CaseReopened():
+                waiting = [past.message.saga]
+            case AlertAttached():
+                waiting.append(past.message.saga)
+    for saga in dict.fromkeys(w for w in waiting if w):
+        found += check_result(subject, saga, event.disposition == "clear", stream)
+    return found
 
 
 def check_result(subject: str, saga: str, clear: bool, source: str) -> list[tuple[str, Any]]:
