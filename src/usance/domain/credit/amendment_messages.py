@@ -162,6 +162,7 @@ class AmendmentReceived(msgspec.Struct, frozen=True, kw_only=True):
     narrative: Narrative | None = None
     date: str = ""
     consents: list[str]
+    content_hash: str = ""
 
 
 class RespondToAmendment(msgspec.Struct, frozen=True, kw_only=True):

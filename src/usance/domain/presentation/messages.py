@@ -50,6 +50,7 @@ class PresentationReceived(msgspec.Struct, frozen=True, kw_only=True):
     due: int
     calendar: str
     calendar_version: str
+    content_hash: str = ""
 
 
 class ExaminePresentation(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,9 +269,10 @@ class PresentationNegotiated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PresentationEscalated(msgspec.Struct, frozen=True, kw_only=True):
-    """The deadline nears without a decision. `level`: two_days, one_day or overdue.
+    """The deadline nears without a decision.
 
-    `draft` are the discrepancies that a notice would state; `due` is the deadline.
+    `level`: two_days, one_day, overdue (the five days of a nominated bank), or return_overdue
+    (refused documents not sent back). `draft` are the discrepancies that a notice would state; `due` is the deadline.
     """
 
     level: str

@@ -1,0 +1,155 @@
+"""The export side: credits of other banks that we advise, confirm or are nominated by (articles 8, 9, 12)."""
+
+from __future__ import annotations
+
+from usance.domain.credit import messages as m
+from usance.domain.credit.application import in_process
+from usance.domain.credit.balances import expiry_timer, place_of
+from usance.domain.credit.state import CreditState
+from usance.domain.guards import (
+    digest,
+    local_day,
+    not_now,
+    second_person_missing,
+    terms_flaw,
+    wrong_key,
+)
+from usance.domain.tolerance import max_liability
+from usance.kernel.decider import NOTHING, Context, Decision, Refusal
+
+Answer = Decision | Refusal
+
+ROLES = ("advising", "second_advising", "nominated", "confirming", "transferring")
+TYPES = ("700", "710", "720")
+ASKED = ("CONFIRM", "MAY ADD")
+
+
+def receive(state: CreditState, command: m.ReceiveCredit, context: Context) -> Answer:
+    """Take in a credit of another bank."""
+    flaw = wrong_key(context, command.credit) or terms_flaw(command.terms)
+    if flaw:
+        return flaw
+    if command.mt not in TYPES or command.role not in ROLES:
+        return Refusal(
+            "ROLE_UNKNOWN",
+            "A credit arrives as MT700, 710 or 720, in a role of this bank.",
+            hint=f"Give one of the types {', '.join(TYPES)} and one of {', '.join(ROLES)}.",
+        )
+    parties, narrative = digest(command.parties), digest(command.narrative)
+    content = digest(command.terms, parties, narrative, command.sender, command.sender_reference)
+    if state.state:
+        if content == state.content_hash:
+            return NOTHING
+        return Refusal(
+            "CREDIT_EXISTS",
+            "Another credit bears this number.",
+            hint="Check whether the message is a duplicate with changes; ask its sender.",
+        )
+    fields = {name: getattr(command, name) for name in command.__struct_fields__}
+    event = m.CreditReceived(
+        **fields,
+        parties_digest=parties,
+        narrative_digest=narrative if command.narrative else "",
+        content_hash=content,
+    )
+    return Decision((event,))
+
+
+def authenticate(state: CreditState, command: m.AuthenticateCredit, context: Context) -> Answer:
+    """Record that the credit appears authentic."""
+    if state.side == "export" and state.state not in ("RECEIVED", "DECLINED"):
+        return NOTHING
+    if state.state != "RECEIVED":
+        return not_now("credit", state.state, "received", article="UCP600-9b")
+    if not command.method.strip():
+        return Refusal(
+            "METHOD_MISSING",
+            "Say how the apparent authenticity was checked.",
+            "UCP600-9b",
+            "Give fin, key, or the method used.",
+        )
+    event = m.CreditAuthenticated(method=command.method, person=context.actor.person)
+    return Decision((event,))
+
+
+def advise(state: CreditState, command: m.AdviseCredit, context: Context) -> Answer:
+    """Pass the credit on; only once it appears authentic and its checks are over."""
+    if state.side == "export" and state.state not in ("RECEIVED", "AUTHENTICATED", "DECLINED"):
+        return NOTHING
+    if state.state != "AUTHENTICATED":
+        hint = "Check its authenticity first, or decline and tell the sender without delay."
+        return not_now("credit", state.state, "authenticated", hint, "UCP600-9b,9f")
+    held = in_process(state)
+    if held:
+        return held
+    today = local_day(place_of(state.stipulated), context.instant).isoformat()
+    event = m.CreditAdvised(to=command.to, message=command.message, date=today)
+    return Decision((event, *expiry_timer(state)))
+
+
+def decline(state: CreditState, command: m.DeclineToAdvise, _context: Context) -> Answer:
+    """Do not pass the credit on."""
+    if state.state == "DECLINED":
+        return NOTHING
+    if state.state not in ("RECEIVED", "AUTHENTICATED"):
+        return not_now("credit", state.state, "received and not yet advised", article="UCP600-9e")
+    return Decision((m.AdviceDeclined(reason=command.reason),))
+
+
+def _confirmation_flaw(state: CreditState) -> Refusal | None:
+    if state.side != "export" or state.state not in ("AUTHENTICATED", "ADVISED"):
+        return not_now(
+            "credit", state.state, "of another bank, authentic and undrawn", article="UCP600-8"
+        )
+    if state.stipulated.confirmation not in ASKED:
+        return Refusal(
+            "CONFIRMATION_NOT_ASKED",
+            "The issuing bank did not ask for or allow our confirmation.",
+            "UCP600-8d",
+            "Advise without confirming, or ask the issuing bank to amend field 49.",
+        )
+    return None
+
+
+def confirm(state: CreditState, _command: m.AddConfirmation, context: Context) -> Answer:
+    """Add our undertaking."""
+    if state.confirmed:
+        return NOTHING
+    flaw = _confirmation_flaw(state) or in_process(state)
+    flaw = flaw or second_person_missing(context.actor)
+    if flaw:
+        return flaw
+    liability = max_liability(state.stipulated)
+    event = m.ConfirmationAdded(person=context.actor.person, liability=liability)
+    timers = () if "expiry" in state.timers else expiry_timer(state)
+    return Decision((event, *timers))
+
+
+def decline_confirmation(
+    state: CreditState, command: m.DeclineConfirmation, _context: Context
+) -> Answer:
+    """Do not add our undertaking; may advise all the same."""
+    if state.confirmation_declined:
+        return NOTHING
+    if state.confirmed:
+        return not_now(
+            "credit", "confirmed", "unconfirmed", "A confirmation binds.", "UCP600-8b,10a"
+        )
+    flaw = _confirmation_flaw(state)
+    if flaw:
+        return flaw
+    return Decision((m.ConfirmationDeclined(reason=command.reason),))
+
+
+def correspond(state: CreditState, command: m.RecordCorrespondence, _context: Context) -> Answer:
+    """File a message that changes nothing; the same message is filed once."""
+    if f"{command.mt}:{command.reference}" in state.correspondence:
+        return NOTHING
+    if not command.reference.strip() or not command.mt.strip():
+        return Refusal(
+            "REFERENCE_MISSING",
+            "A message is filed by its type and its sender's reference.",
+            hint="Give both, as fields 20 and block 2 have them.",
+        )
+    fields = {name: getattr(command, name) for name in command.__struct_fields__}
+    return Decision((m.CorrespondenceRecorded(**fields),))

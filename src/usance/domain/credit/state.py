@@ -1,0 +1,130 @@
+"""The credit as its stream tells it. Kept small: free text and parties are digests, or nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from usance.domain.credit.amendment_messages import TermsChanges
+from usance.domain.terms import Terms
+
+State = Literal[
+    "",
+    "SUBMITTED",
+    "IN_PROCESS",
+    "AWAITING_APPROVAL",
+    "APPROVED",
+    "ISSUED",
+    "RECEIVED",
+    "AUTHENTICATED",
+    "ADVISED",
+    "CONFIRMED",
+    "PARTLY_DRAWN",
+    "FULLY_DRAWN",
+    "EXPIRED",
+    "CLOSED",
+    "REJECTED",
+    "WITHDRAWN",
+    "CANCELLED",
+    "VOIDED",
+    "DECLINED",
+]
+"""Where a credit stands. IN_PROCESS covers every check: held and slow look alike."""
+
+BEFORE_ISSUE = ("SUBMITTED", "IN_PROCESS", "AWAITING_APPROVAL", "APPROVED")
+OPERATIVE = ("ISSUED", "ADVISED", "CONFIRMED", "PARTLY_DRAWN")
+"""The beneficiary can draw."""
+IN_FORCE = (*OPERATIVE, "FULLY_DRAWN", "EXPIRED")
+"""Undertakings of the credit may still be open."""
+OVER = ("CLOSED", "CANCELLED")
+
+
+class DrawingLine(msgspec.Struct, frozen=True):
+    """What one presentation takes of the credit.
+
+    `phase`: open, owed (accepted or deferred), paid, settled or released. `timely`: presented on or
+    before the last day.
+    """
+
+    amount: int
+    phase: str
+    timely: bool
+    method: str = ""
+
+
+class AmendmentLine(msgspec.Struct, frozen=True):
+    """One amendment: `changes` are dropped once it is settled.
+
+    `phase`: requested, approved, pending, accepted, rejected, deemed or dropped. `awaits`: parties
+    whose answer is missing.
+    """
+
+    phase: str
+    changes: TermsChanges | None = None
+    awaits: tuple[str, ...] = ()
+    maker: str = ""
+    revision: int = 0
+    content_hash: str = ""
+    message: str = ""
+    delivery: str = ""
+
+
+class CreditState(msgspec.Struct):
+    """A credit of either side. `undrawn`, `owed` and `margin` are the balances that are booked.
+
+    `undrawn` is the contingent liability (P2, P7 less drawings), `owed` acceptances and deferred
+    undertakings (P10), `used` all that was ever honoured. Minor units of the terms' currency.
+    """
+
+    credit: str = ""
+    side: str = ""
+    state: State = ""
+    terms: Terms | None = None
+    terms_version: int = 0
+    facility: str = ""
+    margin_percent: int = 0
+    maker: str = ""
+    content_hash: str = ""
+    approval_revision: int = 0
+    draft_on_applicant: bool = False
+    valid: bool = False
+    check: str = ""
+    message: str = ""
+    delivery: str = ""
+    void_maker: str = ""
+    sender: str = ""
+    sender_reference: str = ""
+    confirmed: bool = False
+    confirmation_declined: bool = False
+    undrawn: int = 0
+    owed: int = 0
+    margin: int = 0
+    used: int = 0
+    expired: bool = False
+    drawings: dict[str, DrawingLine] = {}
+    amendments: dict[int, AmendmentLine] = {}
+    cancelling: tuple[str, ...] = ()
+    correspondence: tuple[str, ...] = ()
+    timers: tuple[str, ...] = ()
+
+    @property
+    def stipulated(self) -> Terms:
+        """The terms in force; every credit that exists has some."""
+        assert self.terms is not None
+        return self.terms
+
+    @property
+    def books(self) -> bool:
+        """Whether this bank books postings: P12 to P14 of the export side are not modelled."""
+        return self.side == "import"
+
+    @property
+    def claimed(self) -> int:
+        """The sum of drawings in presentation."""
+        return sum(line.amount for line in self.drawings.values() if line.phase == "open")
+
+    @property
+    def anything_open(self) -> bool:
+        """Whether a presentation is undecided or an undertaking unpaid."""
+        return any(line.phase in ("open", "owed") for line in self.drawings.values())
