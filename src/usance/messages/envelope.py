@@ -40,7 +40,7 @@ from usance.messages.avro_codegen import (
 )
 from usance.messages.catalogue import Catalogue, MessageType
 from usance.messages.meta import NO_HASH, InputOffset, InputPosition, Meta
-from usance.messages.outcome import INTERIM, Outcome, UnitFooter
+from usance.messages.outcome import Outcome, UnitFooter
 from usance.messages.registry import RegistryState
 
 __all__ = [
@@ -283,8 +283,6 @@ class Encoder:
         if cause is None or cause.meta is not meta or cause.input is not input:
             cause = self._cause(meta, input)
         name = f"{input.partition}/{input.offset}/outcome"
-        if outcome.answer in INTERIM:  # the deciding answer of this input is still to come
-            name += "/" + outcome.answer
         ce_id = uuid5_text(self._log_namespace, name).encode()
         try:
             value = entry.writer(outcome, entry.prefix)
