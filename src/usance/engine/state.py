@@ -6,7 +6,6 @@ state or the overlay of the unit under way before it; commit folds it down, abor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
@@ -72,9 +71,6 @@ class Scalars(NamedTuple):
     unit: int
     last_instant: Instant
     range_end: int
-
-
-MISSING = object()
 
 
 class Layer:
@@ -156,6 +152,26 @@ class PartitionState(Layer):
             heappop(heap)
         return None
 
+    def entry(self, key: str) -> Entry | None:
+        """Return an aggregate."""
+        return self.entries.get(key)
+
+    def answer(self, command_id: str) -> Answer | None:
+        """Return the remembered outcome of a command id."""
+        return self.answers.get(command_id)
+
+    def park(self, key: str) -> Park | None:
+        """Return the park of a key."""
+        return self.parks.get(key)
+
+    def dead_letter(self, dead_letter_id: str) -> OpenDeadLetter | None:
+        """Return an open dead letter."""
+        return self.dead_letters.get(dead_letter_id)
+
+    def tail(self, kind: str) -> Tail:
+        """Return the end of a chained partition."""
+        return self.tails[kind]
+
     def _forget(self, before: Instant) -> None:
         """Drop remembered outcomes older than the window, oldest first, a bounded number at a time."""
         queue = self.oldest_answers
@@ -191,64 +207,27 @@ class Overlay(Layer):
 
     def entry(self, key: str) -> Entry | None:
         """Return an aggregate as the unit sees it."""
-        found = self.entries.get(key)
-        if found is None:
-            layer: Any = self.below
-            while found is None and layer is not None:
-                found = layer.entries.get(key)
-                layer = getattr(layer, "below", None)
-        return found
+        return self.entries.get(key) or self.below.entry(key)
 
     def answer(self, command_id: str) -> Answer | None:
         """Return the remembered outcome of a command id."""
-        found = self.answers.get(command_id)
-        if found is None:
-            layer: Any = self.below
-            while found is None and layer is not None:
-                found = layer.answers.get(command_id)
-                layer = getattr(layer, "below", None)
-        return found
+        return self.answers.get(command_id) or self.below.answer(command_id)
 
     def park(self, key: str) -> Park | None:
         """Return the park of a key."""
-        found: Park | None = self._look("parks", key)
-        return found
+        parks = self.parks
+        return parks[key] if key in parks else self.below.park(key)
 
     def dead_letter(self, dead_letter_id: str) -> OpenDeadLetter | None:
         """Return an open dead letter."""
-        found: OpenDeadLetter | None = self._look("dead_letters", dead_letter_id)
-        return found
+        letters = self.dead_letters
+        if dead_letter_id in letters:
+            return letters[dead_letter_id]
+        return self.below.dead_letter(dead_letter_id)
 
     def tail(self, kind: str) -> Tail:
         """Return the end of a chained partition."""
-        found: Tail = self._look("tails", kind)
-        return found
-
-    def fire_sent(self, key: str, timer_id: str) -> int | None:
-        """Return the due instant for which a fire is already on its way."""
-        found: int | None = self._look("fired", (key, timer_id))
-        return found
-
-    def all_parks(self) -> Iterator[Park]:
-        """Iterate over the parks the unit sees."""
-        seen: set[str] = set()
-        layer: Any = self
-        while layer is not None:
-            for key, park in layer.parks.items():
-                if key not in seen:
-                    seen.add(key)
-                    if park is not None:
-                        yield park
-            layer = getattr(layer, "below", None)
-
-    def _look(self, name: str, key: Any) -> Any:
-        layer: Any = self
-        while layer is not None:
-            found = getattr(layer, name).get(key, MISSING)
-            if found is not MISSING:
-                return found
-            layer = getattr(layer, "below", None)
-        return None
+        return self.tails.get(kind) or self.below.tail(kind)
 
 
 def recent_id(command_id: str, body_hash: bytes) -> bytes:

@@ -1,0 +1,383 @@
+"""One process over one data folder: the parts, driven in one thread or each in its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+
+from usance.adapters.intake import intake_reaction
+from usance.adapters.sqlite_log import SqliteLog
+from usance.adapters.sqlite_views import SqliteViews
+from usance.adapters.swift_files import FileDrop, FinOut, Loopback
+from usance.aml.case import CaseDecider
+from usance.aml.decision import ScreeningDecider
+from usance.aml.screening import Screener, open_screener
+from usance.bootstrap.people import Directory, read_directory
+from usance.config import Settings
+from usance.domain.deciders import DECIDERS
+from usance.engine import genesis as birth
+from usance.engine import schemas
+from usance.engine.gateway import Gateway, Waiters, append_and_wait
+from usance.engine.history import History
+from usance.engine.owner import OWNER_GROUP, Owner
+from usance.engine.projector import Projector
+from usance.engine.reactor import Commands, Outgoing, Reactor
+from usance.engine.saga import SagaDecider
+from usance.engine.telemetry import Telemetry
+from usance.engine.topics import CONTEXTS, Topics
+from usance.kernel.clock import BookClock, Clock, SystemClock
+from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
+from usance.kernel.errors import Fenced, Tampered, Unavailable, UsanceError
+from usance.kernel.ids import Ids, RandomIds
+from usance.messages.catalogue import Catalogue, default
+from usance.messages.envelope import Decoder, Encoder
+from usance.messages.outcome import Outcome
+from usance.sagas.advice import ADVICE
+from usance.sagas.fin_out import fin_reactions
+from usance.sagas.issuance import ISSUANCE
+from usance.sagas.reactions import REACTIONS, Reactions, SagaRouter
+from usance.sagas.screening import Screening
+from usance.sagas.settlement import SETTLEMENT
+from usance.views import PROJECTIONS
+from usance.views.queries import Queries
+
+DEFINITIONS = (ISSUANCE, ADVICE, SETTLEMENT)
+PART_WAIT_S = 0.2
+PART_RETRY_S = 0.5
+PEOPLE_FILE = Path(__file__).parent.parent / "data" / "people.json"
+
+_log = structlog.get_logger("runtime")
+
+
+class Part(Protocol):
+    """Something that runs: `step` does one bounded piece of work."""
+
+    def step(self, wait: float = 0.0) -> int:
+        """Work, waiting at most `wait` seconds for some; returns how much was done."""
+        ...
+
+
+class Preview(NamedTuple):
+    """What a command would do now: nothing of it is recorded."""
+
+    refusal: Refusal | None
+    events: tuple[Any, ...]
+    sends: tuple[Any, ...]
+    revision: int
+
+
+class Folder(NamedTuple):
+    """Where things are in a data folder."""
+
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        """The log's database."""
+        return self.root / "log.sqlite"
+
+    @property
+    def views(self) -> Path:
+        """The read models' database."""
+        return self.root / "views.sqlite"
+
+    @property
+    def gateway(self) -> Path:
+        """The FIN gateway's folder, with `in`, `out` and `archive`."""
+        return self.root / "gateway"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again: compiled screening indexes."""
+        return self.root / "cache"
+
+    @property
+    def people(self) -> Path:
+        """The directory of people."""
+        return self.root / "people.json"
+
+
+class Store:
+    """The log of a folder with its codecs: what readers and the owner have in common."""
+
+    def __init__(self, folder: Folder, settings: Settings, clock: Clock, *, owner: bool) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.clock = clock
+        self.catalogue: Catalogue = default()
+        self.log = SqliteLog.open(folder.log, owner=owner, clock=clock)
+        self.genesis = birth.check(self.log, settings.namespace)
+        self.topics = Topics(self.genesis.namespace, self.genesis.partitions)
+        self.registry = schemas.load(self.log, self.topics, self.catalogue)
+        self.decoder = Decoder(
+            catalogue=self.catalogue,
+            registry=self.registry,
+            clear_blocks=self.genesis.clear_blocks,
+        )
+        self.deciders = all_deciders()
+        self.history = History(self.log, self.topics, self.decoder)
+
+    def encoder(self) -> Encoder:
+        """Return an encoder; each thread needs its own."""
+        return Encoder(log_id=self.genesis.log_id, catalogue=self.catalogue, registry=self.registry)
+
+    def commands(self) -> Commands:
+        """Return what appends commands; each thread needs its own."""
+        book = self.genesis.clock == "book"
+        return Commands(self.log, self.topics, self.encoder(), book_clock=book)
+
+    def preview(self, key: str, command: Any, actor: Actor, revision: int | None = None) -> Preview:
+        """Decide a command against the recorded stream without recording anything."""
+        parts = key_parts(key)
+        decider = self.deciders.get(parts.category)
+        if decider is None:
+            return Preview(Refusal("UNKNOWN_AGGREGATE", "Nothing decides this key."), (), (), 0)
+        try:
+            past = self.history.stream(key, revision)
+        except UsanceError:
+            past = []
+        state = decider.initial(key)
+        for event in past:
+            state = decider.evolve(state, event.message)
+        now = self.clock.now()
+        context = Context(key, len(past), now, parts.tenant, actor, "preview", "", "")
+        answer = decider.decide(state, command, context)
+        if isinstance(answer, Refusal):
+            return Preview(answer, (), (), len(past))
+        return Preview(None, answer.events, answer.sends, len(past))
+
+
+def all_deciders() -> Mapping[str, Decider[Any]]:
+    """Return every decider of the program by category."""
+    found = (*DECIDERS, CaseDecider(), ScreeningDecider(), SagaDecider(DEFINITIONS))
+    return {d.category: d for d in found}
+
+
+def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None = None) -> None:
+    """Make an empty data folder into a log; does nothing where a log is."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    log = SqliteLog.open(folder.log, clock=clock)
+    try:
+        if birth.read(log, settings.namespace) is not None:
+            return
+        book = isinstance(clock, BookClock)
+        genesis = birth.found(
+            log,
+            namespace=settings.namespace,
+            partitions=settings.partitions,
+            clock="book" if book else "log",
+            ids=ids or RandomIds(),
+            now=clock.now(),
+        )
+        topics = Topics(genesis.namespace, genesis.partitions)
+        first = {
+            topics.at(c, "commands", p): 0 for c in CONTEXTS for p in range(genesis.partitions)
+        }
+        log.set_positions(OWNER_GROUP, first)
+    finally:
+        log.close()
+    if not folder.people.exists():
+        folder.people.write_bytes(PEOPLE_FILE.read_bytes())
+
+
+class Runtime:
+    """The owner's process: every part of it over one data folder."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        settings: Settings,
+        clock: Clock | None = None,
+        *,
+        screener: Screener | None = None,
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        found_log(folder, settings, self.clock)
+        self.store = Store(folder, settings, self.clock, owner=True)
+        self.telemetry = Telemetry(enabled=settings.telemetry.enabled)
+        self.directory: Directory = read_directory(folder.people)
+        self.screener = screener or open_screener(cache=folder.cache)
+        self.waiters = Waiters()
+        self.stopping = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.trouble: dict[str, str] = {}
+        self._make_parts()
+
+    # -- parts
+
+    def _make_parts(self) -> None:
+        store, settings = self.store, self.settings
+        self.owner = self._owner()
+        self.owner.open()
+        self.owner.register(schemas.missing(store.log, store.topics, store.catalogue))
+        self.gateway = Gateway(store.commands(), self.waiters, self.clock)
+        self.drop = FileDrop(self.folder.gateway, store.log, store.topics, self.clock)
+        events = [store.topics.name(c, "events") for c in ("trade", "compliance")]
+        outcomes = [store.topics.name("trade", "outcomes")]
+        trade = [store.topics.name("trade", "events")]
+        intake = intake_reaction(settings.bank.tenant, settings.bank.bic)
+        router = SagaRouter(DEFINITIONS, store.decoder)
+        table = {**REACTIONS, **fin_reactions(settings.bank.bic)}
+        fin_out = FinOut(self.folder.gateway, store.decoder)
+        self.reactors = {
+            "intake": self._reactor("intake", [store.topics.name("trade", "intake")], intake),
+            "sagas": self._reactor("sagas", [*trade, *outcomes], router.react),
+            "reactions": self._reactor(
+                "reactions", events, Reactions(table, store.decoder, store.history).react
+            ),
+            "screening": self._reactor(
+                "screening",
+                trade,
+                Reactions(Screening(self.screener).table(), store.decoder, store.history).react,
+            ),
+            "fin-out": self._reactor("fin-out", trade, fin_out.react),
+        }
+        self.views = SqliteViews(self.folder.views)
+        self.projector = Projector(
+            store.log,
+            store.topics,
+            store.decoder,
+            self.views,
+            PROJECTIONS,
+            log_id=store.genesis.log_id,
+        )
+        self.projector.open()
+        self.queries = Queries(
+            self.views,
+            store.log,
+            store.decoder,
+            store.topics,
+            store.deciders,
+            definitions={d.name: d for d in DEFINITIONS},
+        )
+        self.parts: dict[str, Part] = {
+            "gateway": self.gateway,
+            "file-drop": self.drop,
+            "owner": self.owner,
+            **self.reactors,
+            "projector": self.projector,
+        }
+        if settings.gateway.loopback:
+            self.parts["loopback"] = Loopback(self.folder.gateway, self.clock)
+
+    def _owner(self) -> Owner:
+        store = self.store
+        return Owner(
+            store.log,
+            store.topics,
+            store.encoder(),
+            store.decoder,
+            store.deciders.values(),
+            log_id=store.genesis.log_id,
+            book_clock=store.genesis.clock == "book",
+            clock=self.clock,
+            telemetry=self.telemetry,
+            batch_max=self.settings.owner.batch_max,
+            on_outcomes=self.waiters.resolve,
+        )
+
+    def _reactor(
+        self, name: str, topics: Iterable[str], react: Callable[[Any], list[Outgoing]]
+    ) -> Reactor:
+        reactor = Reactor(
+            f"usance-{name}", self.store.log, topics, react, self.store.commands(), self.clock.now
+        )
+        reactor.open()
+        return reactor
+
+    # -- one thread
+
+    def drive(self, *, rounds_max: int = 100_000) -> int:
+        """Run all parts in this thread until none has work; returns how much was done."""
+        done = 0
+        for _ in range(rounds_max):
+            worked = sum(part.step(0.0) for part in self.parts.values())
+            done += worked
+            if worked == 0 and self.owner.idle():
+                return done
+        raise Unavailable(
+            "the parts did not come to rest", hint="Look at `usance saga list` for a loop."
+        )
+
+    def run_until(self, instant: int) -> None:
+        """Move a book clock to an instant, firing the timers on the way in their order."""
+        assert isinstance(self.clock, BookClock), "only a book clock can be moved"
+        self.drive()
+        while (due := self.owner.next_due()) is not None and due <= instant:
+            self.clock.advance_to(due)
+            self.drive()
+        self.clock.advance_to(instant)
+
+    def ask(self, outgoing: Outgoing, timeout: float = 30.0) -> Outcome:
+        """Append a command and drive all parts until its outcome is durable."""
+        return append_and_wait(
+            self.store.log,
+            self.store.topics,
+            self.gateway.commands,
+            self.store.decoder,
+            outgoing,
+            self.clock.now(),
+            step=self.drive,
+            timeout=timeout,
+            clock=self.clock,
+        )
+
+    # -- threads
+
+    def start(self) -> None:
+        """Give each part a thread."""
+        for name, part in self.parts.items():
+            thread = threading.Thread(target=self._run, args=(name, part), name=name, daemon=True)
+            self.threads.append(thread)
+            thread.start()
+
+    def _run(self, name: str, part: Part) -> None:
+        while not self.stopping.is_set():
+            try:
+                part.step(PART_WAIT_S)
+                self.trouble.pop(name, None)
+            except (Fenced, Tampered) as stop:
+                self.trouble[name] = f"{stop.message} {stop.hint}"
+                _log.error("part_stopped", part=name, error_type=type(stop).__name__)
+                self.stopping.set()
+            except Unavailable as trouble:
+                self.trouble[name] = f"{trouble.message} {trouble.hint}"
+                _log.warning("part_waits", part=name, error_type=type(trouble).__name__)
+                self.stopping.wait(PART_RETRY_S)
+            except Exception as bug:  # noqa: BLE001  one part's bug must not end the others
+                self.trouble[name] = f"{type(bug).__name__}: see the logs"
+                _log.exception("part_failed", part=name, error_type=type(bug).__name__)
+                self.stopping.wait(PART_RETRY_S)
+
+    def health(self) -> dict[str, Any]:
+        """Return what the light shows: log, owner, lags, trouble."""
+        paused = {f"{p.context}.p{p.partition}": why for p, why in self.owner.paused.items()}
+        alive = not self.threads or all(t.is_alive() for t in self.threads)
+        return {
+            "ready": alive and not self.trouble and not paused and not self.stopping.is_set(),
+            "live": alive,
+            "owner": {"units": self.owner.units, "decided": self.owner.decided, "paused": paused},
+            "projector_lag": self.projector.lag(),
+            "trouble": dict(self.trouble),
+            "log_id": self.store.genesis.log_id,
+            "clock": self.store.genesis.clock,
+            "now": self.clock.now(),
+        }
+
+    def close(self, *, clean: bool = True) -> None:
+        """Finish the unit under way, leave all groups, close log and views."""
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(timeout=10.0)
+        self.owner.close(clean=clean)
+        for reactor in self.reactors.values():
+            reactor.close()
+        self.projector.close()
+        self.views.close()
+        self.store.log.close()
