@@ -353,12 +353,9 @@ def _open(state: CaseState, command: OpenCase) -> Decision | Refusal:
 
 def _may_act(state: CaseState, context: Context) -> Refusal | None:
     """Return why this person may not act on this case, if so."""
-    if context.actor.role not in CASE_ROLES:
-        # The same words for a case that exists and one that does not: existence is a secret too.
-        return Refusal(
-            "NOT_FOUND", "no such case", article="POCA2002-333A", hint="check the identifier"
-        )
-    if state.stage == "none":
+    # One answer for a case that does not exist and one that may not be seen: existence is a secret
+    # too (POCA 2002 s333A).
+    if state.stage == "none" or context.actor.role not in CASE_ROLES:
         return Refusal("NOT_FOUND", "no such case", hint="check the identifier")
     return None
 

@@ -17,7 +17,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from usance.aml.index import COMMON_DIVISOR, Index, ListedName
-from usance.aml.lists import WEAK, Entry, country_code
+from usance.aml.lists import WEAK, Entry
 from usance.aml.names import (
     FORM_WORDS,
     GENERIC_TOKENS,
@@ -27,30 +27,21 @@ from usance.aml.names import (
     prepare,
     skeleton,
 )
+from usance.aml.qualify import (
+    BELOW_HIT,
+    FULL,
+    HIT,
+    Config,
+    Qualifier,
+    Query,
+    company_qualifiers,
+    known_facts,
+    lowered,
+    ship_conflict,
+)
 
 MATCHER_VERSION = "match/1"
 """Changes whenever a score could change; part of every snapshot id."""
-
-FULL = 10_000
-HIT = 9_000
-REVIEW = 8_000
-BELOW_HIT = HIT - 1
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers a bank may calibrate, all in basis points; part of every snapshot id.
-
-    `floor`: weakest similarity reported at all. Penalties lower a score; `birth`, `country` and
-    `kind` never below review, because a difference there may be an error of the document.
-    """
-
-    floor: int = 7_000
-    birth_conflict: int = 2_500
-    country_conflict: int = 1_000
-    kind_conflict: int = 1_000
-    ship_conflict: int = 3_000
-    number_conflict: int = 3_000
-    short_names_hit: bool = False
 
 
 class Pair(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -60,14 +51,6 @@ class Pair(msgspec.Struct, frozen=True, array_like=True, gc=False):
     listed: str
     similarity: int
     weight: int
-
-
-class Qualifier(msgspec.Struct, frozen=True, gc=False):
-    """Something beside the spelling that changed the score, or would have; `effect` in basis points."""
-
-    kind: str
-    detail: str
-    effect: int
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,15 +80,6 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     entry: int
     score: int
     explanation: Explanation
-
-
-class Query(NamedTuple):
-    """What is screened: one reading of a string, and what is known of its bearer."""
-
-    text: str
-    kind: str
-    birth_date: str
-    country: str
 
 
 class Alignment(NamedTuple):
@@ -332,7 +306,7 @@ class Matcher:
         qualifiers = list(
             self._qualifiers(query, name, given, listed, entry, aligned, method, short)
         )
-        score = _lowered(similarity, qualifiers)
+        score = lowered(similarity, qualifiers)
         if score < self.config.floor:
             return None
         alias = entry.names[listed.alias]
@@ -449,31 +423,9 @@ class Matcher:
         if entry.kind in ("vessel", "aircraft"):
             yield Qualifier("name_only_cap", f"a {entry.kind} by its name alone", 0)
         if entry.kind != "person":
-            yield from self._company_qualifiers(name, given, listed)
-        yield from _known(query, entry, self.config)
-        yield from self._ship_conflict(query, entry)
-
-    def _company_qualifiers(
-        self, name: Name, given: tuple[str, ...], listed: ListedName
-    ) -> Iterable[Qualifier]:
-        """Compare numbers and legal forms exactly."""
-        ours = tuple(sorted(filter(None, map(number_of, given))))
-        if ours != listed.numbers:
-            detail = f"{'+'.join(ours) or 'none'} against {'+'.join(listed.numbers) or 'none'}"
-            if ours and listed.numbers:
-                yield Qualifier("number_conflict", detail, -self.config.number_conflict)
-            else:
-                yield Qualifier("number_missing_cap", detail, 0)
-        if name.forms and listed.forms and not set(name.forms) & set(listed.forms):
-            detail = f"{'+'.join(name.forms)} against {'+'.join(listed.forms)}"
-            yield Qualifier("legal_form_cap", detail, 0)
-
-    def _ship_conflict(self, query: Query, entry: Entry) -> Iterable[Qualifier]:
-        """Lower a ship whose name agrees and whose IMO number does not: a sister ship, most often."""
-        listed = [i for i in entry.ids if i.startswith("IMO:")]
-        given = [n for n in _SEVEN_DIGITS.findall(query.text) if valid_imo(n)]
-        if listed and given and not any(f"IMO:{n}" in listed for n in given):
-            yield Qualifier("imo_conflict", "another IMO number", -self.config.ship_conflict)
+            yield from company_qualifiers(self.config, name, given, listed)
+        yield from known_facts(self.config, query, entry)
+        yield from ship_conflict(self.config, query, entry)
 
     def identifiers(self, query: Query) -> list[Match]:
         """Return the entries that an identifier in the string names exactly."""
@@ -520,15 +472,6 @@ def _near(token: str, words: Sequence[str]) -> bool:
 
 
 _ID_TOKEN = re.compile(r"[A-Z0-9]{7,120}")
-_SEVEN_DIGITS = re.compile(r"(?<!\d)\d{7}(?!\d)")
-
-
-def valid_imo(number: str) -> bool:
-    """Say whether seven digits are an IMO ship number: weights 7 to 2, the sum's last digit checks."""
-    if len(number) != 7 or not number.isdecimal() or not number.isascii():
-        return False
-    total = sum(int(d) * w for d, w in zip(number, range(7, 1, -1), strict=False))
-    return total % 10 == int(number[6])
 
 
 def _joined_similarity(given: str, listed: str) -> int:
@@ -547,53 +490,3 @@ def _one_edit(given: str, listed: str) -> bool:
     if given == listed:
         return True
     return min(len(given), len(listed)) >= 4 and OSA.distance(given, listed, score_cutoff=1) <= 1
-
-
-def _lowered(similarity: int, qualifiers: Iterable[Qualifier]) -> int:
-    """Apply qualifiers: caps first, then conflicts; soft ones never carry a review below review."""
-    score = similarity
-    soft = 0
-    for q in qualifiers:
-        if q.kind.endswith("_cap"):
-            score = min(score, BELOW_HIT)
-        elif q.kind in ("number_conflict", "imo_conflict", "ship_or_person"):
-            score += q.effect
-        else:
-            soft += q.effect
-    return max(score + soft, min(score, REVIEW))
-
-
-def _known(query: Query, entry: Entry, config: Config) -> Iterable[Qualifier]:
-    """Compare birth date, country and kind where both sides state them."""
-    if query.birth_date and entry.births:
-        if not any(_births_agree(query.birth_date, b) for b in entry.births):
-            detail = f"{query.birth_date[:10]} against {', '.join(entry.births)}"
-            yield Qualifier("birth_conflict", detail, -config.birth_conflict)
-        else:
-            yield Qualifier("birth_agrees", "within one year", 0)
-    country = country_code(query.country) if query.country else ""
-    if country and entry.countries:
-        if country not in entry.countries:
-            detail = f"{country} against {', '.join(entry.countries)}"
-            yield Qualifier("country_conflict", detail, -config.country_conflict)
-        else:
-            yield Qualifier("country_agrees", country, 0)
-    kinds = {query.kind, entry.kind}
-    if query.kind != "unknown" and len(kinds) == 2:
-        detail = f"{query.kind} against {entry.kind}"
-        if "person" in kinds and kinds & {"vessel", "aircraft"}:
-            yield Qualifier("ship_or_person", detail, -config.ship_conflict)
-        else:
-            yield Qualifier("kind_conflict", detail, -config.kind_conflict)
-
-
-_YEAR = re.compile(r"\d{4}")
-
-
-def _births_agree(given: str, listed: str) -> bool:
-    """Say whether two birth dates lie within one year; YYYY/YYYY is a range of years."""
-    ours = _YEAR.match(given)
-    years = [int(y[:4]) for y in listed.split("/") if _YEAR.match(y)]
-    if ours is None or not years:
-        return True
-    return min(years) - 1 <= int(ours[0]) <= max(years) + 1

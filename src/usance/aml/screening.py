@@ -28,19 +28,10 @@ from usance.aml.lists import (
     check_counts,
     country_code,
 )
-from usance.aml.match import (
-    FULL,
-    HIT,
-    MATCHER_VERSION,
-    REVIEW,
-    Config,
-    Explanation,
-    Match,
-    Matcher,
-    Query,
-)
+from usance.aml.match import MATCHER_VERSION, Explanation, Match, Matcher
 from usance.aml.names import NORMALISER_VERSION, prepare, readings, text_words
 from usance.aml.places import PlaceRule, country_rules, gazetteer, places_in
+from usance.aml.qualify import FULL, HIT, REVIEW, Config, Query
 from usance.aml.scan import MAX_TEXT, in_text
 
 Kind = Literal["unknown", "person", "organisation", "vessel"]
@@ -130,9 +121,9 @@ class Screener:
     def screen(
         self,
         name: str,
-        type: str = "unknown",
+        type: str = "unknown",  # noqa: A002 - the word of the batch form
         birth_date: str = "",
-        country: str = "",  # noqa: A002
+        country: str = "",
     ) -> Result:
         """Return the best match of a name: a pure function of its arguments and the snapshot."""
         return self._cached(name, type, birth_date or "", country or "")
