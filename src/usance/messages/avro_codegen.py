@@ -23,6 +23,14 @@ import msgspec
 
 from usance.kernel.errors import Unreadable
 from usance.messages.avro_schema import Field, Node, Schema, check_name
+from usance.messages.varints import (
+    LENGTHS,
+    VARINTS,
+    Prefixed,
+    Read,
+    read_length,
+    read_long,
+)
 
 Writer = Callable[[Any, bytes], bytes]
 """`write(value, prefix)` returns prefix + Avro bytes."""
@@ -58,83 +66,6 @@ class Blocks(Protocol):
     def read(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:
         """Read a whole `private` array; return the structs by field name."""
         ...
-
-
-def _varint(z: int) -> bytes:
-    out = bytearray()
-    while z > 127:
-        out.append(z & 127 | 128)
-        z >>= 7
-    out.append(z)
-    return bytes(out)
-
-
-class _Varints(dict[int, bytes]):
-    """Zigzag varints of small numbers from the table, of all others computed and not kept."""
-
-    def __missing__(self, n: int) -> bytes:
-        z = (n << 1) ^ (n >> 63)
-        if not -(2**63) <= n < 2**63:
-            raise OverflowError("a number needs more than 64 bits")
-        if 0x200000 <= z < 0x10000000:  # most amounts take four bytes, instants six
-            return bytes((z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128, z >> 21))
-        if 0x800000000 <= z < 0x40000000000:
-            low = (z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128)
-            return bytes((*low, z >> 21 & 127 | 128, z >> 28 & 127 | 128, z >> 35))
-        return _varint(z)
-
-
-VARINTS = _Varints({n: _varint((n << 1) ^ (n >> 63)) for n in range(-64, 8192)})
-"""A long in Avro's zigzag variable-length form; OverflowError beyond 64 bits."""
-
-
-_LENGTHS = [VARINTS[n] for n in range(4096)]
-"""Lengths as they are nearly always: an exact list is the cheapest table that CPython has."""
-
-
-class _Prefixed(dict[int, bytes]):
-    """Varints behind the branch number of a union."""
-
-    def __init__(self, branch: bytes) -> None:
-        super().__init__({n: branch + VARINTS[n] for n in range(1024)})
-        self.branch = branch
-
-    def __missing__(self, n: int) -> bytes:
-        return self.branch + VARINTS[n]
-
-
-Read = Callable[[int], bytes]
-"""`BytesIO.read` over a value's bytes and a closing mark: fewer steps than an index and slices."""
-
-
-def read_unsigned(read: Read, first: bytes) -> int:
-    """Return the raw varint whose first byte was read; raises ValueError beyond 64 bits."""
-    byte = first[0]
-    value = byte & 127
-    shift = 7
-    while byte > 127:
-        if shift > 63:
-            raise ValueError("a number is longer than 64 bits")
-        byte = read(1)[0]
-        value |= (byte & 127) << shift
-        shift += 7
-    if value >> 64:
-        raise ValueError("a number is longer than 64 bits")
-    return value
-
-
-def read_long(read: Read, first: bytes) -> int:
-    """Return the signed number whose first byte was read."""
-    raw = read_unsigned(read, first)
-    return (raw >> 1) ^ -(raw & 1)
-
-
-def read_length(read: Read, first: bytes) -> int:
-    """Return the length whose first byte was read; raises ValueError when it is negative."""
-    raw = read_unsigned(read, first)
-    if raw & 1:
-        raise ValueError("a length is negative")
-    return raw >> 1
 
 
 def _block(read: Read, first: bytes, most: int) -> int:
@@ -178,8 +109,8 @@ _BASE: dict[str, Any] = {
     "PD": struct.Struct("<d").pack,
     "UF": struct.Struct("<f").unpack,
     "UD": struct.Struct("<d").unpack,
-    "N0": _Prefixed(b"\x00"),
-    "N1": _Prefixed(b"\x02"),
+    "N0": Prefixed(b"\x00"),
+    "N1": Prefixed(b"\x02"),
     "RN": read_long,
     "RL": read_length,
     "LENGTHS": {bytes((n,)): -1 if n & 129 else n >> 1 for n in range(256)},
@@ -282,7 +213,7 @@ class _WriterSource(_Source):
         slow = self.function(head)
         self.lines = ["    try:", *("    " + line for line in self.lines)]
         self.line(f"except IndexError: return SLOW({head})")
-        self.names = self.names | {"X": _LENGTHS, "SLOW": slow}
+        self.names = self.names | {"X": LENGTHS, "SLOW": slow}
         return self.function(head)
 
     def value(self, node: Node, expr: str, hint: Any) -> list[str]:

@@ -21,6 +21,11 @@ RegistryEvent = SubjectConfigured | SchemaRegistered
 _OWN = ("usance.system.SchemaRegistered", "usance.system.SubjectConfigured")
 
 
+def frame(schema_id: int) -> bytes:
+    """Return the framing before an Avro body: 0x00 and u32 id (Confluent wire format V0)."""
+    return b"\x00" + schema_id.to_bytes(4, "big")
+
+
 class Known(NamedTuple):
     """A registered schema: its id, text, full name, and its version number in its subjects."""
 
