@@ -272,7 +272,8 @@ class PresentationEscalated(msgspec.Struct, frozen=True, kw_only=True):
     """The deadline nears without a decision.
 
     `level`: two_days, one_day, overdue (the five days of a nominated bank), or return_overdue
-    (refused documents not sent back). `draft` are the discrepancies that a notice would state; `due` is the deadline.
+    (refused documents not sent back). `draft` is what a notice would state;
+    `due` is the deadline.
     """
 
     level: str
