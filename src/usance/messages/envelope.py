@@ -5,7 +5,8 @@ Headers, in this order: `ce_specversion ce_id ce_type ce_source ce_subject ce_ti
 hashed). Values and `usance-meta` are in Confluent wire format V0: 0x00, u32 schema id, Avro.
 
 Identifiers: a command's `ce_id` is its command id; an event's uuid5(command id, ordinal); an
-outcome's uuid5(log id, "partition/offset/outcome") of its input position; a footer's uuid5(log id,
+outcome's uuid5(log id, "partition/offset/outcome") of its input position, with "/<answer>" behind it for
+interim answers and discards (one input position can have those beside its deciding answer); a footer's uuid5(log id,
 "partition/unit number"). `ce_source` is `/usance/<log id>/<context>`, which keeps the last two
 apart between contexts; of a command it is `/usance/<log id>`.
 
@@ -65,6 +66,7 @@ SPEC_VERSION = ("ce_specversion", b"1.0")
 CONTENT_TYPE = ("content-type", b"application/avro")
 DEAD_LETTER_TYPE = b"usance.system.DeadLetter"
 
+_SUFFIXED = frozenset(("dead-lettered", "parked", "discarded"))
 _LENGTHS = {n: n.to_bytes(4, "big") for n in range(4096)}
 _SPEC_AND_ID = prefixed(b"1.0") + _LENGTHS[36]
 _TIME_LENGTH = _LENGTHS[24]
@@ -277,6 +279,8 @@ class Encoder:
         if cause is None or cause.meta is not meta or cause.input is not input:
             cause = self._cause(meta, input)
         name = f"{input.partition}/{input.offset}/outcome"
+        if outcome.answer in _SUFFIXED:
+            name = f"{name}/{outcome.answer}"
         ce_id = uuid5_text(self._log_namespace, name).encode()
         try:
             value = entry.writer(outcome, entry.prefix)
