@@ -1,0 +1,66 @@
+"""From the intake topic to commands: what a gateway took in becomes a command, or a dead letter.
+
+No decision is made here. An input that cannot be read goes on as a command as well, with the bytes
+as received, so that its owner dead-letters it in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from usance.engine.reactor import Outgoing
+from usance.kernel.decider import Actor, key_of
+from usance.kernel.errors import Unreadable
+from usance.kernel.ids import NAMESPACE, uuid5_text
+from usance.log.contract import Record, header
+from usance.messages.inputs import Input, decode_input
+from usance.messages.outcome import UnreadableInput
+
+SOURCE, ORDINAL, FILE_DIGEST = "usance-source", "usance-ordinal", "usance-file-sha256"
+"""Headers of an intake record: file name, place in the file (from 1), SHA-256 (hex) of the file."""
+
+INPUT_DIGEST, SIZE = "usance-sha256", "usance-size"
+"""Headers of an intake record: SHA-256 (hex) and bytes of the input itself."""
+
+INTAKE = Actor("intake", "", "gateway")
+
+
+def intake_reaction(
+    tenant: str, our_bic: str, noted: Callable[[Input], None] | None = None
+) -> Callable[[Record], list[Outgoing]]:
+    """Return the reaction of a reactor on the intake topic: one input, one command.
+
+    `noted` hears of inputs taken in despite a breach of their format. Command ids depend on content
+    alone, so that a record that was written twice is decided once.
+    """
+
+    def react(record: Record) -> list[Outgoing]:
+        received = record.value or b""
+        causation = f"intake:{record.topic}/{record.partition}/{record.offset}"
+        try:
+            found = decode_input(received, tenant=tenant, our_bic=our_bic)
+        except Unreadable as error:
+            return [_unreadable(record, received, tenant, error, causation)]
+        if found.notes and noted is not None:
+            noted(found)
+        return [Outgoing(found.key, found.command, found.command_id, causation, actor=found.actor)]
+
+    return react
+
+
+def _unreadable(
+    record: Record, received: bytes, tenant: str, error: Unreadable, causation: str
+) -> Outgoing:
+    digest = hashlib.sha256(received).hexdigest()
+    whole = (header(record.headers, FILE_DIGEST) or digest.encode()).decode()
+    ordinal = (header(record.headers, ORDINAL) or b"1").decode()
+    command = UnreadableInput(
+        received=received,
+        stage=error.stage,
+        reason=f"{error.reason}; {error.hint}" if error.hint else error.reason,
+        source=(record.key or b"").decode("utf-8", "replace"),
+    )
+    command_id = uuid5_text(NAMESPACE.bytes, f"{tenant}/unreadable/{whole}/{ordinal}")
+    key = key_of(tenant, "unreadable", digest[:16])
+    return Outgoing(key, command, command_id, causation, actor=INTAKE)
