@@ -176,7 +176,7 @@ def test_an_outcome_and_a_footer_come_back_and_carry_their_identifiers() -> None
     out = ENCODER.outcome(outcome, meta, index=2, prev=PREV, instant=INSTANT, input=INPUT)
     assert out[0] == COMMAND_ID.encode()
     assert DECODER.record(*out[:3]).message == outcome
-    expected = uuid.uuid5(uuid.UUID(LOG_ID), "3/812345/outcome")
+    expected = uuid.uuid5(uuid.UUID(LOG_ID), "3/812345/outcome/dead-lettered")
     assert dict(out[2])["ce_id"].decode() == str(expected)
     foot = ENCODER.footer(
         footer(partition=3, unit=8), context="trade", index=3, prev=PREV, instant=INSTANT

@@ -5,8 +5,9 @@ Headers, in this order: `ce_specversion ce_id ce_type ce_source ce_subject ce_ti
 hashed). Values and `usance-meta` are in Confluent wire format V0: 0x00, u32 schema id, Avro.
 
 Identifiers: a command's `ce_id` is its command id; an event's uuid5(command id, ordinal); an
-outcome's uuid5(log id, "partition/offset/outcome") of its input position, with "/<answer>" behind it for
-interim answers and discards (one input position can have those beside its deciding answer); a footer's uuid5(log id,
+outcome's uuid5(log id, "partition/offset/outcome") of its input position, with "/<answer>" behind it
+for interim answers and discards (one input position can have those beside its deciding answer); a
+footer's uuid5(log id,
 "partition/unit number"). `ce_source` is `/usance/<log id>/<context>`, which keeps the last two
 apart between contexts; of a command it is `/usance/<log id>`.
 
