@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from usance.adapters import sqlite_read
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import file_system_of
 from usance.adapters.sqlite_writer import Job
@@ -279,6 +280,20 @@ def test_threads_write_and_read_at_once_without_losing_anything(tmp_path: Path) 
         mine = [v for v in seen if v.startswith(b"%d " % n)]
         assert mine == [b"%d %d" % (n, i) for i in range(40)]
     assert values(list(log.scan(E1, 0))) == seen
+    log.close()
+
+
+def test_a_commit_of_this_process_wakes_readers_without_a_poll(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_read, "POLL_SECONDS", 30.0)
+    log = new_log(tmp_path)
+    late = threading.Timer(0.1, lambda: log.append([out(E0, b"v")]))
+    late.start()
+    began = time.monotonic()
+    assert log.wait({E0: 0}, 20.0)
+    assert time.monotonic() - began < 10.0
+    late.join()
     log.close()
 
 
