@@ -1,28 +1,41 @@
-"""Settings: `usance.toml`, then `USANCE_*` variables, then flags; every value knows where it came from."""
+"""Settings: what `usance.toml`, the environment and the command line may say.
+
+A later source wins: defaults, then `usance.toml` of the working folder, then that of the data folder,
+then `USANCE_*` variables, then flags. A name is dotted, such as `web.port`; its variable is
+`USANCE_WEB_PORT`. A name that means nothing here is an error, because a misspelt setting that is
+ignored is found out at the worst time.
+"""
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 
-from usance.kernel.errors import Unreadable
+from usance.kernel.errors import Refused, Unreadable
 
 FILE = "usance.toml"
 PREFIX = "USANCE_"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-SECRET_WORDS = ("password", "secret", "key", "token")
+NOT_SETTINGS = frozenset({"USANCE_AS", "USANCE_OUTPUT"})
+"""Variables of the command line itself: who acts, and how to print."""
+SECRET_WORDS = frozenset({"key", "password", "secret", "token"})
+"""Last words of the names whose values are never printed."""
+
+Word = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{0,30}$")]
+Bic = Annotated[str, msgspec.Meta(pattern="^[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?$")]
 
 
 class Bank(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose book this is: tenant (prefix of every key), BIC and name."""
+    """Whose book this is: tenant (prefix of every key), BIC (ISO 9362) and name."""
 
-    tenant: str = "albion"
-    bic: str = "ALBNGB2LXXX"
+    tenant: Word = "albion"
+    bic: Bic = "ALBNGB2LXXX"
     name: str = "Albion Trade Bank"
 
 
@@ -30,13 +43,13 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Where console and API listen; loopback only until there is authentication."""
 
     host: str = "127.0.0.1"
-    port: int = 8400
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8400
 
 
 class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds of the owner: commands per unit."""
 
-    batch_max: int = 500
+    batch_max: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 500
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,8 +67,8 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. `namespace` prefixes topics; `partitions` counts only when a log is founded."""
 
-    namespace: str = "usance"
-    partitions: int = 4
+    namespace: Word = "usance"
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     data: str = "data"
     bank: Bank = Bank()
     web: Web = Web()
@@ -76,35 +89,26 @@ def load(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Effective:
-    """Return the effective settings; raises Unreadable naming the setting that is wrong.
+    """Return the effective settings of the files, the environment and dotted `flags`.
 
-    `usance.toml` is read from the working folder, then from the data folder. Variables are
-    `USANCE_WEB__PORT=8400` for `web.port`; flags are dotted names, None meaning "not given".
+    `folder` is the data folder; a flag of None was not given. Raises Unreadable naming what is wrong
+    and where it was set, Refused for an address that others can reach.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for file in (Path(FILE), *([folder / FILE] if folder else [])):
-        if file.is_file():
-            _merge(values, _read(file), sources, f"file {file.name}")
-    known = _names(Settings)
-    env = os.environ if environ is None else environ
-    for name, text in sorted(env.items()):
-        dotted = name.removeprefix(PREFIX).lower().replace("__", ".")
-        if name.startswith(PREFIX) and dotted in known:
-            _put(values, dotted, text, sources, f"environment {name}")
-    for dotted, value in (flags or {}).items():
-        if value is not None:
-            _put(values, dotted, value, sources, "flag")
-    try:
-        settings = msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise Unreadable(
-            "validate",
-            f"a setting is wrong: {error}",
-            hint="`usance config show` lists all settings with their defaults.",
-        ) from error
-    _check(settings)
-    return Effective(settings=settings, sources={n: sources.get(n, "default") for n in known})
+    given = (
+        *(_from_file(f) for f in (Path(FILE), *([folder / FILE] if folder else []))),
+        _from_environment(os.environ if environ is None else environ),
+        {name: (value, "flag") for name, value in (flags or {}).items() if value is not None},
+    )
+    kinds = _kinds(Settings)
+    for found in given:
+        for name, (value, source) in found.items():
+            _put(values, name, _converted(name, value, source, kinds[name]))
+            sources[name] = source
+    settings = msgspec.convert(values, Settings)
+    _demand_loopback(settings.web.host)
+    return Effective(settings=settings, sources={n: sources.get(n, "default") for n in kinds})
 
 
 def shown(effective: Effective) -> list[tuple[str, str, str]]:
@@ -114,63 +118,100 @@ def shown(effective: Effective) -> list[tuple[str, str, str]]:
         value: Any = effective.settings
         for part in name.split("."):
             value = getattr(value, part)
-        secret = any(word in name for word in SECRET_WORDS)
-        rows.append((name, "********" if secret else str(value), source))
+        rows.append((name, masked(name, str(value)), source))
     return rows
 
 
-def _check(settings: Settings) -> None:
-    if settings.web.host not in LOOPBACK:
-        raise Unreadable(
-            "validate",
-            f"web.host is {settings.web.host}: there is no authentication yet",
-            hint=f"Use one of {', '.join(LOOPBACK)}.",
-        )
-    if not 1 <= settings.partitions <= 64:
-        raise Unreadable("validate", "partitions must be 1 to 64", hint="4 suits one machine.")
-    if not 1 <= settings.owner.batch_max <= 2_000:
-        raise Unreadable("validate", "owner.batch_max must be 1 to 2000", hint="500 is usual.")
+def masked(name: str, value: str) -> str:
+    """Return a setting's value as it may be printed."""
+    secret = name.replace(".", "_").rsplit("_", 1)[-1] in SECRET_WORDS
+    return "********" if secret and value else value
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Unreadable(
-            "validate", f"{file.name} cannot be read: {error}", hint="Correct or remove it."
-        ) from error
+def variable(name: str) -> str:
+    """Return the environment variable of a dotted name."""
+    return PREFIX + name.replace(".", "_").upper()
 
 
-def _names(cls: Any, prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for field in msgspec.structs.fields(cls):
-        if isinstance(field.default, msgspec.Struct):
-            found += _names(type(field.default), f"{prefix}{field.name}.")
+def _kinds(cls: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the dotted names below a class with their types."""
+    found: dict[str, Any] = {}
+    for name, kind in get_type_hints(cls, include_extras=True).items():
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            found |= _kinds(kind, f"{prefix}{name}.")
         else:
-            found.append(prefix + field.name)
+            found[prefix + name] = kind
     return found
 
 
-def _merge(
-    into: dict[str, Any],
-    more: Mapping[str, Any],
-    sources: dict[str, str],
-    source: str,
-    prefix: str = "",
-) -> None:
-    for name, value in more.items():
+def _from_file(file: Path) -> dict[str, tuple[Any, str]]:
+    if not file.exists():
+        return {}
+    source = f"file {file}"
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(
+            "settings", f"{source} cannot be read: {error}", hint="Correct or remove it."
+        ) from error
+    found = dict(_flat(table))
+    for name in found:
+        _demand_known(name, source, _kinds(Settings))
+    return {name: (value, source) for name, value in found.items()}
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
         if isinstance(value, dict):
-            _merge(into.setdefault(name, {}), value, sources, source, f"{prefix}{name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            into[name] = value
-            sources[prefix + name] = source
+            yield prefix + name, value
 
 
-def _put(
-    into: dict[str, Any], dotted: str, value: Any, sources: dict[str, str], source: str
-) -> None:
-    *path, last = dotted.split(".")
+def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    names = {variable(name): name for name in _kinds(Settings)}
+    found: dict[str, tuple[Any, str]] = {}
+    for name, text in environ.items():
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS:
+            _demand_known(name, "the environment", names)
+            found[names[name]] = (text, f"environment {name}")
+    return found
+
+
+def _demand_known(name: str, source: str, known: Mapping[str, Any]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
+        raise Unreadable("settings", f"{name}, set in {source}, means nothing here", hint=hint)
+
+
+def _converted(name: str, value: Any, source: str, kind: Any) -> Any:
+    # Variables and flags are text; a file can say what it means.
+    try:
+        return msgspec.convert(value, kind, strict=source.startswith("file"))
+    except msgspec.ValidationError as error:
+        raise Unreadable(
+            "settings",
+            f"{name}, set in {source}: {error}",
+            hint="`usance config show` lists all settings with their values and sources.",
+        ) from error
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    *path, last = name.split(".")
     for part in path:
-        into = into.setdefault(part, {})
-    into[last] = value
-    sources[dotted] = source
+        values = values.setdefault(part, {})
+    values[last] = value
+
+
+def _demand_loopback(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise Refused(
+            "NOT_LOOPBACK",
+            f"web.host is {host}: there is no authentication yet",
+            hint="Use 127.0.0.1, and reach it from elsewhere through an SSH tunnel.",
+        )
