@@ -97,6 +97,7 @@ def test_an_amendment_revives_a_drawn_credit():
     stream = issued().when(drawing(100_000_00), SYSTEM).when(_honour(100_000_00), SYSTEM)
     amended(stream, increase=10_000_00)
     assert stream.state.undrawn == 10_000_00
+    stream.when(m.CloseCredit()).refused("DRAWING_OPEN")
 
 
 def test_a_credit_expires_after_its_rolled_last_day_and_never_before():

@@ -274,9 +274,9 @@ def respond(state: CreditState, command: RespondToCancellation, context: Context
 def _still_open() -> Refusal:
     return Refusal(
         "DRAWING_OPEN",
-        "A presentation is undecided, or an undertaking is unpaid.",
-        "UCP600-7",
-        "Decide or settle it first.",
+        "A presentation is undecided, an undertaking unpaid, or an amendment unanswered.",
+        "UCP600-7,10b",
+        "Decide, settle or await it first.",
     )
 
 

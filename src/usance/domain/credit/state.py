@@ -126,5 +126,11 @@ class CreditState(msgspec.Struct):
 
     @property
     def anything_open(self) -> bool:
-        """Whether a presentation is undecided or an undertaking unpaid."""
-        return any(line.phase in ("open", "owed") for line in self.drawings.values())
+        """Whether a presentation is undecided, an undertaking unpaid, or more can still be drawn.
+
+        A fully drawn credit with an unanswered amendment still binds; an expired one does not.
+        """
+        if any(line.phase in ("open", "owed") for line in self.drawings.values()):
+            return True
+        pending = any(line.phase == "pending" for line in self.amendments.values())
+        return self.state == "FULLY_DRAWN" and pending
