@@ -1,0 +1,5 @@
+"""`python -m usance` is the command line."""
+
+from usance.cli.main import main
+
+main()
