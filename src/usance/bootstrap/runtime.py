@@ -29,6 +29,7 @@ from usance.engine.reactor import Commands, Outgoing, Reactor
 from usance.engine.saga import SagaDecider
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import CONTEXTS, Topics
+from usance.engine.upkeep import IntakeProgress, Upkeep
 from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
 from usance.kernel.errors import Fenced, Tampered, Unavailable, UsanceError
@@ -263,6 +264,16 @@ class Runtime:
             **self.reactors,
             "projector": self.projector,
         }
+        if self.store.genesis.clock == "log":
+            self.parts["upkeep"] = Upkeep(store.log, self.clock, (OWNER_GROUP, "usance-intake"))
+            self.parts["intake-progress"] = IntakeProgress(
+                store.log,
+                store.topics,
+                store.commands(),
+                self.clock,
+                "usance-intake",
+                self.owner.deadline_waits,
+            )
         if settings.gateway.loopback:
             self.parts["loopback"] = Loopback(self.folder.gateway, self.clock)
 
@@ -280,6 +291,7 @@ class Runtime:
             telemetry=self.telemetry,
             batch_max=self.settings.owner.batch_max,
             on_outcomes=self.waiters.resolve,
+            awaits_intake=store.genesis.clock == "log",
         )
 
     def _reactor(

@@ -19,7 +19,7 @@ from usance.engine.takeover import Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
 from usance.engine.unit import UnitBuilder, World
-from usance.kernel.clock import Clock
+from usance.kernel.clock import MS_PER_DAY, Clock
 from usance.kernel.decider import Actor, Decider, key_parts
 from usance.kernel.errors import Fenced, Unavailable, Uncertain, Unreadable
 from usance.kernel.ids import derived
@@ -43,6 +43,7 @@ from usance.messages.outcome import Outcome
 
 OWNER_GROUP = "usance-owner"
 BATCH_RECORDS_MAX = 500
+QUIET_MAX_MS = MS_PER_DAY
 BREAKER_KEYS = 20
 """Distinct keys failing with the same error in a row that stop a partition (systemic failure)."""
 SNAPSHOT_SLICE = 1_000
@@ -73,6 +74,7 @@ class Owner:
         telemetry: Telemetry | None = None,
         batch_max: int = BATCH_RECORDS_MAX,
         on_outcomes: Waiter | None = None,
+        awaits_intake: bool = False,
     ) -> None:
         self.log = log
         self.topics = topics
@@ -84,6 +86,7 @@ class Owner:
         self.telemetry = telemetry or Telemetry(enabled=False)
         self.batch_max = batch_max
         self.on_outcomes = on_outcomes
+        self.awaits_intake = awaits_intake
         self.takeover = Takeover(log, topics, decoder, self.deciders, log_id, OWNER_GROUP)
         self.member: Membership | None = None
         self.states: dict[Place, PartitionState] = {}
@@ -102,6 +105,7 @@ class Owner:
         self.bases: set[Place] = set()
         self.suspects: dict[Place, attempts.Attempt] = {}
         self.restarts: dict[Place, tuple[int, Tail]] = {}
+        self.footed: dict[Place, int] = {}
         self.units = 0
         self.decided = 0
 
@@ -121,7 +125,7 @@ class Owner:
         limit = 1 if self.cautious else self.batch_max
         batch = self.log.read(self.member, limit, 0.0 if self.flight or fired else wait)
         if batch.count == 0:
-            return fired + self._settle()
+            return fired + self._settle() + self._daily()
         self._journal(batch)
         try:
             builder = self._decide(batch)
@@ -129,6 +133,24 @@ class Owner:
             return 1
         self._commit(builder)
         return fired + batch.count
+
+    def _daily(self) -> int:
+        """Write a footer-only unit for partitions quiet for a day: the newest footer never expires."""
+        due = self.clock.now() - QUIET_MAX_MS
+        quiet = [
+            p for p, s in self.states.items() if s.scalars and 0 < s.scalars.last_instant < due
+        ]
+        quiet = [p for p in quiet if self.footed.get(p, 0) < due]
+        if not quiet or self.flight is not None:
+            return 0
+        builder = self._bare_unit()
+        for place in quiet:
+            share = builder.share(place, self.states[place], self.positions[place])
+            self.footed[place] = self.clock.now()
+            if not self.world.book_clock:
+                share.instant = max(share.instant, self.clock.now())
+        self._commit(builder)
+        return 1
 
     def idle(self) -> bool:
         """Tell whether nothing is under way, due or waiting to be read."""
@@ -345,8 +367,10 @@ class Owner:
 
     def _intake_passed(self, place: Place, due: int) -> bool:
         """Tell whether what arrived before a deadline has been forwarded (rule 22)."""
+        if not self.awaits_intake or place.context != "trade":
+            return True
         passed = self.states[place].passed
-        return not passed or self.world.book_clock or min(passed.values()) >= due
+        return bool(passed) and min(passed.values()) >= due
 
     def deadline_waits(self) -> bool:
         """Tell whether a due timer waits for intake to pass its instant."""
@@ -501,5 +525,5 @@ class Owner:
         return found
 
 
-class _UnitLost(Exception):  # noqa: N818  a signal inside this module
+class _UnitLost(Exception):
     """The unit before was lost while this one was being decided: both are dropped."""

@@ -1,0 +1,133 @@
+"""Upkeep of the log: compaction and retention, and the word of intake on how far it has come.
+
+Retention never passes what a group has not read, and never touches topics that are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from usance.engine.control import IntakePassed
+from usance.engine.reactor import Commands
+from usance.engine.topics import Topics
+from usance.kernel.clock import MS_PER_HOUR, Clock
+from usance.kernel.decider import Actor
+from usance.kernel.ids import derived
+from usance.log.contract import Log, Output, TopicPartition
+
+UPKEEP_EVERY_MS = MS_PER_HOUR
+PASSED_EVERY_S = 1.0
+SILENCE_MAX_MS = 60_000
+
+
+class Upkeep:
+    """Compacts and expires, one partition per step, once an hour."""
+
+    def __init__(self, log: Log, clock: Clock, groups: Sequence[str]) -> None:
+        self.log = log
+        self.clock = clock
+        self.groups = groups
+        self.next_at = clock.now() + UPKEEP_EVERY_MS
+        self.todo: list[TopicPartition] = []
+
+    def step(self, wait: float = 0.0) -> int:
+        """Look after one partition when it is time; returns how many records went."""
+        if not self.todo:
+            if self.clock.now() < self.next_at:
+                if wait:
+                    self.clock.sleep(wait)
+                return 0
+            self.next_at = self.clock.now() + UPKEEP_EVERY_MS
+            self.todo = [
+                TopicPartition(s.name, number)
+                for s in self.log.topics().values()
+                if s.cleanup != "keep"
+                for number in range(s.partitions)
+            ]
+            if not self.todo:
+                return 0
+        return self._look_after(self.todo.pop())
+
+    def _look_after(self, tp: TopicPartition) -> int:
+        settings = self.log.topics()[tp.topic]
+        if settings.cleanup == "compact":
+            return self.log.compact(tp)
+        read = [self.log.position(group, tp) for group in self.groups]
+        known = [position for position in read if position is not None]
+        if not known or settings.retention_ms < 0:
+            return 0
+        horizon = self.clock.now() - settings.retention_ms
+        before = self.log.begin(tp)
+        for record in self.log.scan(tp, before, min(known)):
+            if record.timestamp >= horizon:
+                break
+            before = record.offset + 1
+        return self.log.expire(tp, before) if before > self.log.begin(tp) else 0
+
+
+class IntakeProgress:
+    """Tells every owner up to which instant intake has forwarded what arrived (rule 22).
+
+    A legal deadline fires only after that instant, so that an input which arrived in time is never
+    overtaken by it. `waiting` says whether a deadline waits.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        commands: Commands,
+        clock: Clock,
+        group: str,
+        waiting: Callable[[], bool],
+    ) -> None:
+        self.log = log
+        self.topics = topics
+        self.commands = commands
+        self.clock = clock
+        self.group = group
+        self.waiting = waiting
+        self.last_at = -PASSED_EVERY_S
+        self.told = 0
+        self.seen: tuple[int, ...] = ()
+
+    def step(self, wait: float = 0.0) -> int:
+        """Tell the owners at most once a second, while intake moves or a deadline waits."""
+        if self.clock.monotonic() - self.last_at < PASSED_EVERY_S:
+            if wait:
+                self.clock.sleep(wait)
+            return 0
+        self.last_at = self.clock.monotonic()
+        name = self.topics.name("trade", "intake")
+        partitions = [TopicPartition(name, p) for p in range(self.topics.partitions)]
+        positions = tuple(self.log.position(self.group, tp) or 0 for tp in partitions)
+        if positions == self.seen and not self.waiting():
+            return 0
+        self.seen = positions
+        self.told = self._passed(partitions, positions)
+        self.log.append([self._record(p) for p in range(self.topics.partitions)])
+        return self.topics.partitions
+
+    def _passed(self, partitions: list[TopicPartition], positions: tuple[int, ...]) -> int:
+        """Return the instant before which nothing waits in intake."""
+        passed = self.clock.now() - 1
+        for tp, position in zip(partitions, positions, strict=True):
+            first = next(iter(self.log.scan(tp, max(position, self.log.begin(tp)), None, 1)), None)
+            if first is not None:
+                passed = min(passed, first.timestamp - 1)
+        return passed
+
+    def _record(self, partition: int) -> Output:
+        key = f"intake/{partition}"
+        command_id = derived(self.commands.encoder.log_id, "passed", partition, self.told)
+        key_bytes, value, headers = self.commands.encoder.command(
+            IntakePassed(intake_partition=0, instant=self.told),
+            key=key,
+            command_id=command_id,
+            tenant="",
+            actor=Actor("engine", "", "system"),
+            causation="control:intake",
+            at=self.clock.now(),
+        )
+        topic = self.topics.name("trade", "commands")
+        return Output(topic, partition, key_bytes, value, headers)
