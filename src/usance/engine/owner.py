@@ -87,6 +87,7 @@ class Owner:
         self.batch_max = batch_max
         self.on_outcomes = on_outcomes
         self.awaits_intake = awaits_intake
+        self._deadline_waits = False
         self.takeover = Takeover(log, topics, decoder, self.deciders, log_id, OWNER_GROUP)
         self.member: Membership | None = None
         self.states: dict[Place, PartitionState] = {}
@@ -359,10 +360,16 @@ class Owner:
         """Return due timers, one per partition: the next follows when its fire is on its way."""
         now = self.clock.now()
         found = []
+        waits = False
         for place, state in self.states.items():
             first = state.first_due() if place not in self.paused else None
-            if first is not None and first[0] <= now and self._intake_passed(place, first[0]):
+            if first is None or first[0] > now:
+                continue
+            if self._intake_passed(place, first[0]):
                 found.append((place, first[1], first[2], first[0]))
+            else:
+                waits = True
+        self._deadline_waits = waits
         return found
 
     def _intake_passed(self, place: Place, due: int) -> bool:
@@ -373,12 +380,8 @@ class Owner:
         return bool(passed) and min(passed.values()) >= due
 
     def deadline_waits(self) -> bool:
-        """Tell whether a due timer waits for intake to pass its instant."""
-        now = self.clock.now()
-        firsts = ((p, s.first_due()) for p, s in self.states.items())
-        return any(
-            f is not None and f[0] <= now and not self._intake_passed(p, f[0]) for p, f in firsts
-        )
+        """Tell whether a due timer waited for intake when the owner last looked; any thread may ask."""
+        return self._deadline_waits
 
     def next_due(self) -> int | None:
         """Return the earliest due instant of any pending timer whose fire is not yet sent."""
