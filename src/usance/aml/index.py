@@ -32,6 +32,9 @@ from usance.aml.names import (
 INDEX_VERSION = "index/1"
 """Changes with the layout or the weights; part of every snapshot id."""
 
+USUAL_NAMES = 20_000
+"""Names of a list of usual size: in a list of three, no word would seem rare."""
+
 COMMON_DIVISOR = 500
 """A token found in more than one name in this many is common: it tells nobody apart."""
 
@@ -84,8 +87,9 @@ def weight_of(token: str, count: int, names: int) -> int:
 
     Sixteen times the base-2 logarithm of names/count, in exact integer arithmetic so that every
     machine agrees; particles count a tenth of the top, trade words a third at most, one and two
-    letters a quarter and a half.
+    letters a quarter and a half. Small lists count as if `USUAL_NAMES` stood beside them.
     """
+    names = max(names, USUAL_NAMES)
     top = ((names + 1) ** 16).bit_length()
     if token in STOP_TOKENS:
         return top // 10
@@ -130,7 +134,7 @@ def build(lists: Sequence[ListSnapshot], matcher_version: str, config_digest: st
         _grouped(("".join(p[3]), n) for n, p in enumerate(prepared)),
         _grouped((a + b, n) for n, p in enumerate(prepared) for a, b in _neighbours(p[3])),
         _grouped((i.split(":", 1)[1].upper(), n) for n, e in enumerate(entries) for i in e.ids),
-        ((len(prepared) + 1) ** 16).bit_length(),
+        weight_of("", 0, len(prepared)),
     )
 
 

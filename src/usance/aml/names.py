@@ -7,6 +7,7 @@ Input is attacker-controlled: it is bounded, every pattern is linear, and what i
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 import unicodedata
@@ -17,9 +18,6 @@ from typing import NamedTuple
 from anyascii import anyascii
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
-
-NORMALISER_VERSION = "names/1"
-"""Changes whenever the same string could give other tokens; part of every snapshot id."""
 
 MAX_CHARACTERS = 512
 MAX_TOKENS = 200
@@ -32,7 +30,11 @@ EVALUATED_SCRIPTS = frozenset(
 
 ABJADS = frozenset(("ARABIC", "HEBREW"))
 
-_WORDS: dict[str, list[str]] = json.loads((DATA / "reference" / "words.json").read_bytes())
+_TABLES = [(DATA / "reference" / f).read_bytes() for f in ("words.json", "legal_forms.json.gz")]
+_WORDS: dict[str, list[str]] = json.loads(_TABLES[0])
+
+NORMALISER_VERSION = f"names/1.{hashlib.sha256(b''.join(_TABLES)).hexdigest()[:8]}"
+"""Changes whenever the same string could give other tokens; part of every snapshot id."""
 
 STOP_TOKENS = frozenset(_WORDS["particles"])
 """Particles that many names share: they count a tenth."""
@@ -51,6 +53,9 @@ _BIDI = frozenset(map(chr, (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *rang
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _DOTTED = re.compile(r"\b(?:[a-z0-9]\.){2,}[a-z0-9]?\b|\b(?:[a-z]\.){2,}")
 _NOT_TOKEN = re.compile(r"[^a-z0-9]+")
+_GREEK_SOUND = {"ντ": "d", "μπ": "b", "γκ": "g", "χ": "h", "ου": "u", "ού": "u"}
+_GREEK = re.compile("|".join(_GREEK_SOUND))
+_INITIAL_ALEF = re.compile(r"\b[\u0622\u0623\u0625\u0627]")
 _ARTICLE = re.compile(r"\bال(?=\w{3})")
 _APOSTROPHES = str.maketrans("", "", "'`´\"")
 _LABEL = re.compile(
@@ -162,8 +167,10 @@ def _clean(text: str) -> tuple[str, list[str], list[str], bool]:
     unread += [f"script {s.lower()} is not covered" for s in sorted(scripts - EVALUATED_SCRIPTS)]
     if scripts & {"HIRAGANA", "KATAKANA"} and "CJK" in scripts:
         unread.append("Japanese readings of Han signs")
+    if "GREEK" in scripts:
+        text = _GREEK.sub(lambda m: _GREEK_SOUND[m[0]], text.lower())
     if "ARABIC" in scripts:
-        text = _ARTICLE.sub("ال ", text)
+        text = _INITIAL_ALEF.sub("a", _ARTICLE.sub("al ", text))
     return "".join(map(_romanise, text)), sorted(set(flags)), unread, bool(scripts & ABJADS)
 
 
@@ -295,7 +302,7 @@ class LegalForms(NamedTuple):
 @cache
 def legal_forms() -> LegalForms:
     """Load the table of legal forms (data/reference/PROVENANCE.md)."""
-    raw = json.loads(gzip.decompress((DATA / "reference" / "legal_forms.json.gz").read_bytes()))
+    raw = json.loads(gzip.decompress(_TABLES[1]))
     classes: dict[str, str] = {}
     for spelling, form in raw.items():
         words = words_of("".join(map(_romanise, spelling)))

@@ -232,7 +232,8 @@ class Screener:
         if string.kind == "bank" and _BIC.match(string.text.strip().upper()):
             codes.append(string.text.strip().upper()[4:6])
         found += [(code, rule) for code in codes for rule in country_rules(code, on_date)]
-        return [_place_result(words, rule) for words, rule in dict.fromkeys(found)]
+        by_rule = {rule: words for words, rule in reversed(found)}
+        return [_place_result(words, rule) for rule, words in by_rule.items()]
 
 
 _BIC = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?$")
@@ -295,23 +296,21 @@ def self_test(screener: Screener, *, step: int = 1) -> Iterator[GateFinding]:
     """Give a finding for each primary name and strong alias that does not find its own entry.
 
     Found means: similarity at hit, or an identical name of another entry that ranks first. Every
-    `step`-th name is tried.
+    `step`-th entry is tried.
     """
     matcher, index = screener.matcher, screener.index
-    for number in range(0, len(index.names), step):
-        listed = index.names[number]
-        entry = index.entries[listed.entry]
-        alias = entry.names[listed.alias]
-        if alias.quality != STRONG:
-            continue
-        best = matcher.best(Query(alias.name, entry.kind, "", ""))
-        same = best is not None and (
-            best.entry == listed.entry or best.explanation.similarity == FULL
-        )
-        if best is None or not same or best.explanation.similarity < HIT:
-            info = index.lists[index.entry_list[listed.entry]]
-            text = f"{info.list_id} {entry.uid}: name {listed.alias + 1} does not find its entry"
-            yield GateFinding(code="NAME_NOT_FOUND", message=text)
+    for number in range(0, len(index.entries), step):
+        entry = index.entries[number]
+        for place, alias in enumerate(entry.names, start=1):
+            if alias.quality != STRONG:
+                continue
+            best = matcher.best(Query(alias.name, entry.kind, "", ""))
+            alike = best.explanation.similarity if best is not None else 0
+            own = best is not None and best.entry == number
+            if alike < HIT or not (own or alike == FULL):
+                list_id = index.lists[index.entry_list[number]].list_id
+                text = f"{list_id} {entry.uid}: name {place} does not find its entry"
+                yield GateFinding(code="NAME_NOT_FOUND", message=text)
 
 
 def gate(
@@ -394,5 +393,6 @@ def _id_of(line: bytes) -> str | int | None:
 def _reason(error: Exception) -> str:
     """Return why a line was not read, and what to do, without its values."""
     if isinstance(error, msgspec.ValidationError):
-        return f"{str(error).split(', got')[0]}; correct the field and send the line again"
+        at = re.search(r"\$[.\w]*", str(error))
+        return f"a wrong or missing field at {at[0] if at else '$'}; correct it and send the line again"
     return "not a JSON object in UTF-8; send one object on each line"
