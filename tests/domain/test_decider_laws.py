@@ -339,7 +339,7 @@ def test_any_commands_are_answered_once_and_replay_to_the_same_state(category, d
 
 
 @given(data=st.data())
-@settings(WALKS, max_examples=250)
+@settings(WALKS, max_examples=400)
 def test_any_commands_leave_a_credit_balanced_and_its_postings_equal_to_its_balances(data):
     stream = _walk("credit", data)
     _laws_of_replay(stream, data.draw(st.integers(0, len(stream.events))))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from usance.domain.calendars import Calendar, calendar_for
+from datetime import date
+from functools import lru_cache
+
+from usance.domain import calendars
+from usance.domain.calendars import EXAMINATION_DAYS, calendar_for
 from usance.domain.dates import day_of, maturity_base
 from usance.domain.examination import (
     DISCREPANT,
@@ -32,27 +36,30 @@ Answer = Decision | Refusal
 ROLES = ("issuing", "confirming", "nominated")
 ESCALATE, DRAFT, DEADLINE = "escalate", "draft", "deadline"
 _WARNINGS = (
-    (ESCALATE, 3, "two banking days are left to decide"),
-    (DRAFT, 4, "one banking day is left: a refusal is drafted"),
-    (DEADLINE, 5, "the time to refuse is over"),
+    (ESCALATE, EXAMINATION_DAYS - 2, "two banking days are left to decide"),
+    (DRAFT, EXAMINATION_DAYS - 1, "one banking day is left: a refusal is drafted"),
+    (DEADLINE, EXAMINATION_DAYS, "the time to refuse is over"),
 )
 _BY_RULES = "rules"
 
 
-def _timers(calendar: Calendar, received_at: int) -> list[TimerSet]:
-    """Return the warnings at the close of the third and fourth banking day, and the deadline."""
-    timers = []
-    for timer_id, days, reason in _WARNINGS:
-        at = calendar.deadline_after(received_at, days)
-        timer = TimerSet(
+@lru_cache(maxsize=1024)
+def _timers(calendar_id: str, received: date) -> tuple[TimerSet, ...]:
+    """Return the warnings at the close of the third and fourth banking day, and the deadline.
+
+    Cached: a day's presentations at one place share them.
+    """
+    calendar = calendars.calendar(calendar_id)
+    return tuple(
+        TimerSet(
             timer_id=timer_id,
-            due=at.due,
+            due=calendar.close_of(calendar.add_banking_days(received, days)),
             reason=reason,
-            calendar=at.calendar,
-            calendar_version=at.calendar_version,
+            calendar=calendar.id,
+            calendar_version=calendar.version,
         )
-        timers.append(timer)
-    return timers
+        for timer_id, days, reason in _WARNINGS
+    )
 
 
 def _receipt_flaw(
@@ -107,14 +114,15 @@ def present(state: PresentationState, command: m.PresentDocuments, context: Cont
     if flaw:
         return flaw
     calendar = calendar_for(command.place, command.presentee)
-    deadline = calendar.examination_deadline(received_at)
+    received = calendar.received_on(received_at)
+    timers = _timers(calendar.id, received)
     event = m.PresentationReceived(
         presentation=command.presentation,
         credit=command.credit,
         presenter=command.presenter,
         presenter_reference=command.presenter_reference,
         presented_at=received_at,
-        presented=calendar.received_on(received_at).isoformat(),
+        presented=received.isoformat(),
         place=command.place,
         presentee=command.presentee,
         currency=command.currency,
@@ -122,12 +130,12 @@ def present(state: PresentationState, command: m.PresentDocuments, context: Cont
         documents=command.documents,
         role=command.role,
         maker=signature(context.actor),
-        due=deadline.due,
-        calendar=deadline.calendar,
-        calendar_version=deadline.calendar_version,
+        due=timers[-1].due,
+        calendar=calendar.id,
+        calendar_version=calendar.version,
         content_hash=content,
     )
-    return Decision((event, *_timers(calendar, received_at)))
+    return Decision((event, *timers))
 
 
 def _findings(
