@@ -12,6 +12,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from usance.kernel.clock import MS_PER_SECOND, Instant
 from usance.log.contract import Record, TopicPartition, header
 from usance.messages.envelope import Decoder, Meta
@@ -53,7 +55,9 @@ def personal(*names: str) -> tuple[Column, ...]:
 class Table(NamedTuple):
     """A table of a projection. `stream` is the column that holds the key of the record it follows.
 
-    `restricted` tables are only read for those who may see what is in them.
+    `restricted` tables are only read for those who may see what is in them. A `fold` column holds a
+    struct of type `codec`: an object in memory, JSON in the database; `derive` gives the columns
+    that follow from it, once per batch and row, however many events changed it.
     """
 
     name: str
@@ -62,6 +66,9 @@ class Table(NamedTuple):
     indexes: tuple[tuple[str, ...], ...] = ()
     stream: str = ""
     restricted: bool = False
+    fold: str = ""
+    codec: Any = None
+    derive: Callable[[Any], Row] | None = None
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
@@ -142,7 +149,7 @@ class Checkpoint(NamedTuple):
     """A projection's place in a partition: the next offset, and the next index of chained records."""
 
     offset: int
-    index: int
+    indexed: int
 
 
 class Parked(NamedTuple):
@@ -221,11 +228,12 @@ class ViewStore(Protocol):
         ...
 
     def claim(
-        self, projection: Projection, places: Iterable[TopicPartition]
+        self, projection: Projection, places: Iterable[TopicPartition], *, look: bool = False
     ) -> tuple[Generation, bool]:
         """Take the live generation (made when there is none) and raise its epoch.
 
-        The flag says whether its tables fit this version of the projection.
+        The flag says whether its tables fit this version of the projection. `look` leaves the epoch
+        as it is: for those who will not write.
         """
         ...
 
@@ -242,11 +250,10 @@ class ViewStore(Protocol):
         ...
 
     def commit(self, changes: list[Changes]) -> None:
-        """Write everything or nothing; raises Fenced when a checkpoint is not where it must be."""
-        ...
+        """Write everything or nothing; rows of a parked key that are not stale become so.
 
-    def mark_stale(self, generation: Generation, stream: str, since: Instant) -> None:
-        """Set `stale_since` in rows of a stream that have none."""
+        Raises Fenced when a checkpoint is not where it must be, or another epoch holds it.
+        """
         ...
 
     def differences(self, live: Generation, green: Generation) -> list[Difference]:
@@ -269,6 +276,10 @@ class ViewStore(Protocol):
         ...
 
 
+_UNKNOWN: Row = {}
+"""Stands for "not read": nobody knows whether the store has such a row."""
+
+
 class _Kept:
     """The rows of one table in memory. `whole`: what is not here does not exist."""
 
@@ -282,6 +293,24 @@ class _Kept:
         self.rows: dict[Key, Row | None] = {}
         self.dirty: dict[Key, None] = {}
         self.whole = whole
+
+    def stored(self, row: Row) -> Row:
+        """Return a row as the database keeps it."""
+        fold = self.table.fold
+        if not fold or row[fold] == "":
+            return row
+        state = row[fold]
+        derived = self.table.derive(state) if self.table.derive else {}
+        full = {**row, **derived, fold: msgspec.json.encode(state).decode()}
+        assert len(full) == len(row), f"{self.table.name} has no such column"
+        return full
+
+    def loaded(self, row: Row) -> Row:
+        """Return a row of the database as handlers see it."""
+        fold = self.table.fold
+        if fold and row[fold]:
+            row[fold] = msgspec.json.decode(row[fold], type=self.table.codec)
+        return row
 
 
 class Rows:
@@ -309,10 +338,9 @@ class Rows:
         """Write a row whole: columns not named get their defaults."""
         kept = self._kept[table]
         key = tuple([values[name] for name in kept.key])
-        old = kept.rows.get(key)
-        self._put(kept, key, old, self._made(kept, values))
+        self._put(kept, key, kept.rows.get(key, _UNKNOWN), self._made(kept, values))
 
-    def patch(self, table: str, key: Key, **values: Scalar) -> None:
+    def patch(self, table: str, key: Key, **values: Any) -> None:
         """Change columns of a row; a missing row begins with defaults."""
         kept = self._kept[table]
         old = self.get(table, *key)
@@ -348,7 +376,10 @@ class Rows:
     def undo(self) -> None:
         """Take back what the record under way has changed."""
         for kept, key, old in reversed(self._journal):
-            kept.rows[key] = old
+            if old is _UNKNOWN:
+                del kept.rows[key], kept.dirty[key]
+            else:
+                kept.rows[key] = old
         self._journal = []
 
     def writes(self) -> list[Write]:
@@ -362,7 +393,7 @@ class Rows:
                     if row is None:
                         gone.append(key)
                     else:
-                        rows.append(tuple(row.values()))
+                        rows.append(tuple(kept.stored(row).values()))
                 found.append(Write(kept.table, rows, gone))
         return found
 
@@ -389,7 +420,7 @@ class Rows:
                 if missing:
                     kept.rows.update(dict.fromkeys(missing))
                     for row in self._store.fetch(self._generation, kept.table, list(missing)):
-                        kept.rows[(row[kept.key_name],)] = row
+                        kept.rows[(row[kept.key_name],)] = kept.loaded(row)
 
     def mark_stale(self, stream: str, since: Instant) -> None:
         """Mark rows of a stream in memory; the store marks those it has."""
@@ -417,6 +448,6 @@ class Rows:
         found = None
         if not kept.whole:
             rows = self._store.fetch(self._generation, kept.table, [key])
-            found = rows[0] if rows else None
+            found = kept.loaded(rows[0]) if rows else None
         kept.rows[key] = found
         return found

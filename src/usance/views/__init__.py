@@ -1,1 +1,31 @@
-"""The views floor; see docs/architecture.md for what lives here."""
+"""The views floor: what people look at, folded from the log; see docs/architecture.md section 6."""
+
+from __future__ import annotations
+
+from usance.engine.projection import Projection
+from usance.views.answers import ANSWERS, COMPLIANCE_ANSWERS, COMPLIANCE_LETTERS, LETTERS
+from usance.views.book import BOOK
+from usance.views.cases import COMPLIANCE_CASES
+from usance.views.fin import FIN
+from usance.views.history import COMPLIANCE_HISTORY, HISTORY
+from usance.views.ledger import EXPOSURE, LEDGER
+from usance.views.presented import PRESENTED
+from usance.views.progress import ARMED_TIMERS, SAGA_PROGRESS
+
+PROJECTIONS: tuple[Projection, ...] = (
+    BOOK,
+    PRESENTED,
+    EXPOSURE,
+    LEDGER,
+    FIN,
+    SAGA_PROGRESS,
+    ARMED_TIMERS,
+    HISTORY,
+    ANSWERS,
+    LETTERS,
+    COMPLIANCE_CASES,
+    COMPLIANCE_HISTORY,
+    COMPLIANCE_ANSWERS,
+    COMPLIANCE_LETTERS,
+)
+"""Every projection of this program."""

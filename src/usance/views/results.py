@@ -519,8 +519,10 @@ class TrialBalance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A FIN message. `direction`: in | out. `state`: queued | sent | acked | naked | overdue |
-    abandoned | received. `event_id` and `block` point to its text (`Queries.message_text`)."""
+    """A FIN message, in or out (`direction`); `event_id` points to its text (`message_text`).
+
+    `state`: queued | sent | acked | naked | overdue | abandoned | received.
+    """
 
     id: str
     direction: str

@@ -1,0 +1,529 @@
+"""The projector: follows topics from its own checkpoints and keeps every projection's rows.
+
+A batch is folded in memory and written with its checkpoints in one database transaction, by
+compare-and-set: a checkpoint that is not where it was read, or of another epoch, rolls everything
+back, which fences zombies. A record that cannot be taken in parks its key in that projection: later
+records of the key queue behind it, every other key goes on, and its rows say since when they are
+stale. A rebuild mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from usance.engine.projection import (
+    Changes,
+    Checkpoint,
+    Difference,
+    Fact,
+    Generation,
+    Handler,
+    Move,
+    Parked,
+    Projection,
+    Rows,
+    ViewStore,
+)
+from usance.engine.topics import Topics
+from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable, Unreadable
+from usance.log.contract import Log, Record, TopicPartition
+from usance.messages.envelope import Decoder
+
+BATCH_RECORDS_MAX = 2_000
+"""Records per partition and step."""
+INDEXED_KINDS = ("events", "outcomes", "dead-letters")
+SINGLE_PARTITION_KINDS = ("schemas",)
+_PASS_ON = (Unavailable, Fenced, Tampered)
+"""Errors that are no fault of the record being handled."""
+
+Taker = tuple["_Follower", Handler]
+
+
+class RebuildProgress(NamedTuple):
+    """How far a rebuild is: records taken in, and records there are (both by offset)."""
+
+    name: str
+    generation: int
+    done: int
+    total: int
+
+
+class RebuildReport(NamedTuple):
+    """A finished rebuild. `compared` is false where the version is another one.
+
+    `differences` are rows (100 at most) that the live tables had otherwise, `mended` of them had
+    been stale: those were expected.
+    """
+
+    name: str
+    generation: int
+    compared: bool
+    differences: list[Difference]
+    mended: int
+    swapped: bool
+
+
+OnProgress = Callable[[RebuildProgress], None]
+
+
+class _Follower:
+    """A generation with its rows in memory and what the batch under way adds to it."""
+
+    def __init__(self, store: ViewStore, generation: Generation) -> None:
+        self.generation = generation
+        fresh = all(c.offset == 0 for c in generation.checkpoints.values())
+        self.rows = Rows(store, generation, empty=fresh)
+        self.moves: list[Move] = []
+        self.parked: list[Parked] = []
+        self.parked_before = dict(generation.parked)
+
+    def changes(self) -> Changes:
+        return Changes(self.generation, self.rows.writes(), self.moves, self.parked)
+
+    def committed(self) -> None:
+        for move in self.moves:
+            self.generation.checkpoints[move.place] = move.to
+        self.rows.written()
+        self.parked_before = dict(self.generation.parked)
+        self.moves, self.parked = [], []
+
+    def dropped(self) -> None:
+        self.rows.forget()
+        self.generation.parked = self.parked_before
+        self.parked_before = dict(self.generation.parked)
+        self.moves, self.parked = [], []
+
+    def at(self, place: TopicPartition) -> int:
+        """Return the next offset to read, the batch under way included."""
+        for move in reversed(self.moves):
+            if move.place == place:
+                return move.to.offset
+        return self.generation.checkpoints[place].offset
+
+    def park(self, record: Record, place: TopicPartition, error: str) -> None:
+        key = _key(record)
+        held = self.generation.parked.setdefault((place, key), record.timestamp)
+        self.parked.append(Parked(key, place, record.offset, error, record.timestamp))
+        self.rows.mark_stale(key, held)
+
+
+class _Rebuild:
+    """A rebuild under way."""
+
+    def __init__(
+        self, follower: _Follower, blue: Generation, fits: bool, progress: OnProgress | None
+    ) -> None:
+        self.follower = follower
+        self.blue = blue
+        self.fits = fits
+        self.progress = progress
+        self.keep = True
+        self.report: RebuildReport | None = None
+
+
+class Projector:
+    """Keeps projections; one `step` is at most one batch per partition and one transaction.
+
+    With `follow=False` it only rebuilds (beside the process that follows). Not safe across threads.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        decoder: Decoder,
+        store: ViewStore,
+        projections: Sequence[Projection],
+        *,
+        log_id: str,
+        follow: bool = True,
+        batch_max: int = BATCH_RECORDS_MAX,
+    ) -> None:
+        self.log = log
+        self.topics = topics
+        self.decoder = decoder
+        self.store = store
+        self.projections = {p.name: p for p in projections}
+        self.log_id = log_id
+        self.follow = follow
+        self.batch_max = batch_max
+        self.taken = 0
+        self._followers: dict[str, _Follower] = {}
+        self._rebuilds: dict[str, _Rebuild] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._routes: dict[tuple[object, ...], dict[bytes, list[Taker]]] = {}
+
+    # -- life
+
+    def open(self) -> None:
+        """Take every projection over; one whose tables are of another version is rebuilt.
+
+        Raises Tampered when the views belong to another log, or know more than the log holds.
+        """
+        self.store.open(self.log_id)
+        if self.follow:
+            for projection in self.projections.values():
+                self._adopt(projection)
+
+    def step(self, wait: float = 0.0) -> int:
+        """Take in one batch; returns how many records. Waits at most `wait` seconds for the first.
+
+        Raises Fenced when another projector holds the checkpoints; what was under way is dropped.
+        """
+        if not self._followers and not self._rebuilds:
+            return 0
+        if wait and not self._rebuilds:
+            self.log.wait(self._beyond(), wait)
+        try:
+            done = self._batch()
+        except Fenced:
+            self._drop_batch()
+            if not self._adopt_swapped():
+                raise
+            return 1
+        except BaseException:
+            self._drop_batch()
+            raise
+        finished = sum([self._finish(rebuild) for rebuild in list(self._rebuilds.values())])
+        return done + finished
+
+    def lag(self) -> dict[str, int]:
+        """Return how many offsets each live projection is behind; 0 where nothing is left to read."""
+        found: dict[str, int] = {}
+        for name, follower in self._followers.items():
+            behind = 0
+            for place, checkpoint in follower.generation.checkpoints.items():
+                end = self.log.end(place)
+                if end > max(checkpoint.offset, self._ends.get(place, 0)):
+                    first = next(iter(self.log.scan(place, checkpoint.offset, end, 1)), None)
+                    behind += 0 if first is None else end - checkpoint.offset
+            found[name] = behind
+        return found
+
+    def idle(self) -> bool:
+        """Tell whether everything is taken in and no rebuild is under way."""
+        return not self._rebuilds and not any(self.lag().values())
+
+    def close(self) -> None:
+        """Stop following; unfinished rebuilds are dropped."""
+        for name in list(self._rebuilds):
+            self.abort_rebuild(name)
+        self._followers.clear()
+        self._routes.clear()
+
+    # -- rebuilds
+
+    def rebuild(self, name: str, progress: OnProgress | None = None) -> RebuildReport:
+        """Build new tables from the first record, follow until they have caught up, compare, swap.
+
+        The live tables are kept up meanwhile. An error or interrupt leaves them as they are.
+        Raises NotFound for an unknown name.
+        """
+        return self._run(self.begin_rebuild(name, progress))
+
+    def verify(self, name: str) -> list[Difference]:
+        """Compare the live tables with a fold from the first record; nothing is swapped."""
+        rebuild = self.begin_rebuild(name)
+        rebuild.keep = False
+        return self._run(rebuild).differences
+
+    def begin_rebuild(self, name: str, progress: OnProgress | None = None) -> _Rebuild:
+        """Begin a rebuild that `step` carries on and finishes."""
+        projection = self.projections.get(name)
+        if projection is None:
+            raise NotFound(f"no projection {name}", hint="usance projection list shows all")
+        self.abort_rebuild(name)
+        following = self._followers.get(name)
+        if following is not None:
+            blue, fits = following.generation, True
+        else:
+            blue, fits = self.store.claim(projection, self._places(projection), look=True)
+        green = self.store.build(projection, self._places(projection))
+        rebuild = _Rebuild(_Follower(self.store, green), blue, fits, progress)
+        self._rebuilds[name] = rebuild
+        self._routes.clear()
+        return rebuild
+
+    def abort_rebuild(self, name: str) -> None:
+        """Drop a rebuild under way, if there is one; the live tables are untouched."""
+        rebuild = self._rebuilds.pop(name, None)
+        if rebuild is not None:
+            self._routes.clear()
+            self.store.drop(rebuild.follower.generation)
+
+    def _run(self, rebuild: _Rebuild) -> RebuildReport:
+        name = rebuild.blue.projection.name
+        try:
+            while rebuild.report is None:
+                self.step(0.0)
+        except BaseException:
+            self.abort_rebuild(name)
+            raise
+        return rebuild.report
+
+    def _finish(self, rebuild: _Rebuild) -> int:
+        """Compare and swap when the new tables have caught up; returns 1 when it is over."""
+        green, name = rebuild.follower.generation, rebuild.blue.projection.name
+        if rebuild.progress is not None:
+            done = sum(c.offset for c in green.checkpoints.values())
+            total = max(done, sum(self.log.end(p) for p in green.checkpoints))
+            rebuild.progress(RebuildProgress(name, green.number, done, total))
+        following = self._followers.get(name)
+        blue = following.generation if following is not None else rebuild.blue
+        if following is None and not self._read_all(green):
+            return 0
+        if any(c.offset < blue.checkpoints[p].offset for p, c in green.checkpoints.items()):
+            return 0
+        compared = rebuild.fits and blue.projection.version == green.projection.version
+        differences, mended = self._compared(blue, green) if compared else ([], 0)
+        if rebuild.keep:
+            if not self.store.swap(green):
+                rebuild.blue = self._current(rebuild.blue)
+                return 0
+            if self.follow:
+                self._followers[name] = rebuild.follower
+        else:
+            self.store.drop(green)
+        del self._rebuilds[name]
+        self._routes.clear()
+        rebuild.report = RebuildReport(
+            name, green.number, compared, differences, mended, rebuild.keep
+        )
+        return 1
+
+    def _compared(self, blue: Generation, green: Generation) -> tuple[list[Difference], int]:
+        found = self.store.differences(blue, green)
+        stale = [d for d in found if d.live is not None and d.live["stale_since"] is not None]
+        return found, len(stale)
+
+    def _current(self, blue: Generation) -> Generation:
+        projection = blue.projection
+        return self.store.claim(projection, self._places(projection), look=True)[0]
+
+    def _read_all(self, generation: Generation) -> bool:
+        return all(
+            max(c.offset, self._ends.get(p, 0)) >= self.log.end(p)
+            for p, c in generation.checkpoints.items()
+        )
+
+    # -- taking over
+
+    def _adopt(self, projection: Projection) -> None:
+        generation, fits = self.store.claim(projection, self._places(projection))
+        self._routes.clear()
+        if not fits:
+            self._followers.pop(projection.name, None)
+            self.begin_rebuild(projection.name)
+            return
+        for place, checkpoint in generation.checkpoints.items():
+            self._check_place(projection.name, place, checkpoint)
+        self._followers[projection.name] = _Follower(self.store, generation)
+
+    def _check_place(self, name: str, place: TopicPartition, checkpoint: Checkpoint) -> None:
+        """Refuse a checkpoint outside the log (rule 18): never skip, never reset."""
+        begin, end = self.log.begin(place), self.log.end(place)
+        if checkpoint.offset and not begin <= checkpoint.offset <= end:
+            raise Tampered(
+                f"projection {name} stands at {checkpoint.offset} of {place.topic} partition"
+                f" {place.partition}, which holds {begin} to {end}",
+                hint="the log is older than its views: restore the right log, or delete the views"
+                " database to have it built anew",
+            )
+
+    def _adopt_swapped(self) -> bool:
+        """Take over what another process has rebuilt; False when nobody swapped anything."""
+        swapped = [
+            name
+            for name, follower in self._followers.items()
+            if self.store.live(name) != follower.generation.number
+        ]
+        for name in swapped:
+            self._adopt(self.projections[name])
+        return bool(swapped)
+
+    def _places(self, projection: Projection) -> list[TopicPartition]:
+        found = []
+        for kind in projection.kinds:
+            single = kind in SINGLE_PARTITION_KINDS
+            for context in ("system",) if single else projection.contexts:
+                count = 1 if single else self.topics.partitions
+                found += [self.topics.at(context, kind, n) for n in range(count)]
+        return found
+
+    # -- one batch
+
+    def _all(self) -> list[_Follower]:
+        return [*self._followers.values(), *(r.follower for r in self._rebuilds.values())]
+
+    def _beyond(self) -> dict[TopicPartition, int]:
+        beyond: dict[TopicPartition, int] = {}
+        for follower in self._all():
+            for place, checkpoint in follower.generation.checkpoints.items():
+                known = max(checkpoint.offset, self._ends.get(place, 0))
+                beyond[place] = min(beyond.get(place, known), known)
+        return beyond
+
+    def _batch(self) -> int:
+        followers = self._all()
+        places = {p for f in followers for p in f.generation.checkpoints}
+        done = 0
+        for place in sorted(places):
+            group = [f for f in followers if place in f.generation.checkpoints]
+            done += self._read_place(place, group)
+        changes = [f.changes() for f in followers if f.moves]
+        if changes:
+            self.store.commit(changes)
+            for follower in followers:
+                if follower.moves:
+                    follower.committed()
+        self.taken += done
+        return done
+
+    def _drop_batch(self) -> None:
+        for follower in self._all():
+            follower.dropped()
+        self._ends.clear()
+
+    def _read_place(self, place: TopicPartition, group: list[_Follower]) -> int:
+        """Read one partition for all its followers, those behind first until they catch up."""
+        end = self.log.end(place)
+        done, waiting = 0, sorted(group, key=lambda f: f.at(place))
+        together: list[_Follower] = []
+        while waiting:
+            start = waiting[0].at(place)
+            while waiting and waiting[0].at(place) == start:
+                together.append(waiting.pop(0))
+            mark = waiting[0].at(place) if waiting else end
+            if max(start, self._ends.get(place, 0) if not waiting else 0) >= mark:
+                continue
+            scan = self.log.scan(place, start, mark, min(self.batch_max, 1_000))
+            records = list(islice(scan, self.batch_max))
+            self._take(place, records, together)
+            done += len(records)
+            if len(records) == self.batch_max:
+                together = []
+            elif waiting:
+                for follower in together:  # gaps: nothing is left below the next one's place
+                    _move(
+                        follower,
+                        place,
+                        Checkpoint(mark, waiting[0].generation.checkpoints[place].indexed),
+                    )
+            else:
+                self._ends[place] = mark
+        return done
+
+    def _take(self, place: TopicPartition, records: list[Record], takers: list[_Follower]) -> None:
+        if not records:
+            return
+        routes = self._routes_for(place, takers)
+        unrouted = routes.get(b"*", [])
+        decode = self.decoder.message
+        readable = _kind(place.topic) in ("events", "outcomes", "schemas")
+        self._prefetch(records, takers)
+        for record in records:
+            headers = record.headers
+            kind = headers[2][1] if len(headers) > 2 and headers[2][0] == "ce_type" else b""
+            handlers = routes.get(kind, unrouted)
+            if not handlers:
+                continue
+            fact = Fact(record, self.decoder)
+            if readable and kind:
+                try:
+                    fact.message = decode(headers, record.value)
+                except Unreadable as broken:
+                    for follower, _ in handlers:
+                        follower.park(record, place, f"{broken.stage}: {broken.reason}")
+                    continue
+            self._handle(fact, place, handlers)
+        to = records[-1].offset + 1
+        index = self._index_after(place, records[-1])
+        for follower in takers:
+            known = follower.generation.checkpoints[place].indexed
+            _move(follower, place, Checkpoint(to, max(known, index)))
+
+    def _handle(self, fact: Fact, place: TopicPartition, handlers: list[Taker]) -> None:
+        for follower, handler in handlers:
+            parked = follower.generation.parked
+            if parked and (place, _key(fact.record)) in parked:
+                follower.park(fact.record, place, "")
+                continue
+            try:
+                handler(fact, follower.rows)
+            except _PASS_ON:
+                raise
+            except Exception as bug:  # noqa: BLE001  whatever it is: this key stops, others go on
+                follower.rows.undo()
+                why = bug.reason if isinstance(bug, Unreadable) else type(bug).__name__
+                follower.park(fact.record, place, f"handle: {why}")
+            else:
+                follower.rows.settle()
+
+    def _index_after(self, place: TopicPartition, last: Record) -> int:
+        """Return the next index behind a record, 0 where records have none."""
+        if _kind(place.topic) not in INDEXED_KINDS:
+            return 0
+        try:
+            return self.decoder.meta(last.headers).index + 1
+        except Unreadable:
+            return 0
+
+    def _prefetch(self, records: list[Record], takers: list[_Follower]) -> None:
+        streams = list({_key(record) for record in records})
+        for follower in takers:
+            follower.rows.prefetch(streams)
+
+    def _routes_for(
+        self, place: TopicPartition, takers: list[_Follower]
+    ) -> dict[bytes, list[Taker]]:
+        """Return handlers by `ce_type` for one topic; `*` stands for types nobody names."""
+        key = (place.topic, *(id(t) for t in takers))
+        found = self._routes.get(key)
+        if found is None:
+            found = self._routes[key] = self._make_routes(_kind(place.topic), takers)
+        return found
+
+    def _make_routes(self, kind: str, takers: list[_Follower]) -> dict[bytes, list[Taker]]:
+        by_class = self.decoder.catalogue.by_class
+        named = {  # what the catalogue does not know cannot be in the log
+            by_class[cls].fullname.encode()
+            for t in takers
+            for cls in t.generation.projection.handlers
+            if cls in by_class
+        }
+        routes: dict[bytes, list[Taker]] = {name: [] for name in (*named, b"*", b"")}
+        for taker in takers:
+            projection = taker.generation.projection
+            raw = projection.raw.get(kind)
+            handled = projection.handlers.items()
+            own = {by_class[c].fullname.encode(): h for c, h in handled if c in by_class}
+            for name, handlers in routes.items():
+                handler = own.get(name, raw)
+                if name == b"" and raw is None and kind in INDEXED_KINDS:
+                    handler = _typeless
+                if handler is not None:
+                    handlers.append((taker, handler))
+        return routes
+
+
+def _typeless(fact: Fact, rows: Rows) -> None:  # noqa: ARG001  a handler like any other
+    raise Unreadable("decode", "no ce_type header", hint="run usance log verify")
+
+
+def _move(follower: _Follower, place: TopicPartition, to: Checkpoint) -> None:
+    """Note that a follower goes on from `to`; steps within one batch become one."""
+    for n, move in enumerate(follower.moves):
+        if move.place == place:
+            follower.moves[n] = move._replace(to=to)
+            return
+    follower.moves.append(Move(place, follower.generation.checkpoints[place].offset, to))
+
+
+def _kind(topic: str) -> str:
+    return topic.rsplit(".", 1)[1]
+
+
+def _key(record: Record) -> str:
+    return "" if record.key is None else record.key.decode("utf-8", "replace")

@@ -1,0 +1,190 @@
+"""One short sentence per event for a trade officer, with the rule it rests on.
+
+Words are ours; articles are those of UCP 600. No sentence holds a field that may name a person.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from usance.kernel.clock import iso
+from usance.kernel.money import Money
+
+_SENTENCES: dict[str, tuple[str, str]] = {
+    # credit
+    "CreditApplied": ("Application received for {money}, expiring {terms.expiry_date}", ""),
+    "ApplicationValidated": ("Application checked: it can be issued as it stands", "UCP600-3"),
+    "ComplianceCheckStarted": ("In process: checks that every credit passes", ""),
+    "ComplianceCheckCompleted": ("Checks are over", ""),
+    "ApprovalRequested": ("Put before a second person ({tier})", ""),
+    "CreditApproved": ("Approved by a second person", ""),
+    "CreditRejected": ("Application turned down: {reason}", ""),
+    "ApplicationWithdrawn": ("The applicant took the application back", ""),
+    "CreditIssued": ("Issued: the bank undertakes {money:liability}", "UCP600-7b"),
+    "DeliveryPending": ("Message {message} left the bank; delivery not yet confirmed", ""),
+    "DeliveryConfirmed": ("The network took message {message}", "UCP600-7b"),
+    "DeliveryFailed": ("The network turned message {message} away ({code})", ""),
+    "VoidRequested": ("Voiding the issue was proposed: {reason}", ""),
+    "IssueVoided": ("Issue voided before anything left the bank", ""),
+    "AdviceAcknowledged": ("The advising bank acknowledged receipt ({reference})", "UCP600-9"),
+    "CreditReceived": ("MT{mt} received from {sender}, their reference {sender_reference}", ""),
+    "CreditAuthenticated": ("Apparent authenticity established ({method})", "UCP600-9b"),
+    "CreditAdvised": ("Advised to the {to}", "UCP600-9b"),
+    "AdviceDeclined": ("Not advised; the sender is told without delay", "UCP600-9e"),
+    "ConfirmationAdded": ("Confirmation added", "UCP600-8"),
+    "ConfirmationDeclined": ("Confirmation not added; the issuing bank is told", "UCP600-8d"),
+    "CorrespondenceRecorded": ("MT{mt} filed ({kind}), reference {reference}", ""),
+    # amendments
+    "AmendmentRequested": ("Amendment {amendment} asked for", "UCP600-10a"),
+    "AmendmentApproved": ("Amendment {amendment} approved by a second person", ""),
+    "AmendmentDropped": ("Amendment {amendment} dropped before its issue", ""),
+    "AmendmentIssued": ("Amendment {amendment} issued; the bank is bound by it", "UCP600-10b"),
+    "AmendmentReceived": ("Amendment {amendment} received from {sender}", "UCP600-10a"),
+    "AmendmentConsentGiven": ("Amendment {amendment}: the {party} agrees", "UCP600-10c"),
+    "AmendmentAccepted": ("Amendment {amendment} accepted: new terms in force", "UCP600-10c"),
+    "AmendmentRejected": ("Amendment {amendment} rejected by the {party}", "UCP600-10c"),
+    "AmendmentDeemedAccepted": (
+        "Amendment {amendment} accepted by presentation {presentation}",
+        "UCP600-10c",
+    ),
+    # drawings and the end
+    "DrawingRegistered": ("Presentation {presentation} claims {money}", "UCP600-6d"),
+    "DrawingReleased": ("Claim of presentation {presentation} given back to the balance", ""),
+    "DrawingHonoured": ("Presentation {presentation} honoured by {method}: {money}", "UCP600-15"),
+    "DrawingSettled": ("Presentation {presentation} paid: {money}", "UCP600-7a"),
+    "CancellationRequested": ("Cancellation asked for; it needs all parties", "UCP600-10a"),
+    "CancellationConsentGiven": ("The {party} agrees to the cancellation", "UCP600-10a"),
+    "CancellationDeclined": ("The {party} does not agree to the cancellation", "UCP600-10a"),
+    "CreditCancelled": ("Cancelled with the consent of all parties", "UCP600-10a"),
+    "CreditExpired": ("Expired: the last day to present was {last_day}", "UCP600-6d"),
+    "CreditClosed": ("Closed: nothing is left open", ""),
+    # presentation
+    "PresentationReceived": ("Documents received for {money}; decide by {when:due}", "UCP600-14b"),
+    "DiscrepancyRaised": ("Discrepancy: {finding.explanation}", "{finding.article}"),
+    "WaiverSought": ("Applicant asked to waive {discrepancies} discrepancies", "UCP600-16b"),
+    "DiscrepanciesWaived": ("The applicant waived the discrepancies", "UCP600-16b"),
+    "WaiverDeclined": ("The applicant did not waive the discrepancies", "UCP600-16b"),
+    "DiscrepanciesReferred": ("Issuing bank asked for authority to take up", "UCP600-16"),
+    "TakeUpAuthorised": ("Authority to take up, reference {reference}", "UCP600-16"),
+    "PresentationRefused": ("Refused with a single notice; documents: {disposal}", "UCP600-16c"),
+    "DocumentsReturned": ("Documents returned", "UCP600-16e"),
+    "TakeUpProposed": ("Take-up by {method} proposed; a second person decides", ""),
+    "PresentationHonoured": ("Honoured at sight: {money} ({basis})", "UCP600-15a"),
+    "DraftAccepted": ("Draft accepted: {money} due {maturity} ({basis})", "UCP600-15a"),
+    "DeferredUndertakingIncurred": (
+        "Deferred payment undertaken: {money} due {maturity} ({basis})",
+        "UCP600-15a",
+    ),
+    "PresentationNegotiated": ("Negotiated: {money} ({basis})", "UCP600-15b"),
+    "PresentationEscalated": ("No decision yet ({level}); decide by {when:due}", "UCP600-14b"),
+    "PresentationPrecluded": (
+        "Precluded: the fifth banking day passed, the bank must honour",
+        "UCP600-16f",
+    ),
+    "MaturityReached": ("Matured on {maturity}: {money} is due", "UCP600-7a"),
+    "PresentationSettled": ("The presenter is paid: {money}", "UCP600-7a"),
+    "PresentationWithdrawn": ("The presenter took the documents back", ""),
+    # facility
+    "FacilitySet": ("Facility set: limit {money:limit} until {expiry}", ""),
+    "LimitReserved": ("{money} reserved for credit {credit}", ""),
+    "ReservationIncreased": ("Reservation of credit {credit} raised to {money}", ""),
+    "ReservationConsumed": ("Credit {credit} issued: {money} is exposure now", ""),
+    "ReservationReleased": ("{money} of credit {credit} given back", ""),
+    "MarginHeld": ("Margin of {money} blocked for credit {credit}", ""),
+    "MarginReleased": ("Margin of {money} of credit {credit} freed", ""),
+    # FIN messages
+    "MessageQueued": ("MT{mt} {message} waits for the gateway", ""),
+    "MessageSent": ("MT{mt} {message} left the bank (attempt {attempt})", ""),
+    "MessageAcked": ("The network took MT{mt} {message}", ""),
+    "MessageNaked": ("The network turned MT{mt} {message} away: {code}, line {line}", ""),
+    "MessageRepaired": ("MT{mt} {message} repaired; it waits for the gateway", ""),
+    "MessageAbandoned": ("Message {message} will not be sent: {reason}", ""),
+    "AckOverdue": ("No answer of the network to MT{mt} {message}", ""),
+    # sagas and timers
+    "SagaStarted": ("Workflow {definition} started", ""),
+    "SagaObserved": ("Workflow noted {event_type}", ""),
+    "StepStarted": ("Step {step} started", ""),
+    "StepSucceeded": ("Step {step} done ({how})", ""),
+    "StepFailed": ("Step {step} failed: {message}", "{article}"),
+    "SagaCompensating": ("Turning back at step {step}: {reason}", ""),
+    "SagaEnded": ("Workflow {result}", ""),
+    "IncidentOpened": ("Stuck at step {step}: {cause}", ""),
+    "IncidentClosed": ("Incident over ({how})", ""),
+    "ActProposed": ("Operator proposes: {act} at step {step}", ""),
+    "ActApproved": ("Operator act approved by a second person", ""),
+    "ActRejected": ("Operator act turned down", ""),
+    "TimerSet": ("Timer set for {when:due}: {reason}", ""),
+    "TimerCancelled": ("Timer {timer_id} cancelled", ""),
+    "TimerFired": ("Timer {timer_id} fired", ""),
+    # compliance
+    "CaseOpened": ("Case opened: screening found candidates", ""),
+    "AlertAttached": ("The same evidence was found again", ""),
+    "CaseReopened": ("Case reopened: the same evidence came up again", ""),
+    "DispositionProposed": ("Disposition proposed: {disposition}", ""),
+    "ReturnedToInvestigation": ("Proposal sent back to investigation", ""),
+    "DispositionApproved": ("Disposition approved by a second person: {disposition}", ""),
+    "ScreeningDecided": ("Screened: {band}", ""),
+}
+
+
+class _Money:
+    """`{money}` is the event's amount, `{money:limit}` another field, in the event's currency."""
+
+    def __init__(self, event: Any) -> None:
+        self.event = event
+
+    def __format__(self, field: str) -> str:
+        """Return the amount with its currency, or without one where the event has none."""
+        holder = self.event if hasattr(self.event, "currency") else self.event.terms
+        return str(Money(holder.currency, getattr(holder, field or "amount")))
+
+
+class _When:
+    """`{when:due}` is an instant of the event, to the minute in UTC."""
+
+    def __init__(self, event: Any) -> None:
+        self.event = event
+
+    def __format__(self, field: str) -> str:
+        """Return the instant as text."""
+        return iso(getattr(self.event, field))[:16].replace("T", " ") + " UTC"
+
+
+class _Fields(dict[str, Any]):
+    """The fields of an event by name."""
+
+    def __init__(self, event: Any) -> None:
+        super().__init__(money=_Money(event), when=_When(event))
+        self.event = event
+
+    def __missing__(self, name: str) -> Any:
+        return getattr(self.event, name)
+
+
+def sentence(event: Any) -> tuple[str, str]:
+    """Return what an event says, and the article it rests on (empty: none)."""
+    name = type(event).__name__
+    if name == "ExaminationCompleted":
+        return _examined(event), "UCP600-14a"
+    found = _SENTENCES.get(name)
+    if found is None:
+        return _spaced(name), ""
+    fields = _Fields(event)
+    return found[0].format_map(fields), found[1].format_map(fields)
+
+
+def _examined(event: Any) -> str:
+    if event.complies:
+        return "Examined: the presentation complies"
+    count = event.discrepancies
+    return f"Examined: {count} discrepanc{'y' if count == 1 else 'ies'}"
+
+
+def _spaced(name: str) -> str:
+    words = "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
+    return words.capitalize()
+
+
+def known() -> frozenset[str]:
+    """Return the event types that have a sentence of their own."""
+    return frozenset(_SENTENCES) | {"ExaminationCompleted"}
