@@ -20,6 +20,7 @@ from usance.engine.state import (
     recent_id,
     with_recent,
 )
+from usance.engine.topics import Place
 from usance.engine.unit import PartitionUnit
 from usance.kernel.decider import Context, Decision, Refusal, Send, key_parts
 from usance.kernel.errors import Tampered, Unreadable
@@ -32,6 +33,14 @@ from usance.messages.outcome import Outcome, OutcomePointer, Receipt, Unreadable
 
 _NO_REFUSAL = Refusal("", "")
 _TIMERS = (TimerSet, TimerCancelled, TimerFired)
+
+
+class EvolveBroken(Exception):  # noqa: N818  a signal to the owner
+    """`evolve` raised: the state cannot be trusted, so the partition stops (rule 15)."""
+
+    def __init__(self, place: Place, error: str, event: str) -> None:
+        super().__init__(f"evolve raised {error} on {event}")
+        self.place = place
 
 
 class Handling:
@@ -60,18 +69,17 @@ class Handling:
             return None
         return self._first_time(record, meta, position)
 
-    def quarantine(self, record: Record) -> None:
-        """Dead-letter a record that has killed its process, without looking inside."""
+    def quarantine(self, record: Record, failure: str, reason: str) -> None:
+        """Dead-letter a record without deciding it: it killed its process, or cannot be written."""
         share = self.share
         share.next = record.offset + 1
         position = InputPosition(record.topic, record.partition, record.offset)
-        reason = "its handling ended the process twice"
         try:
             meta = self.world.decoder.meta(record.headers)
         except Unreadable:
             self.parks.dead_letter_raw(record, position, Unreadable("decide", reason))
             return
-        self.parks.dead_letter(record, meta, position, "decide", "process-killer", reason)
+        self.parks.dead_letter(record, meta, position, "decide", failure, reason)
 
     # -- idempotency (rule 10)
 
@@ -132,7 +140,7 @@ class Handling:
         """Decide a decoded command of an aggregate; an exception dead-letters it and parks the key."""
         try:
             self._decide(meta, position, key, message)
-        except Tampered:
+        except (Tampered, EvolveBroken):
             raise
         except Exception as bug:  # noqa: BLE001  a decider must not raise: this is an incident
             kind = type(bug).__name__
@@ -212,7 +220,7 @@ class Handling:
             index += 1
             if isinstance(event, _TIMERS):
                 timers = _moved(timers, event)
-            state = decider.evolve(state, event)
+            state = self._evolved(decider, state, event)
         sends = [self._send(meta, key, n, s) for n, s in enumerate(decision.sends)]
         recent = entry.recent
         if staged:
@@ -222,6 +230,13 @@ class Handling:
             share.merge("events", staged)
         share.merge("elsewhere", sends)
         self._answer(meta, position, "accepted", receipts=receipts, revision=revision)
+
+    def _evolved(self, decider: Any, state: Any, event: Any) -> Any:
+        try:
+            return decider.evolve(state, event)
+        except Exception as bug:
+            place = self.share.place
+            raise EvolveBroken(place, type(bug).__name__, type(event).__name__) from bug
 
     def _send(self, meta: Meta, key: str, ordinal: int, send: Send) -> Output:
         place = self.world.topics.place(send.key)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from usance.engine import attempts, schemas
-from usance.engine.handling import Handling
+from usance.engine.handling import EvolveBroken, Handling
 from usance.engine.snapshots import ROUND_EVENTS, make_round
 from usance.engine.state import Overlay, PartitionState, Tail
 from usance.engine.takeover import Takeover
@@ -47,6 +47,8 @@ QUIET_MAX_MS = MS_PER_DAY
 BREAKER_KEYS = 20
 """Distinct keys failing with the same error in a row that stop a partition (systemic failure)."""
 SNAPSHOT_SLICE = 1_000
+KILLED = "its handling ended the process twice"
+UNWRITABLE = "the log cannot take what it would cause"
 
 Waiter = Callable[[list[tuple[str, Outcome]]], None]
 
@@ -106,6 +108,7 @@ class Owner:
         self.bases: set[Place] = set()
         self.suspects: dict[Place, attempts.Attempt] = {}
         self.restarts: dict[Place, tuple[int, Tail]] = {}
+        self.unwritable: dict[Place, int] = {}
         self.footed: dict[Place, int] = {}
         self.units = 0
         self.decided = 0
@@ -131,6 +134,13 @@ class Owner:
         try:
             builder = self._decide(batch)
         except _UnitLost:
+            self.building = None
+            return 1
+        except EvolveBroken as broken:
+            self.building = None
+            self._settled()
+            self._pause(broken.place, str(broken))
+            self._rewind()
             return 1
         self._commit(builder)
         return fired + batch.count
@@ -242,7 +252,10 @@ class Owner:
                 handling = Handling(share)
                 for record in records:
                     if self._killer(place, record):
-                        handling.quarantine(record)
+                        handling.quarantine(record, "process-killer", KILLED)
+                        continue
+                    if self.unwritable.get(place) == record.offset:
+                        handling.quarantine(record, "limit", UNWRITABLE)
                         continue
                     failed = handling.handle(record)
                     if failed is not None:
@@ -270,12 +283,13 @@ class Owner:
         try:
             staged = self.log.stage(builder.build())
         except Unreadable as broken:
-            self._drop_units(builder)
+            self._settled()
+            self._rewind()
             self._bisect(builder, broken)
             return
         if not self._settled():
             self.log.abort(staged)
-            self._rewind(builder)
+            self._rewind()
             return
         assert self.receipt is not None
         pending = self.log.commit(staged, self.receipt)
@@ -300,7 +314,7 @@ class Owner:
             if isinstance(lost, Uncertain):
                 raise
             self.log.abort(flight.staged)
-            self._rewind(flight.builder)
+            self._rewind()
             return False
         self._publish(flight.builder)
         return True
@@ -325,15 +339,11 @@ class Owner:
             if self.since_round[place] >= ROUND_EVENTS and self.building is None:
                 self._round(place)
 
-    def _rewind(self, builder: UnitBuilder) -> None:
+    def _rewind(self) -> None:
         """Read again from where the dropped units began."""
         assert self.member is not None
-        for place in {*builder.shares, *self.states}:
+        for place in self.states:
             self.member.seek(self._commands(place), self.positions[place])
-
-    def _drop_units(self, builder: UnitBuilder) -> None:
-        self._settled()
-        self._rewind(builder)
 
     def _abandon(self) -> None:
         if self.flight is not None:
@@ -344,15 +354,20 @@ class Owner:
                 self.log.abort(flight.staged)
 
     def _bisect(self, builder: UnitBuilder, broken: Unreadable) -> None:
-        """Find the command whose outputs the log cannot take: decide one record at a time (rule 9)."""
+        """Find the command whose outputs the log cannot take: decide one at a time (rule 9)."""
+        if builder.batch_count > 1:
+            self.cautious.update(dict.fromkeys(builder.shares, builder.batch_count))
+            return
         for place, share in builder.shares.items():
-            if builder.batch_count == 1:
-                self.paused[place] = f"a unit cannot be written: {broken.reason}"
-                assert self.member is not None
-                self.member.pause([self._commands(place)])
+            if self.unwritable.get(place) == share.next - 1:
+                self._pause(place, f"a dead letter cannot be written: {broken.reason}")
             else:
-                self.cautious[place] = builder.batch_count
-            del share
+                self.unwritable[place] = share.next - 1
+
+    def _pause(self, place: Place, why: str) -> None:
+        assert self.member is not None
+        self.paused[place] = why
+        self.member.pause([self._commands(place)])
 
     # -- timers (rules 3 and 22)
 
@@ -451,9 +466,7 @@ class Owner:
         self.failed_keys[place].add(key)
         self.failures[place][kind] += 1
         if self.failures[place][kind] >= BREAKER_KEYS:
-            assert self.member is not None
-            self.paused[place] = f"{kind} on {BREAKER_KEYS} different keys"
-            self.member.pause([self._commands(place)])
+            self._pause(place, f"{kind} on {BREAKER_KEYS} different keys")
 
     def resume(self) -> None:
         """Read paused partitions again (after a fix, or on an operator's word)."""
