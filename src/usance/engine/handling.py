@@ -35,7 +35,7 @@ _NO_REFUSAL = Refusal("", "")
 _TIMERS = (TimerSet, TimerCancelled, TimerFired)
 
 
-class EvolveBroken(Exception):  # noqa: N818  a signal to the owner
+class EvolveBroken(Exception):
     """`evolve` raised: the state cannot be trusted, so the partition stops (rule 15)."""
 
     def __init__(self, place: Place, error: str, event: str) -> None:

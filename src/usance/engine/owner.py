@@ -312,7 +312,8 @@ class Owner:
             self.receipt = flight.pending.result()
         except Unavailable as lost:
             if isinstance(lost, Uncertain):
-                raise
+                self._retake()
+                return False
             self.log.abort(flight.staged)
             self._rewind()
             return False
@@ -338,6 +339,13 @@ class Owner:
         for place in builder.shares:
             if self.since_round[place] >= ROUND_EVENTS and self.building is None:
                 self._round(place)
+
+    def _retake(self) -> None:
+        """Take the take-over path after an uncertain commit: the log itself says what happened."""
+        assert self.member is not None
+        self.receipt = self.log.start(self.member)
+        for place in list(self.states):
+            self._take(place)
 
     def _rewind(self) -> None:
         """Read again from where the dropped units began."""
