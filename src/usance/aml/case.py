@@ -1,7 +1,7 @@
 """The case: what compliance decides about hits, by two people, while the deal stands still.
 
-Tipping off is an offence (POCA 2002 s333A): a case lives in the compliance context, and the waiting
-saga is told only that it is clear, blocked or rejected.
+Tipping off is an offence (POCA 2002 s333A): a case lives in the compliance context, and a reaction
+tells the waiting saga only that its check is over, or that the business ends.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from usance.aml.screening import ScreeningReport
-from usance.kernel.decider import NOTHING, Context, Decision, PrivateBlock, Refusal, Send
+from usance.kernel.decider import NOTHING, Context, Decision, PrivateBlock, Refusal
 from usance.kernel.ids import derived
 
 CASE_ROLES = frozenset(("compliance", "compliance_officer"))
 OUTCOMES = {"clear": "clear", "block": "blocked", "reject": "rejected"}
-"""Final dispositions, and the one word that the saga is told. `report` is not final: see below."""
+"""Final dispositions and the words for them. `report` is not final: see `DispositionApproved`."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,18 +91,6 @@ class ReturnToInvestigation(msgspec.Struct, frozen=True, kw_only=True):
 
     case_id: str
     reason: Reason
-
-
-class ReleaseHold(msgspec.Struct, frozen=True, kw_only=True):
-    """Command to the waiting saga: go on (clear), or end (blocked, rejected).
-
-    It never says why, nor who decided: what trade staff can read must not tip anybody off.
-    """
-
-    case_id: str
-    disposition: str
-    evidence_hash: str
-    step: str
 
 
 class CaseOpened(msgspec.Struct, frozen=True, kw_only=True):
@@ -440,22 +428,7 @@ def _approve(state: CaseState, command: ApproveDisposition, context: Context) ->
         proposer=state.proposer,
         approver=context.actor.person,
     )
-    outcome = OUTCOMES.get(command.disposition)
-    if outcome is None:
-        return Decision((approved,))
-    sends = tuple(
-        Send(
-            key=w.saga,
-            command=ReleaseHold(
-                case_id=command.case_id,
-                disposition=outcome,
-                evidence_hash=command.evidence_hash,
-                step=w.step,
-            ),
-        )
-        for w in dict.fromkeys(msgspec.structs.replace(w, source_event="") for w in state.waiting)
-    )
-    return Decision((approved,), sends)
+    return Decision((approved,))
 
 
 def _return(
@@ -469,3 +442,19 @@ def _return(
         case_id=command.case_id, reviewer=context.actor.person, reason=command.reason
     )
     return Decision((returned,))
+
+
+CONTEXT = "compliance"
+MESSAGES: tuple[tuple[type, str], ...] = (
+    (OpenCase, "command"),
+    (ProposeDisposition, "command"),
+    (ApproveDisposition, "command"),
+    (ReturnToInvestigation, "command"),
+    (CaseOpened, "event"),
+    (AlertAttached, "event"),
+    (CaseReopened, "event"),
+    (DispositionProposed, "event"),
+    (ReturnedToInvestigation, "event"),
+    (DispositionApproved, "event"),
+)
+"""Every message of the case with its kind."""

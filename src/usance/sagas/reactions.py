@@ -18,11 +18,7 @@ from usance.aml.case import (
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import drawing_messages as dr
 from usance.domain.credit import messages as cr
-from usance.domain.facility_messages import (
-    IncreaseReservation,
-    ReleaseMargin,
-    ReleaseReservation,
-)
+from usance.domain.facility_messages import IncreaseReservation
 from usance.domain.message_exchange import MessageAcked, MessageNaked, MessageSent
 from usance.domain.presentation import messages as pr
 from usance.domain.terms import Drawing
@@ -164,36 +160,18 @@ def _facility_of(stream: str, history: History) -> str:
     return ""
 
 
-def _over(stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
-    """A credit is over: give back what is left of limit and margin."""
+def _amended(stream: str, event: am.AmendmentIssued, history: History) -> list[tuple[str, Any]]:
+    """Exposure rose with an amendment: the facility follows. The credit itself gives limit back."""
     facility = _facility_of(stream, history)
-    if not facility:
+    if not facility or event.liability_change <= 0:
         return []
     credit = key_parts(stream).identity
     return [
-        (facility, ReleaseReservation(credit=credit)),
-        (facility, ReleaseMargin(credit=credit)),
+        (
+            facility,
+            IncreaseReservation(credit=credit, currency=event.currency, amount=event.liability),
+        )
     ]
-
-
-def _amended(stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
-    """Exposure moved with an amendment: the facility follows, up at issue, down with consent."""
-    facility = _facility_of(stream, history)
-    if not facility or event.liability_change == 0:
-        return []
-    credit = key_parts(stream).identity
-    if event.liability_change < 0:
-        return [(facility, ReleaseReservation(credit=credit, remaining=event.liability))]
-    currency = getattr(event, "currency", "") or _currency(stream, history)
-    command = IncreaseReservation(credit=credit, currency=currency, amount=event.liability)
-    return [(facility, command)]
-
-
-def _currency(stream: str, history: History) -> str:
-    for past in history.stream(stream):
-        if isinstance(past.message, cr.CreditApplied):
-            return past.message.terms.currency
-    return ""
 
 
 def _disposed(stream: str, event: DispositionApproved, history: History) -> list[tuple[str, Any]]:
@@ -234,12 +212,7 @@ REACTIONS: dict[type, Reaction] = {
     MessageSent: _sent,
     MessageAcked: _acked,
     MessageNaked: _naked,
-    dr.CreditClosed: _over,
-    dr.CreditCancelled: _over,
-    cr.IssueVoided: _over,
     am.AmendmentIssued: _amended,
-    am.AmendmentAccepted: _amended,
-    am.AmendmentRejected: _amended,
     DispositionApproved: _disposed,
 }
 
