@@ -171,7 +171,7 @@ def test_the_same_evidence_joins_the_open_case_and_both_waiting_steps_are_told(
     assert again.case_id == alert.case_id == case_identity(CREDIT, alert.evidence_hash)
     _, answer = run((alert, SYSTEM), (again, SYSTEM))
     assert [type(e) for e in answer.events] == [AlertAttached]
-    _, answer = run((alert, SYSTEM), (again, SYSTEM), (propose(alert), ANN), (approve(alert), BEN))
+    state, _ = run((alert, SYSTEM), (again, SYSTEM), (propose(alert), ANN), (approve(alert), BEN))
     assert [w.step for w in state.waiting] == ["screen", "amend"]
 
 
