@@ -54,6 +54,7 @@ def _applied(event: object) -> dict[str, str]:
         **fields("credit", "facility", "maker")(event),
         "currency": terms.currency,
         "receiver": terms.advising_bank,
+        "sender": terms.issuing_bank,
     }
 
 
