@@ -22,8 +22,8 @@ help:
 	@echo "make lock          resolve the dependencies anew (needs uv)"
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 
 setup: $(BIN)/python
 	@cat $(RUNTIME) | cmp -s - $(VENV)/setup.stamp || { \
