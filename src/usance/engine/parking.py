@@ -24,6 +24,7 @@ from usance.messages.outcome import dead_letter_headers
 if TYPE_CHECKING:
     from usance.engine.handling import Handling
 
+LOOK = "See `usance dead-letter list` for what is open."
 DRAIN_RECORDS_MAX = 100
 """Parked records decided per drain unit."""
 
@@ -189,12 +190,16 @@ class ParkKeeper:
         park = self.share.overlay.park(found.key) if found and found.parked else None
         if found is None or park is None:
             words = "No dead letter with a parked key is open under this id."
-            self.handling.answer(meta, position, "refused", Refusal("NO_DEAD_LETTER", words))
+            self.handling.answer(
+                meta, position, "refused", Refusal("NO_DEAD_LETTER", words, hint=LOOK)
+            )
             return
         head = self._head(found.key)
         if head is None:
             words = "The head record of the parked key is not in the log."
-            self.handling.answer(meta, position, "refused", Refusal("NO_PARK_HEAD", words))
+            self.handling.answer(
+                meta, position, "refused", Refusal("NO_PARK_HEAD", words, hint=LOOK)
+            )
             return
         self.handling.answer(meta, position, "accepted")
         self._settle(command.dead_letter_id)
@@ -207,7 +212,9 @@ class ParkKeeper:
         found = share.overlay.dead_letter(command.dead_letter_id)
         if found is None:
             words = "No dead letter is open under this id."
-            self.handling.answer(meta, position, "refused", Refusal("NO_DEAD_LETTER", words))
+            self.handling.answer(
+                meta, position, "refused", Refusal("NO_DEAD_LETTER", words, hint=LOOK)
+            )
             return
         self.handling.answer(meta, position, "accepted")
         self._settle(command.dead_letter_id)

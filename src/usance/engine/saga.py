@@ -133,12 +133,15 @@ class SagaDecider:
         """Answer an observation, a timer or an operator act."""
         definition = self.definitions.get(state.definition)
         if definition is None:
-            return Refusal("UNKNOWN_SAGA", f"No saga definition is called {state.definition}.")
+            hint = "Upgrade this program: `usance saga list` shows what it knows."
+            return Refusal("UNKNOWN_SAGA", f"No saga is called {state.definition}.", hint=hint)
         at = _Progress(self, state, context)
         match command:
             case m.ObserveEvent():
                 if state.phase == "new" and command.event_type not in definition.starts:
-                    return Refusal("UNMATCHED", "No saga of this kind began for this fact.")
+                    hint = "Nothing to do: the fact concerns another kind of deal."
+                    words = "No saga of this kind began for this fact."
+                    return Refusal("UNMATCHED", words, hint=hint)
                 self._observe_event(at, definition, command)
             case m.ObserveOutcome():
                 self._observe_outcome(at, definition, command)
@@ -149,7 +152,10 @@ class SagaDecider:
             case m.RetryStep() | m.SkipStep() | m.MarkDoneOutside() | m.CompensateSaga():
                 return self._operator(at, definition, command)
             case _:
-                return Refusal("NOT_FOR_A_SAGA", "A saga does not take this command.")
+                hint = (
+                    "Operator acts are retry, skip, done-outside, compensate, approve and reject."
+                )
+                return Refusal("NOT_FOR_A_SAGA", "A saga does not take this command.", hint=hint)
         return at.decision() if at.events or at.sends else NOTHING
 
     # -- observations
@@ -358,7 +364,9 @@ class SagaDecider:
                 "SAGA_NOT_OPEN", "The saga is not open.", hint="Look at its history first."
             )
         if not command.reason.strip():
-            return Refusal("REASON_REQUIRED", "An operator act needs a reason.")
+            return Refusal(
+                "REASON_REQUIRED", "An operator act needs a reason.", hint="Say why in a sentence."
+            )
         step = getattr(command, "step", state.step)
         if step != state.step:
             return Refusal(
@@ -375,7 +383,11 @@ class SagaDecider:
                     hint="Retry, skip, mark as done outside, or ask for a cancellation.",
                 )
             if state.phase == "compensating":
-                return Refusal("ALREADY_COMPENSATING", "The saga is turning back already.")
+                return Refusal(
+                    "ALREADY_COMPENSATING",
+                    "The saga is turning back already.",
+                    hint="Retry or skip the step that is stuck.",
+                )
         return None
 
     def _second_person(
@@ -383,7 +395,9 @@ class SagaDecider:
     ) -> Decision | Refusal:
         act = at.state.acts.get(command.act_id)
         if act is None:
-            return Refusal("NO_SUCH_ACT", "No act waits under this id.")
+            return Refusal(
+                "NO_SUCH_ACT", "No act waits under this id.", hint="See the open approvals."
+            )
         name, step, reason, person = act
         if person == at.context.actor.person:
             return Refusal(
@@ -396,7 +410,9 @@ class SagaDecider:
             at.emit(m.ActRejected(act_id=command.act_id, person=who, reason=command.reason))
             return at.decision()
         if step != at.state.step:
-            return Refusal("STEP_MOVED_ON", f"The saga has moved on from {step}.")
+            return Refusal(
+                "STEP_MOVED_ON", f"The saga has moved on from {step}.", hint="Reject the act."
+            )
         at.emit(m.ActApproved(act_id=command.act_id, person=who))
         self._perform(at, definition, name, reason)
         return at.decision()
