@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -204,6 +205,13 @@ def test_each_test_module_stands_on_the_floor_of_its_subject() -> None:
         if not any(name.startswith(f"{floor}/") for name in known):
             strays.append(module.name)
     assert strays == []
+
+
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    # Test folders are no packages: pytest imports each module by its bare name.
+    names = Counter(Path(m.name).name for m in suites())
+    del names["conftest.py"]
+    assert [name for name, n in names.items() if n > 1] == []
 
 
 def test_test_names_are_sentences_and_each_stands_once() -> None:
