@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import structlog
-
 from usance.adapters.intake import intake_reaction
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_views import SqliteViews
@@ -23,6 +21,7 @@ from usance.engine import genesis as birth
 from usance.engine import schemas
 from usance.engine.gateway import Gateway, Waiters, append_and_wait
 from usance.engine.history import History
+from usance.engine.logs import logger
 from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.projector import Projector
 from usance.engine.reactor import Commands, Outgoing, Reactor
@@ -51,7 +50,7 @@ PART_WAIT_S = 0.2
 PART_RETRY_S = 0.5
 PEOPLE_FILE = Path(__file__).parent.parent / "data" / "people.json"
 
-_log = structlog.get_logger("runtime")
+_log = logger("runtime")
 
 
 class Part(Protocol):

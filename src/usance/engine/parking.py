@@ -7,8 +7,6 @@ that parked it, so that redrive and drain never depend on the dead-letters topic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from usance.engine import control
@@ -19,10 +17,7 @@ from usance.kernel.errors import Unreadable
 from usance.kernel.ids import derived
 from usance.log.contract import Output, Record
 from usance.messages.envelope import InputPosition, Meta
-from usance.messages.outcome import dead_letter_headers
-
-if TYPE_CHECKING:
-    from usance.engine.handling import Handling
+from usance.messages.outcome import Answer, dead_letter_headers
 
 LOOK = "See `usance dead-letter list` for what is open."
 DRAIN_RECORDS_MAX = 100
@@ -68,10 +63,24 @@ class OpenHead(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
 
 
+class Answering(Protocol):
+    """What parking asks of the handling of a record: to answer it, and to decide it again."""
+
+    def answer(
+        self, meta: Meta, position: InputPosition, answer: Answer, refusal: Refusal | None = None
+    ) -> None:
+        """Record an outcome and remember it."""
+
+    def decide_and_record(
+        self, record: Record, meta: Meta, position: InputPosition, key: str, message: Any
+    ) -> str | None:
+        """Decide a decoded command; returns the error's type when it failed."""
+
+
 class ParkKeeper:
     """Dead letters and parks of one partition's share of a unit."""
 
-    def __init__(self, share: PartitionUnit, handling: Handling) -> None:
+    def __init__(self, share: PartitionUnit, handling: Answering) -> None:
         self.share = share
         self.handling = handling
 
