@@ -7,6 +7,8 @@ that parked it, so that redrive and drain never depend on the dead-letters topic
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import msgspec
 
 from usance.engine import control
