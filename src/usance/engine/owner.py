@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from usance.engine import attempts, schemas
+from usance.engine.caution import Caution
 from usance.engine.handling import EvolveBroken, Handling
-from usance.engine.snapshots import ROUND_EVENTS, make_round
+from usance.engine.snapshots import ROUND_EVENTS, make_round, slice_of
 from usance.engine.state import Overlay, PartitionState, Tail
 from usance.engine.takeover import Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
-from usance.engine.unit import UnitBuilder, World
+from usance.engine.unit import PartitionUnit, UnitBuilder, World
 from usance.kernel.clock import MS_PER_DAY, Clock
 from usance.kernel.decider import Actor, Decider, key_parts
 from usance.kernel.errors import Fenced, Unavailable, Uncertain, Unreadable
 from usance.kernel.ids import derived
 from usance.kernel.timers import FireTimer
 from usance.log.contract import (
+    UNIT_RECORDS_MAX,
     Assigned,
     Batch,
     Log,
@@ -44,11 +47,8 @@ from usance.messages.outcome import Outcome
 OWNER_GROUP = "usance-owner"
 BATCH_RECORDS_MAX = 500
 QUIET_MAX_MS = MS_PER_DAY
-BREAKER_KEYS = 20
-"""Distinct keys failing with the same error in a row that stop a partition (systemic failure)."""
-SNAPSHOT_SLICE = 1_000
-KILLED = "its handling ended the process twice"
-UNWRITABLE = "the log cannot take what it would cause"
+OUTPUTS_MAX = UNIT_RECORDS_MAX // 2
+"""Outputs after which a unit takes no further command: most commands cause two to five records."""
 
 Waiter = Callable[[list[tuple[str, Outcome]]], None]
 
@@ -98,17 +98,14 @@ class Owner:
         self.flight: _InFlight | None = None
         self.building: UnitBuilder | None = None
         self.paused: dict[Place, str] = {}
-        self.failures: dict[Place, Counter[str]] = {}
-        self.failed_keys: dict[Place, set[str]] = {}
-        self.cautious: dict[Place, int] = {}
+        self.cautions: dict[Place, Caution] = {}
+        self.uncertain = False
         self.dirty: dict[Place, dict[str, None]] = {}
         self.since_round: Counter[Place] = Counter()
         self.rounds: Counter[Place] = Counter()
         self.restored: dict[Place, tuple[int, int]] = {}
         self.bases: set[Place] = set()
-        self.suspects: dict[Place, attempts.Attempt] = {}
         self.restarts: dict[Place, tuple[int, Tail]] = {}
-        self.unwritable: dict[Place, int] = {}
         self.footed: dict[Place, int] = {}
         self.units = 0
         self.decided = 0
@@ -124,20 +121,29 @@ class Owner:
     def step(self, wait: float = 0.0) -> int:
         """Do one unit of work; returns how many commands, timers or commits were handled."""
         assert self.member is not None, "open the owner first"
+        if self.uncertain:
+            self._retake()
+        try:
+            return self._step(wait)
+        finally:
+            self.building = None
+
+    def _step(self, wait: float) -> int:
+        assert self.member is not None
         self._membership()
+        self._rounds()
         fired = self._fire_due()
-        limit = 1 if self.cautious else self.batch_max
+        limit = 1 if any(c.left for c in self.cautions.values()) else self.batch_max
         batch = self.log.read(self.member, limit, 0.0 if self.flight or fired else wait)
         if batch.count == 0:
             return fired + self._settle() + self._daily()
-        self._journal(batch)
+        if not self._journal(batch):
+            return 1
         try:
             builder = self._decide(batch)
         except _UnitLost:
-            self.building = None
             return 1
         except EvolveBroken as broken:
-            self.building = None
             self._settled()
             self._pause(broken.place, str(broken))
             self._rewind()
@@ -174,10 +180,10 @@ class Owner:
         if self.member is None:
             return
         self._settle()
-        if clean:
+        if clean and not self.uncertain:
             for place in self.states:
-                while self.dirty.get(place):
-                    self._round(place)
+                while self.dirty.get(place) and self._round(place):
+                    pass
             self.log.append([attempts.release(self.topics, p) for p in self.states])
         self.member.close()
         self.member = None
@@ -205,7 +211,8 @@ class Owner:
                     for place in places:
                         self._take(place)
                 case Revoked():
-                    self._settle()
+                    with suppress(Unavailable):  # the next owner reads in the log what happened
+                        self._settle()
                     self._drop(places)
                     self.member.settled(change)
                 case Lost():
@@ -216,52 +223,63 @@ class Owner:
         return Place(self.topics.context_of(tp.topic), tp.partition)
 
     def _take(self, place: Place) -> None:
+        self._restore(place)
+        self.cautions[place] = Caution()
+        suspect = attempts.take(self.log, self.topics, place)
+        if suspect is not None:
+            self.cautions[place].after_crash(suspect, self.batch_max)
+
+    def _restore(self, place: Place) -> None:
         assert self.member is not None
         restored = self.takeover.restore(place)
         self.states[place] = restored.state
         self.positions[place] = restored.position
         self.restored[place] = (restored.events_read, restored.from_snapshot)
         self.dirty[place] = {}
-        self.failed_keys[place] = set()
-        self.failures[place] = Counter()
+        self.since_round[place] = 0
         self.rounds[place] = restored.rounds
         self.restarts[place] = restored.restart
         if not restored.from_snapshot:
             self.bases.add(place)
             self.dirty[place] = dict.fromkeys(restored.state.entries)
         self.member.seek(self._commands(place), restored.position)
-        suspect = attempts.take(self.log, self.topics, place)
-        if suspect is not None:
-            self.suspects[place] = suspect
-            self.cautious[place] = self.batch_max
 
     def _drop(self, places: Iterable[Place]) -> None:
         for place in places:
             self.states.pop(place, None)
             self.positions.pop(place, None)
-            self.cautious.pop(place, None)
+            self.cautions.pop(place, None)
 
     # -- deciding
 
     def _decide(self, batch: Batch) -> UnitBuilder:
+        assert self.member is not None
         builder = self.building = UnitBuilder(self.world, batch.fence, batch)
         with self.telemetry.poll_span(batch):
             for tp, records in batch.records.items():
                 place = self._place(tp)
                 share = builder.share(place, self._below(place), self._start(place))
-                handling = Handling(share)
-                for record in records:
-                    if self._killer(place, record):
-                        handling.quarantine(record, "process-killer", KILLED)
-                        continue
-                    if self.unwritable.get(place) == record.offset:
-                        handling.quarantine(record, "limit", UNWRITABLE)
-                        continue
-                    failed = handling.handle(record)
-                    if failed is not None:
-                        self._count_failure(place, failed, record)
-        self.building = None
+                taken = self._decide_run(place, share, records)
+                if taken < len(records):
+                    self.member.seek(tp, records[taken].offset)
         return builder
+
+    def _decide_run(self, place: Place, share: PartitionUnit, records: list[Record]) -> int:
+        """Decide commands of one partition in order; returns how many of them the unit takes."""
+        handling = Handling(share)
+        outputs, caution = share.outputs, self.cautions[place]
+        for taken, record in enumerate(records):
+            if len(outputs) >= OUTPUTS_MAX:
+                return taken
+            aside = caution.set_aside(record.offset)
+            if aside is not None:
+                handling.quarantine(record, *aside)
+                continue
+            failed = handling.handle(record)
+            stop = caution.failed(failed, record) if failed is not None else ""
+            if stop:
+                self._pause(place, stop)
+        return len(records)
 
     def _below(self, place: Place) -> Overlay | PartitionState:
         if self.flight is not None:
@@ -310,10 +328,11 @@ class Owner:
             return True
         try:
             self.receipt = flight.pending.result()
-        except Unavailable as lost:
-            if isinstance(lost, Uncertain):
-                self._retake()
-                return False
+        except Uncertain:
+            self.uncertain = True
+            self._retake()
+            return False
+        except Unavailable:
             self.log.abort(flight.staged)
             self._rewind()
             return False
@@ -321,7 +340,9 @@ class Owner:
         return True
 
     def _publish(self, builder: UnitBuilder) -> None:
+        """Take over a committed unit; the one being built stands on the state from now on."""
         answers: list[tuple[str, Outcome]] = []
+        above = self.building.shares if self.building is not None else {}
         for place, share in builder.shares.items():
             state = self.states[place]
             state.fold(share.overlay)
@@ -330,22 +351,23 @@ class Owner:
             if share.overlay.entries:
                 self.dirty[place].update(dict.fromkeys(share.overlay.entries))
                 self.since_round[place] += share.counts["events"]
-            if self.building is not None and place in self.building.shares:
-                self.building.shares[place].overlay.below = state
+            if place in above:
+                above[place].overlay.below = state
             answers += share.answers
         self.units += 1
         if self.on_outcomes is not None and answers:
             self.on_outcomes(answers)
-        for place in builder.shares:
-            if self.since_round[place] >= ROUND_EVENTS and self.building is None:
-                self._round(place)
 
     def _retake(self) -> None:
-        """Take the take-over path after an uncertain commit: the log itself says what happened."""
+        """Take the take-over path after an uncertain commit: the log itself says what happened.
+
+        Raises Unavailable while the log cannot be read; the next step tries again.
+        """
         assert self.member is not None
         self.receipt = self.log.start(self.member)
         for place in list(self.states):
-            self._take(place)
+            self._restore(place)
+        self.uncertain = False
 
     def _rewind(self) -> None:
         """Read again from where the dropped units began."""
@@ -363,14 +385,14 @@ class Owner:
 
     def _bisect(self, builder: UnitBuilder, broken: Unreadable) -> None:
         """Find the command whose outputs the log cannot take: decide one at a time (rule 9)."""
-        if builder.batch_count > 1:
-            self.cautious.update(dict.fromkeys(builder.shares, builder.batch_count))
-            return
         for place, share in builder.shares.items():
-            if self.unwritable.get(place) == share.next - 1:
+            caution, last = self.cautions[place], share.next - 1
+            if builder.batch_count > 1:
+                caution.left = builder.batch_count
+            elif caution.unwritable == last:
                 self._pause(place, f"a dead letter cannot be written: {broken.reason}")
             else:
-                self.unwritable[place] = share.next - 1
+                caution.unwritable = last
 
     def _pause(self, place: Place, why: str) -> None:
         assert self.member is not None
@@ -442,48 +464,32 @@ class Owner:
 
     # -- process killers and breakers
 
-    def _journal(self, batch: Batch) -> None:
-        """After an unclean end, note each record before deciding it (rule 15)."""
-        if not self.cautious:
-            return
-        self._settle()
+    def _journal(self, batch: Batch) -> bool:
+        """After an unclean end, note each record before deciding it (rule 15).
+
+        False when the unit before was lost meanwhile: the batch is to be read again.
+        """
         for tp, records in batch.records.items():
             place = self._place(tp)
-            if place not in self.cautious:
+            caution = self.cautions[place]
+            if not caution.left:
                 continue
-            for record in records:
-                last = self.suspects.get(place)
-                begun = last.begun + 1 if last is not None and last.offset == record.offset else 1
-                self.suspects[place] = attempts.Attempt(record.offset, begun)
-                if begun <= attempts.DEATHS_MAX:
-                    self.log.append([attempts.note(self.topics, place, self.suspects[place])])
-                self.cautious[place] -= 1
-            if self.cautious[place] <= 0:
-                del self.cautious[place]
-
-    def _killer(self, place: Place, record: Record) -> bool:
-        last = self.suspects.get(place)
-        return (
-            last is not None and last.offset == record.offset and last.begun > attempts.DEATHS_MAX
-        )
-
-    def _count_failure(self, place: Place, kind: str, record: Record) -> None:
-        key = (record.key or b"").decode("utf-8", "replace")
-        if key in self.failed_keys[place]:
-            return
-        self.failed_keys[place].add(key)
-        self.failures[place][kind] += 1
-        if self.failures[place][kind] >= BREAKER_KEYS:
-            self._pause(place, f"{kind} on {BREAKER_KEYS} different keys")
+            if caution.journaled:
+                if not self._settled():
+                    return False
+                attempt = attempts.Attempt(records[0].offset, caution.begun(records[0].offset) + 1)
+                if attempt.begun <= attempts.DEATHS_MAX:
+                    self.log.append([attempts.note(self.topics, place, attempt)])
+            caution.took_one()
+        return True
 
     def resume(self) -> None:
         """Read paused partitions again (after a fix, or on an operator's word)."""
         assert self.member is not None
         self.member.resume([self._commands(p) for p in self.paused])
         self.paused.clear()
-        for place in self.states:
-            self.failures[place].clear()
-            self.failed_keys[place].clear()
+        for caution in self.cautions.values():
+            caution.resume()
 
     # -- schemas
 
@@ -501,14 +507,22 @@ class Owner:
 
     # -- snapshots (rule 6)
 
-    def _round(self, place: Place) -> None:
-        """Write one slice of a snapshot round; the restart offset moves when nothing is left over."""
+    def _rounds(self) -> None:
+        """Write a slice for each partition that has enough new events."""
+        for place in list(self.states):
+            if self.since_round[place] >= ROUND_EVENTS:
+                self._round(place)
+
+    def _round(self, place: Place) -> bool:
+        """Write one slice of a snapshot round; the restart offset moves when nothing is left over.
+
+        False when the log did not take it: the next round begins anew with everything.
+        """
         self._settle()
-        assert self.member is not None
         state, dirty = self.states[place], self.dirty[place]
         assert state.scalars is not None
-        keys = list(dirty)[:SNAPSHOT_SLICE]
-        if len(keys) == len(dirty):
+        snapshots = slice_of(dirty, state.entries, self.deciders)
+        if len(snapshots) == len(dirty):
             end = self.log.end(self.topics.at(place.context, "events", place.partition))
             self.restarts[place] = (end, state.tails["events"])
         self.rounds[place] += 1
@@ -517,19 +531,23 @@ class Owner:
             place in self.bases,
             self.restarts[place],
             state.scalars.unit,
-            [(k, state.entries[k]) for k in keys],
-            self.deciders,
+            snapshots,
         )
-        self.bases.discard(place)
-        for key in keys:
-            del dirty[key]
-        self.since_round[place] = ROUND_EVENTS if dirty else 0
         builder = self._bare_unit()
         share = builder.share(place, state, self.positions[place])
         topic = share.names["snapshots"]
         share.merge("elsewhere", [Output(topic, place.partition, k, v) for k, v in records])
         self._commit(builder)
-        self._settle()
+        if self.flight is None or not self._settled():
+            self.bases.add(place)
+            self.dirty[place] = dict.fromkeys(self.states[place].entries)
+            self.since_round[place] = 0
+            return False
+        self.bases.discard(place)
+        for snapshot in snapshots:
+            del dirty[snapshot.key]
+        self.since_round[place] = ROUND_EVENTS if dirty else 0
+        return True
 
     def _bare_unit(self) -> UnitBuilder:
         """Return a unit without new input: it commits the present positions again (rule 3)."""

@@ -20,6 +20,9 @@ from usance.log.contract import Log, TopicPartition
 
 ROUND_EVENTS = 20_000
 """Events between two rounds of a partition."""
+SLICE_RECORDS = 1_000
+SLICE_BYTES = 2 * 1024 * 1024
+"""Bounds on the snapshots that one unit carries."""
 
 MANIFEST_KEY = b"manifest/"
 
@@ -46,6 +49,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     aggregates: dict[str, tuple[int, bytes]]
 
 
+class Taken(NamedTuple):
+    """One aggregate's snapshot as it is written: key, revision, bytes."""
+
+    key: str
+    revision: int
+    value: bytes
+
+
 class Round(NamedTuple):
     """Loaded snapshots: entries, the event offset to fold from, and the chain tail there."""
 
@@ -54,33 +65,44 @@ class Round(NamedTuple):
     tail: Tail
 
 
+def slice_of(
+    dirty: Iterable[str], entries: Mapping[str, Entry], deciders: Mapping[str, Decider[Any]]
+) -> list[Taken]:
+    """Return snapshots of the first changed aggregates, as many as one unit should carry."""
+    taken: list[Taken] = []
+    size = 0
+    for key in dirty:
+        entry = entries[key]
+        snapshot = Snapshot(
+            fold_id=deciders[key_parts(key).category].fold_id,
+            revision=entry.revision,
+            state=msgspec.msgpack.encode(entry.state),
+            recent=entry.recent,
+            timers=list(entry.timers),
+        )
+        value = msgspec.msgpack.encode(snapshot)
+        size += len(value)
+        if taken and size > SLICE_BYTES:
+            break
+        taken.append(Taken(key, entry.revision, value))
+        if len(taken) == SLICE_RECORDS:
+            break
+    return taken
+
+
 def make_round(
     number: int,
     base: bool,
     restart: tuple[int, Tail],
     unit: int,
-    changed: Iterable[tuple[str, Entry]],
-    deciders: Mapping[str, Decider[Any]],
+    snapshots: Iterable[Taken],
 ) -> list[tuple[bytes, bytes]]:
     """Return the records (key, value) of a round: snapshots, then the manifest.
 
     A `base` round owes nothing to rounds before it: the first one, and the first after a restore
     that could not use snapshots.
     """
-    records: list[tuple[bytes, bytes]] = []
-    listed: dict[str, tuple[int, bytes]] = {}
-    for key, entry in changed:
-        value = msgspec.msgpack.encode(
-            Snapshot(
-                fold_id=deciders[key_parts(key).category].fold_id,
-                revision=entry.revision,
-                state=msgspec.msgpack.encode(entry.state),
-                recent=entry.recent,
-                timers=list(entry.timers),
-            )
-        )
-        records.append((key.encode(), value))
-        listed[key] = (entry.revision, sha256(value).digest())
+    records = [(s.key.encode(), s.value) for s in snapshots]
     manifest = Manifest(
         number=number,
         base=base,
@@ -88,7 +110,7 @@ def make_round(
         unit=unit,
         events_index=restart[1].next,
         events_tail=restart[1].hash,
-        aggregates=listed,
+        aggregates={s.key: (s.revision, sha256(s.value).digest()) for s in snapshots},
     )
     records.append((MANIFEST_KEY + str(number).encode(), msgspec.msgpack.encode(manifest)))
     return records

@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from usance.kernel.clock import MS_PER_DAY, Instant
+from usance.kernel.ids import namespace_of
 from usance.messages.outcome import Answer as AnswerName
 
 OUTCOME_WINDOW_MS = 7 * MS_PER_DAY
@@ -232,7 +233,7 @@ class Overlay(Layer):
 
 def recent_id(command_id: str, body_hash: bytes) -> bytes:
     """Return the packed form of an accepted command id: 16 bytes of id, 16 of body hash."""
-    return bytes.fromhex(command_id.replace("-", "")) + body_hash[:16]
+    return namespace_of(command_id) + body_hash[:16]
 
 
 def with_recent(recent: bytes, packed: bytes) -> bytes:
@@ -244,7 +245,7 @@ def find_recent(recent: bytes, command_id: str) -> bytes | None:
     """Return the 16 kept bytes of the body hash of a recent command id, if it is there."""
     if not recent:
         return None
-    wanted = bytes.fromhex(command_id.replace("-", ""))
+    wanted = namespace_of(command_id)
     for at in range(0, len(recent), RECENT_ID_BYTES):
         if recent[at : at + 16] == wanted:
             return recent[at + 16 : at + RECENT_ID_BYTES]
