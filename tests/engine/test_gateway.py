@@ -1,0 +1,233 @@
+"""Commands in, outcomes back: in the owner's process and beside it; reactors, history, upkeep, genesis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toy_world import DAY, NOON, Pay, World
+
+from usance.adapters.sqlite_log import SqliteLog
+from usance.engine import genesis
+from usance.engine.control import IntakePassed
+from usance.engine.gateway import Gateway, Waiters, append_and_wait
+from usance.engine.history import History
+from usance.engine.reactor import Outgoing, Reactor
+from usance.engine.upkeep import IntakeProgress, Upkeep
+from usance.engine.verify import verify_log
+from usance.kernel.clock import BookClock, SystemClock
+from usance.kernel.errors import NotFound, Tampered, Unavailable
+from usance.log.contract import Output, Record
+from usance.messages.outcome import Outcome
+from usance.testing.sim_log import SimulatedLog
+
+
+@pytest.fixture
+def clock() -> BookClock:
+    return BookClock(NOON)
+
+
+@pytest.fixture
+def world(clock: BookClock) -> World:
+    return World(SimulatedLog(clock), clock)
+
+
+def outgoing(amount: int, command_id: str) -> Outgoing:
+    return Outgoing("t/purse/a", Pay(amount=amount), command_id, "api:1")
+
+
+def test_callers_hear_of_their_command_once_it_is_durable(world: World) -> None:
+    waiters = Waiters()
+    gateway = Gateway(world.commands, waiters, world.clock)
+    heard: list[Outcome] = []
+    gateway.submit(outgoing(5, "c-1"), heard.append, lambda e: None)
+    gateway.submit(outgoing(-5, "c-2"), heard.append, lambda e: None)
+    owner = world.owner()
+    owner.on_outcomes = waiters.resolve
+    assert gateway.step() == 2
+    assert heard == []
+    world.settle(owner)
+    assert [(o.command_id, o.answer) for o in heard] == [("c-1", "accepted"), ("c-2", "refused")]
+
+
+def test_when_the_log_is_down_every_caller_is_told(world: World) -> None:
+    gateway = Gateway(world.commands, Waiters(), world.clock)
+    errors: list[Exception] = []
+
+    def broken(outputs: object) -> list[int]:
+        raise Unavailable("disk full", hint="Free some space.")
+
+    world.log.append = broken  # type: ignore[method-assign, assignment]
+    for n in range(3):
+        gateway.submit(outgoing(1, f"c-{n}"), lambda o: None, errors.append)
+    gateway.step()
+    assert [type(e) for e in errors] == [Unavailable] * 3
+    assert gateway.waiters._waiting == {}
+
+
+def test_a_guest_process_appends_and_finds_its_outcome_in_the_log(tmp_path: Path) -> None:
+    clock = SystemClock()
+    log = SqliteLog.open(tmp_path / "log.sqlite", clock=clock)
+    world = World(log, clock)
+    owner = world.owner()
+    guest = SqliteLog.open(tmp_path / "log.sqlite", owner=False, clock=clock)
+    beside = World(guest, clock)
+    outcome = append_and_wait(
+        guest, world.topics, beside.commands, world.decoder, outgoing(7, "g-1"), clock.now(),
+        step=lambda: owner.step(0.0), clock=clock,
+    )  # fmt: skip
+    assert (outcome.answer, outcome.revision) == ("accepted", 1)
+    with pytest.raises(Unavailable, match="no answer"):
+        append_and_wait(
+            guest, world.topics, beside.commands, world.decoder, outgoing(7, "g-2"), clock.now(),
+            timeout=0.3, clock=clock,
+        )  # fmt: skip
+    guest.close()
+    owner.close()
+    log.close()
+
+
+def test_a_reaction_done_twice_is_decided_once(world: World) -> None:
+    owner = world.owner()
+    world.pay("a", [1, 2])
+    world.settle(owner)
+
+    def react(record: Record) -> list[Outgoing]:
+        return [Outgoing("t/purse/b", Pay(amount=10), f"r-{record.offset}", "event:x")]
+
+    topic = world.topics.name("trade", "events")
+    for group in ("one", "one-again"):
+        reactor = Reactor(group, world.log, [topic], react, world.commands, world.clock.now)
+        reactor.open()
+        while reactor.step(0.0) and reactor.handled < 2:
+            pass
+        reactor.close()
+    world.settle(owner)
+    assert world.balances()["b"] == 20
+
+
+def test_a_reactor_that_cannot_write_goes_back_and_loses_nothing(world: World) -> None:
+    owner = world.owner()
+    world.pay("a", [1, 2, 3])
+    world.settle(owner)
+    tries: list[int] = []
+
+    def react(record: Record) -> list[Outgoing]:
+        tries.append(record.offset)
+        if len(tries) == 2:
+            raise Unavailable("the target is down", hint="Wait.")
+        return []
+
+    topic = world.topics.name("trade", "events")
+    reactor = Reactor("g", world.log, [topic], react, world.commands, world.clock.now)
+    reactor.open()
+    with pytest.raises(Unavailable):
+        reactor.step()
+    while reactor.step(0.0):
+        pass
+    assert len(set(tries)) == 3
+    assert reactor.handled == 3
+    assert reactor.lag() == 0
+
+
+def test_history_gives_a_stream_up_to_a_revision_and_follows_the_log(world: World) -> None:
+    owner = world.owner()
+    history = History(world.log, world.topics, world.decoder)
+    world.pay("a", [1, 2])
+    world.pay("b", [9])
+    world.settle(owner)
+    assert [p.message.amount for p in history.stream("t/purse/a")] == [1, 2]
+    world.pay("a", [4], "later-")
+    world.settle(owner)
+    assert [p.meta.revision for p in history.stream("t/purse/a")] == [1, 2, 3]
+    assert [p.message.amount for p in history.stream("t/purse/a", 2)] == [1, 2]
+    assert history.fold(world.deciders[0], "t/purse/a", 2).balance == 3
+    with pytest.raises(NotFound):
+        history.stream("t/purse/nobody")
+
+
+def test_upkeep_expires_read_commands_and_never_unread_ones(world: World, clock: BookClock) -> None:
+    owner = world.owner()
+    world.pay("a", [1, 2, 3])
+    world.settle(owner)
+    clock.advance_to(NOON + 31 * DAY)
+    world.pay("a", [4], "new-")
+    upkeep = Upkeep(world.log, clock, ["usance-owner"])
+    upkeep.next_at = clock.now()
+    while upkeep.step() or upkeep.todo:
+        pass
+    left = [world.decoder.meta(r.headers).command_id for r in world.records("commands")]
+    assert left == ["new-a-0"]
+    world.settle(owner)
+    owner.close(clean=False)
+    again = world.owner()
+    assert world.balances() == {"a": 10}
+    again.close()
+
+
+def test_intake_tells_no_instant_beyond_what_still_waits(world: World, clock: BookClock) -> None:
+    topic = world.topics.name("trade", "intake")
+    world.log.append([Output(topic, 0, b"f", b"x")])
+    arrived = clock.now()
+    tp = world.topics.at("trade", "intake", 0)
+    world.log.set_positions("usance-intake", {tp: 0})
+    clock.advance_to(NOON + DAY)
+    progress = IntakeProgress(
+        world.log, world.topics, world.commands, clock, "usance-intake", lambda: True
+    )
+    assert progress.step() == 1
+    assert progress.told < arrived
+    world.log.set_positions("usance-intake", {tp: world.log.end(tp)})
+    progress.last_at -= 10
+    progress.step()
+    assert progress.told == clock.now() - 1
+    sent = [world.decoder.message(r.headers, r.value) for r in world.records("commands")]
+    assert [type(m) for m in sent] == [IntakePassed, IntakePassed]
+    owner = world.owner()
+    world.settle(owner)
+    assert owner.states[world.topics.place("t/purse/a")].passed == {0: clock.now() - 1}
+
+
+def test_a_log_without_its_genesis_or_with_a_topic_made_anew_is_refused(clock: BookClock) -> None:
+    world = World(SimulatedLog(clock), clock)
+    assert genesis.check(world.log, "usance").log_id == world.genesis.log_id
+    with pytest.raises(Tampered):
+        genesis.check(SimulatedLog(clock), "usance")
+    topics = dict(world.log.topics())
+    name = world.topics.name("trade", "events")
+    topics[name] = topics[name]._replace(topic_id="another")
+    world.log.topics = lambda: topics  # type: ignore[method-assign]
+    with pytest.raises(Tampered, match="not the one"):
+        genesis.check(world.log, "usance")
+
+
+def test_verification_names_the_first_broken_record(tmp_path: Path) -> None:
+    import sqlite3
+
+    clock = SystemClock()
+    path = tmp_path / "log.sqlite"
+    log = SqliteLog.open(path, clock=clock)
+    world = World(log, clock)
+    owner = world.owner()
+    world.pay("a", [1, 2, 3, 4])
+    world.settle(owner)
+    reports = verify_log(log, world.genesis.log_id, world.decoder)
+    assert all(r.whole for r in reports)
+    assert sum(r.records for r in reports) > 8
+    second = world.records("events")[1]
+    owner.close()
+    log.close()
+    with sqlite3.connect(path) as direct:
+        tables = direct.execute("select name from sqlite_master where name like 'log_%'").fetchall()
+        for (table,) in tables:
+            direct.execute(
+                f"update "{table}" set value = ? where offset = ? and value = ?",
+                (second.value[:-1] + b"\x7f", second.offset, second.value),
+            )
+    direct.close()
+    log = SqliteLog.open(path, clock=clock)
+    broken = [r for r in verify_log(log, world.genesis.log_id, world.decoder) if not r.whole]
+    assert [b.topic for b in broken] == ["usance.trade.events"]
+    assert broken[0].broken is not None
+    assert broken[0].broken.index in (1, 2)
+    log.close()
