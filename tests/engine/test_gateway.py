@@ -221,7 +221,7 @@ def test_verification_names_the_first_broken_record(tmp_path: Path) -> None:
         tables = direct.execute("select name from sqlite_master where name like 'log_%'").fetchall()
         for (table,) in tables:
             direct.execute(
-                f"update "{table}" set value = ? where offset = ? and value = ?",
+                f'update "{table}" set value = ? where offset = ? and value = ?',
                 (second.value[:-1] + b"\x7f", second.offset, second.value),
             )
     direct.close()
