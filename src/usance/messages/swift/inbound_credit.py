@@ -49,6 +49,8 @@ TENOR_FROM = {
 APPROXIMATE = "THE AMOUNT OF THIS CREDIT IS APPROXIMATE (ABOUT)"
 QUANTITY = "QUANTITY OF GOODS:"
 UNIT_PRICE = "UNIT PRICE:"
+TRADE_TERM = "TRADE TERM:"
+HS_CODE = "HS CODE:"
 
 _TENOR = re.compile(r"\b(\d{1,4})\s*(?:DAYS?|D/S|D/D)\b(.*)", re.DOTALL)
 _FROM = (
@@ -63,6 +65,8 @@ _TERM_OF_TRADE = re.compile(
 _INCOTERMS = re.compile(r"[ ,(]*INCOTERMS.*", re.DOTALL)
 _MONEY = re.compile(r"\b([A-Z]{3}) ?([0-9]{1,12}(?:,[0-9]{0,4})?)(?![0-9])")
 _QUANTITY = re.compile(rf"^{QUANTITY} (\d{{1,15}}) ?(.*)$", re.MULTILINE)
+_OWN_TERM = re.compile(rf"^{TRADE_TERM} ([A-Z]{{3}}) ?(.*)$", re.MULTILINE)
+_OWN_HS = re.compile(rf"^{HS_CODE} (.+)$", re.MULTILINE)
 _UNIT_PRICE = re.compile(rf"^{UNIT_PRICE} ([A-Z]{{3}})(\d{{1,12}},\d{{0,4}})$", re.MULTILINE)
 
 
@@ -201,7 +205,7 @@ def _terms(fields: Fields, documents: list[RequiredDocument], goods: str) -> Ter
         unit_price=unit_price,
         quantity=quantity,
         quantity_unit=unit,
-        hs_code=fields.line("45H"),
+        hs_code=fields.line("45H") or _hs_code(goods),
         required_documents=documents,
         presentation_days=21 if days is None else days,
         insured_percent=insured_percent(documents) or 110,
@@ -277,12 +281,18 @@ def _incoterm(fields: Fields, goods: str) -> tuple[str, str]:
     """Return trade term and place of 44I; before SR2026, of the goods' description."""
     code, _, place = fields.text("44I").partition("\n")
     if not code:
-        found = _TERM_OF_TRADE.search(goods)
+        found = _OWN_TERM.search(_items(goods)) or _TERM_OF_TRADE.search(goods)
         code, place = (found[1], found[2] or "") if found else ("", "")
     words = _INCOTERMS.sub("", place)
     if words != place:
         fields.unread("44I")
     return code, " ".join(words.split())
+
+
+def _hs_code(goods: str) -> str:
+    """Return the HS code where 45A states it in our own wording (before SR2026)."""
+    found = _OWN_HS.search(_items(goods))
+    return found[1] if found else ""
 
 
 def _additional(fields: Fields, money: Money) -> int:
@@ -304,7 +314,7 @@ def _additional(fields: Fields, money: Money) -> int:
 
 def _quantities(goods: str, money: Money) -> tuple[int, str, int]:
     """Return quantity, its unit and the unit price, where 45A states them in our own wording."""
-    lines = "\n".join(" ".join(item.split()) for item in read_items(goods))
+    lines = _items(goods)
     quantity, price = _QUANTITY.search(lines), _UNIT_PRICE.search(lines)
     minor = 0
     if price and price[1] == money.currency:
@@ -313,6 +323,11 @@ def _quantities(goods: str, money: Money) -> tuple[int, str, int]:
         except ValueError:
             minor = 0
     return (int(quantity[1]), quantity[2], minor) if quantity else (0, "", minor)
+
+
+def _items(goods: str) -> str:
+    """Return the items of 45A, each as one line."""
+    return "\n".join(" ".join(item.split()) for item in read_items(goods))
 
 
 def _narrative(fields: Fields, identity: str, goods: str, documents: str) -> Narrative:
@@ -389,6 +404,8 @@ def _additional_change(fields: Fields, money: Money | None) -> int | None:
 def _replaced(fields: Fields) -> list[RequiredDocument] | None:
     """Return the whole new list of documents where 46B replaces all of it, else None."""
     parts = read_coded("\n".join(fields.peek("46B"))) if fields.has("46B") else []
-    if not parts or any(part.code != "REPALL" for part in parts):
+    codes = [part.code for part in parts]
+    # A list that goes on in a continuation is added to what replaced the old one.
+    if not codes or codes[0] != "REPALL" or any(code != "ADD" for code in codes[1:]):
         return None
     return read_documents("\n".join(part.text for part in parts))

@@ -114,18 +114,15 @@ def check_parts(message: Message, further: Sequence[Message]) -> None:
 
     Raises Unreadable naming field 27, 20 or the block.
     """
-    total = 0
     for place, part in enumerate((message, *further), 1):
         try:
             number, total = read_sequence(part.value("27") or "1/1")
         except ValueError:
             raise unreadable("field 27 cannot be read") from None
-        if number != place:
+        if (number, total) != (place, 1 + len(further)):
             raise unreadable(_PARTS, _TOGETHER)
         if part.value("20") != message.value("20") or part.sender != message.sender:
             raise unreadable("a continuation belongs to another message (field 20)", _TOGETHER)
-    if total != 1 + len(further):
-        raise unreadable(_PARTS, _TOGETHER)
 
 
 _PARTS = "field 27: parts of the message are missing or out of order"

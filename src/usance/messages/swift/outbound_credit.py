@@ -15,8 +15,10 @@ from usance.messages.swift.formats import is_bic
 from usance.messages.swift.inbound_credit import (
     APPROXIMATE,
     AVAILABLE_BY,
+    HS_CODE,
     QUANTITY,
     TENOR_FROM,
+    TRADE_TERM,
     UNIT_PRICE,
     tenor_text,
 )
@@ -24,6 +26,7 @@ from usance.messages.swift.layouts import CURRENT, year_of
 from usance.messages.swift.outbound_text import (
     Draft,
     Part,
+    change_lines,
     in_order,
     line_of,
     narrative_lines,
@@ -34,7 +37,6 @@ from usance.messages.swift.outbound_text import (
 from usance.messages.swift.values import date_text, money_text, wrap
 
 _CODES = {by: code for code, by in AVAILABLE_BY.items()}
-_CHANGE = re.compile(r"/(ADD|DELETE|REPALL)/")
 
 
 def issue(
@@ -124,9 +126,9 @@ def amend(
         draft.text(tag, text.bank_instructions, 30 if tag == "78K" else 12, 65)
     goods = [item for item in _goods(after, release) if _goods_changed(item, changes)]
     narratives = [
-        ("45B", _change_lines(text.goods, goods)),
+        ("45B", change_lines(text.goods, goods)),
         ("46B", _document_changes(text.documents, changes, after)),
-        ("47B", _change_lines(text.conditions, [*_unfielded(changes), *draft.more])),
+        ("47B", change_lines(text.conditions, [*_unfielded(changes), *draft.more])),
     ]
     return parts_of(
         "707", "708", draft.fields, ("20", "21", "23", "26E", "30"), narratives, release
@@ -193,16 +195,16 @@ def party_fields(draft: Draft, number: str, party: Party, release: str = CURRENT
         draft.more += lines.more
         return
     country = party.country.strip().upper()
-    if not party.name.strip() or country not in COUNTRIES:
+    if not line_of(party.name) or country not in COUNTRIES:
         raise Refused(
             "PARTY_INCOMPLETE",
             f"the {who.lower()} lacks a name or a country code",
             hint="Give both: the message has mandatory fields for them.",
         )
     draft.text(f"{number}N", party.name, 4, 35, charset="z", name=f"{who} NAME")
-    address = party.address.strip() or "NOT STATED"
+    address = party.address if line_of(party.address) else "NOT STATED"
     draft.text(f"{number}S", address, 4, 35, charset="z", name=f"{who} ADDRESS")
-    town = party.town.strip() or "NOT STATED"
+    town = party.town if line_of(party.town) else "NOT STATED"
     draft.text(f"{number}T", town, 1, 35, charset="z", name=f"{who} TOWN")
     draft.text(f"{number}P", party.postcode, 1, 16, charset="z", name=f"{who} POST CODE")
     draft.put(f"{number}R", country)
@@ -277,9 +279,9 @@ def _goods(terms: Terms, release: str) -> list[str]:
         items.append(f"{UNIT_PRICE} {money_text(Money(terms.currency, terms.unit_price))}")
     if year_of(release) < 2026:
         if terms.incoterm:
-            items.append(f"TRADE TERM: {terms.incoterm} {terms.incoterm_place}")
+            items.append(f"{TRADE_TERM} {terms.incoterm} {terms.incoterm_place}")
         if terms.hs_code:
-            items.append(f"HS CODE: {terms.hs_code}")
+            items.append(f"{HS_CODE} {terms.hs_code}")
     return items
 
 
@@ -289,8 +291,8 @@ def _goods_changed(item: str, changes: TermsChanges) -> bool:
         for word, change in (
             (QUANTITY, changes.quantity),
             (UNIT_PRICE, changes.unit_price),
-            ("TRADE TERM", changes.incoterm),
-            ("HS CODE", changes.hs_code),
+            (TRADE_TERM, changes.incoterm),
+            (HS_CODE, changes.hs_code),
         )
     )
 
@@ -387,22 +389,13 @@ def _unfielded(changes: TermsChanges) -> list[str]:
     return [f"INSURANCE IS TO COVER {changes.insured_percent} PCT OF CIF OR CIP VALUE"]
 
 
-def _change_lines(text: str, items: list[str]) -> list[str]:
-    """Return 45B or 47B: text with its own codes, other text and items as additions."""
-    lines = narrative_lines(text, items)
-    if lines and not _CHANGE.match(lines[0]):
-        lines = wrap(f"/ADD/{lines[0]}", 65).split("\n") + lines[1:]
-    return lines
-
-
 def _document_changes(text: str, changes: TermsChanges, after: Terms) -> list[str]:
     """Return 46B: the whole new list where there is one, else the words as additions."""
     if changes.required_documents is None:
-        return _change_lines(text, [])
+        return change_lines(text, [])
     documents = changes.required_documents
     items = [document_text(document, after.insured_percent) for document in documents]
-    lines = narrative_lines("", items or ["NO DOCUMENTS"])
-    return wrap(f"/REPALL/{lines[0]}", 65).split("\n") + lines[1:]
+    return change_lines("", items or ["NO DOCUMENTS"], code="REPALL")
 
 
 def _nothing(draft: Draft, changes: TermsChanges, text: Narrative) -> str:

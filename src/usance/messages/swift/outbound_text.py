@@ -7,6 +7,8 @@ moves on in full to a narrative, and from there to continuations.
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -30,6 +32,9 @@ PARTS_MAX = 8
 UNKNOWN_TERMINAL = "XXXXXXXXXXXX"
 """Stands where a bank's BIC is not known: the interface or the network turns it away visibly."""
 
+_CHANGE = re.compile(r"/(ADD|DELETE|REPALL)/")
+_CHANGE_WIDTH = NARRATIVE_WIDTH - len("/REPALL/.")
+
 _LIKE = str.maketrans(
     {"{": "(", "}": ")", "[": "(", "]": ")", "|": "/", "\\": "/", "`": "'", "^": "'", "\t": " "}
 )
@@ -52,8 +57,17 @@ class Part(NamedTuple):
 
 def plain(text: str, charset: str = "z") -> str:
     """Return text in upper case and SWIFT's set, brackets and the like by their nearest sign."""
-    text = swift_text(text.translate(_LIKE), "z").translate(_LIKE)
+    text = unicodedata.normalize("NFC", text).translate(_LIKE)
+    marked = "".join(char if char.isascii() else _likeness(char) for char in text)
+    text = swift_text(marked, "z").translate(_LIKE)
     return swift_text(text.translate(_LIKE_X), "x") if charset == "x" else text
+
+
+def _likeness(char: str) -> str:
+    """Return a character unchanged, or `?` for one that transliteration would drop unseen."""
+    from anyascii import anyascii  # a large table, wanted only where messages are written
+
+    return char if anyascii(char) or unicodedata.category(char) in ("Mn", "Cf") else "?"
 
 
 def line_of(text: str, charset: str = "x") -> str:
@@ -106,12 +120,28 @@ class Draft:
             self.text(f"{number}D", bank, 4, 35)
 
 
-def narrative_lines(text: str, items: Iterable[str] = (), *, plus: bool = True) -> list[str]:
-    """Return a narrative of 65 characters a line: text as it is, then each item on its own."""
-    lines = wrap(plain(text), NARRATIVE_WIDTH).split("\n")
+def narrative_lines(
+    text: str, items: Iterable[str] = (), *, width: int = NARRATIVE_WIDTH
+) -> list[str]:
+    """Return the lines of a narrative: text as it is, then each item on its own with a `+`."""
+    lines = wrap(plain(text), width).split("\n")
     for item in items:
-        lines += wrap(("+" if plus else "") + line_of(item, "z"), NARRATIVE_WIDTH).split("\n")
+        lines += wrap("+" + line_of(item, "z"), width).split("\n")
     return [line for line in lines if line]
+
+
+def change_lines(text: str, items: Iterable[str] = (), *, code: str = "ADD") -> list[str]:
+    """Return the lines of 45B, 46B or 47B, each part behind its code.
+
+    Text may bear codes of its own; what bears none, and the items, get `code`.
+    """
+    lines = [
+        f".{line}" if line[0] == "/" and not _CHANGE.match(line) else line
+        for line in narrative_lines(text, items, width=_CHANGE_WIDTH)
+    ]
+    if lines and not _CHANGE.match(lines[0]):
+        lines[0] = f"/{code}/{lines[0]}"
+    return lines
 
 
 def in_order(mt: str, fields: Fields, release: str = CURRENT) -> Fields:
@@ -141,6 +171,7 @@ def parts_of(
             present = texts[-1].get(tag)
             cost = len(line) + (2 if present else len(tag) + 4)
             if size + cost > TEXT_LIMIT or len(present or ()) == NARRATIVE_LINES:
+                line = _carried_on(line, present or []) if further == "708" else line
                 parts.append(Part(further, list(again)))
                 texts.append({})
                 size = _size(again)
@@ -157,6 +188,15 @@ def parts_of(
         part.fields.append(("27", f"{number}/{len(parts)}"))
         part.fields.extend((tag, "\n".join(lines)) for tag, lines in text.items())
     return [Part(part.mt, in_order(part.mt, part.fields, release)) for part in parts]
+
+
+def _carried_on(line: str, before: list[str]) -> str:
+    """Return the first line of a narrative's next part, behind the code that it goes on with."""
+    codes = [found[1] for text in before if (found := _CHANGE.match(text))]
+    if not codes or _CHANGE.match(line):
+        return line
+    # The whole list was replaced by the first part: what follows is added to it.
+    return f"/{'ADD' if codes[-1] == 'REPALL' else codes[-1]}/{line}"
 
 
 def fin_text(part: Part, *, sender: str, receiver: str, mur: str) -> str:
