@@ -131,8 +131,8 @@ def _conditions(shape: Table, where: Sequence[Where]) -> tuple[str, list[Any]]:
     parts, values = ["1"], []
     for column, operator, value in where:
         name = f'"{_known(shape, column)}"'
-        if operator == "in":
-            parts.append(f"{name} IN (SELECT value FROM json_each(?))")
+        if operator in ("in", "not in"):
+            parts.append(f"{name} {operator.upper()} (SELECT value FROM json_each(?))")
             values.append(msgspec.json.encode(list(value)).decode())
         elif operator == "contains":
             parts.append(f"instr(lower({name}), lower(?)) > 0")

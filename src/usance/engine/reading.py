@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from usance.engine.projection import Checkpoint, Row
+from usance.engine.projection import Checkpoint, Projection, Row
 from usance.log.contract import TopicPartition
 
 
 class Where(NamedTuple):
-    """A condition. `operator` is =, !=, <, <=, >, >=, in (a list) or contains (case aside)."""
+    """A condition. `operator`: =, !=, <, <=, >, >=, in, not in (lists) or contains (case aside)."""
 
     column: str
     operator: str
@@ -69,6 +69,10 @@ class ReadStore(Protocol):
 
     def reading(self, *, restricted: bool = False) -> AbstractContextManager[Reading]:
         """Lend a consistent picture of all views; `restricted` opens restricted tables too."""
+        ...
+
+    def know(self, projections: Iterable[Projection]) -> None:
+        """Say which tables there may be, in a process that only reads."""
         ...
 
     def wait(self, satisfied: Callable[[], bool], timeout: float) -> bool:
