@@ -206,6 +206,12 @@ def test_a_damaged_message_is_read_or_unreadable(name, place, bytes_, cut):
             msgspec.json.encode(found.command)
 
 
+@pytest.mark.parametrize("field", [":48:21", ":32B:USD100000", ":39A:05"])
+def test_numbers_that_no_record_can_carry_are_unreadable(field):
+    with pytest.raises(Unreadable, match="64 bits"):
+        decode(fin("700", TEXTS["700"].replace(field, field + "9" * 40)))
+
+
 def test_a_file_may_hold_messages_or_documents():
     one, two = sample("799")[0], sample("754")[0]
     assert split_inputs(one + two) == [one, two]

@@ -153,6 +153,7 @@ def decode_input(data: bytes, *, tenant: str, our_bic: str) -> Input:
         found = read_inbound(data, our_bic)
         if not _IDENTITY.fullmatch(found.identity):
             raise _invalid("the reference (field 20 or 21) can be no key")
+        _fit_numbers(msgspec.to_builtins(found.command), "$")
         key = key_of(tenant, found.category, found.identity)
         command_id = uuid5_text(NAMESPACE.bytes, f"{tenant}/fin/{found.name}")
         actor = NETWORK._replace(login=found.sender or NETWORK.login)

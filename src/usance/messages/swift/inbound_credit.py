@@ -62,7 +62,6 @@ _FROM = (
 _TERM_OF_TRADE = re.compile(
     r"\b(EXW|FCA|FAS|FOB|CFR|CIF|CPT|CIP|DAP|DPU|DDP|DAT)\b[ :,]*([A-Z][A-Z .'-]*)?"
 )
-_INCOTERMS = re.compile(r"[ ,(]*INCOTERMS.*", re.DOTALL)
 _MONEY = re.compile(r"\b([A-Z]{3}) ?([0-9]{1,12}(?:,[0-9]{0,4})?)(?![0-9])")
 _QUANTITY = re.compile(rf"^{QUANTITY} (\d{{1,15}}) ?(.*)$", re.MULTILINE)
 _OWN_TERM = re.compile(rf"^{TRADE_TERM} ([A-Z]{{3}}) ?(.*)$", re.MULTILINE)
@@ -283,10 +282,10 @@ def _incoterm(fields: Fields, goods: str) -> tuple[str, str]:
     if not code:
         found = _OWN_TERM.search(_items(goods)) or _TERM_OF_TRADE.search(goods)
         code, place = (found[1], found[2] or "") if found else ("", "")
-    words = _INCOTERMS.sub("", place)
-    if words != place:
+    words, edition, _ = " ".join(place.split()).partition("INCOTERMS")
+    if edition:
         fields.unread("44I")
-    return code, " ".join(words.split())
+    return code, words.rstrip(" ,(")
 
 
 def _hs_code(goods: str) -> str:
