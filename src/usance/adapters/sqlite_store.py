@@ -14,7 +14,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from usance.kernel.errors import Tampered, Unavailable, UsanceError
+from usance.kernel.errors import Owned, Tampered, Unavailable, UsanceError
 
 BUSY_TIMEOUT_MS = 5_000
 PAGE_BYTES = 8_192
@@ -51,8 +51,9 @@ class FolderLock:
         except OSError as exc:
             holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(self._descriptor)
-            raise Unavailable(
+            raise Owned(
                 f"the data folder {folder} is owned by process {holder or 'unknown'}",
+                pid=int(holder) if holder.isdigit() else 0,
                 hint="use it through that process, or stop it first",
             ) from exc
         os.ftruncate(self._descriptor, 0)

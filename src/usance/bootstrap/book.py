@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from usance.bootstrap.runtime import Runtime
-from usance.kernel.errors import Unreadable
+from usance.kernel.clock import BookClock
+from usance.kernel.errors import NotFound, Unreadable
 
 _NAME = re.compile(r"(\d{8})T(\d{4,6})Z-.+")
 AFTER_MS = 1_000
@@ -46,15 +48,44 @@ def read_book(folder: Path) -> list[BookInput]:
     return sorted(found, key=lambda i: (i.instant, i.file.name))
 
 
+def sample_book() -> Path:
+    """Return the folder of the sample book; raises NotFound where it is not installed."""
+    for place in (Path("examples/book"), Path(__file__).parents[3] / "examples" / "book"):
+        if place.is_dir():
+            return place
+    raise NotFound("the sample book is not here", hint="Name a book's folder with --book.")
+
+
+def before(book: list[BookInput]) -> BookClock:
+    """Return a clock that stands before a book's first input."""
+    return BookClock(book[0].instant - AFTER_MS)
+
+
+def unplayed(runtime: Runtime, book: list[BookInput]) -> list[BookInput]:
+    """Return what of a book has not been handed in yet, so that a broken-off play goes on."""
+    gateway = runtime.folder.gateway
+    known = {p.name for name in ("in", "archive") for p in (gateway / name).rglob("*")}
+    return [item for item in book if item.file.name not in known]
+
+
 def play(
     runtime: Runtime,
     book: list[BookInput],
     progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Feed a book through the file-drop gateway, firing timers between the inputs."""
+    """Feed a book through the file-drop gateway, firing timers between the inputs.
+
+    `stop` ends it between two inputs; `unplayed` then says what is left.
+    """
+    if not book:
+        return
     target = runtime.folder.gateway / "in"
     target.mkdir(parents=True, exist_ok=True)
+    runtime.drop.settle = 0  # a file that appears by its renaming is whole
     for number, item in enumerate(book, 1):
+        if stop is not None and stop.is_set():
+            return
         runtime.run_until(item.instant)
         part = target / f".{item.file.name}.part"
         shutil.copyfile(item.file, part)

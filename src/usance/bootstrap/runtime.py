@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -48,6 +49,7 @@ from usance.views.queries import Queries
 DEFINITIONS = (ISSUANCE, ADVICE, SETTLEMENT)
 PART_WAIT_S = 0.2
 PART_RETRY_S = 0.5
+SWITCH_INTERVAL_S = 0.0005
 PEOPLE_FILE = Path(__file__).parent.parent / "data" / "people.json"
 
 _log = logger("runtime")
@@ -157,6 +159,31 @@ def all_deciders() -> Mapping[str, Decider[Any]]:
     return {d.category: d for d in found}
 
 
+def make_projector(store: Store, views: SqliteViews, *, follow: bool = True) -> Projector:
+    """Return a projector of all views; without `follow` it only rebuilds."""
+    return Projector(
+        store.log,
+        store.topics,
+        store.decoder,
+        views,
+        PROJECTIONS,
+        log_id=store.genesis.log_id,
+        follow=follow,
+    )
+
+
+def make_queries(store: Store, views: SqliteViews) -> Queries:
+    """Return the read side over a store and its views."""
+    return Queries(
+        views,
+        store.log,
+        store.decoder,
+        store.topics,
+        store.deciders,
+        definitions={d.name: d for d in DEFINITIONS},
+    )
+
+
 def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None = None) -> None:
     """Make an empty data folder into a log; does nothing where a log is."""
     folder.root.mkdir(parents=True, exist_ok=True)
@@ -207,7 +234,12 @@ class Runtime:
         self.stopping = threading.Event()
         self.threads: list[threading.Thread] = []
         self.trouble: dict[str, str] = {}
-        self._make_parts()
+        self.fatal: UsanceError | None = None
+        try:
+            self._make_parts()
+        except BaseException:
+            self.store.log.close()
+            raise
 
     # -- parts
 
@@ -239,23 +271,9 @@ class Runtime:
             "fin-out": self._reactor("fin-out", trade, fin_out.react),
         }
         self.views = SqliteViews(self.folder.views)
-        self.projector = Projector(
-            store.log,
-            store.topics,
-            store.decoder,
-            self.views,
-            PROJECTIONS,
-            log_id=store.genesis.log_id,
-        )
+        self.projector = make_projector(store, self.views)
         self.projector.open()
-        self.queries = Queries(
-            self.views,
-            store.log,
-            store.decoder,
-            store.topics,
-            store.deciders,
-            definitions={d.name: d for d in DEFINITIONS},
-        )
+        self.queries = make_queries(store, self.views)
         self.parts: dict[str, Part] = {
             "gateway": self.gateway,
             "file-drop": self.drop,
@@ -302,6 +320,15 @@ class Runtime:
         reactor.open()
         return reactor
 
+    @property
+    def genesis(self) -> birth.Genesis:
+        """The log's birth record."""
+        return self.store.genesis
+
+    def preview(self, key: str, command: Any, actor: Actor) -> Preview:
+        """Return what a command would do now; records nothing."""
+        return self.store.preview(key, command, actor)
+
     # -- one thread
 
     def drive(self, *, rounds_max: int = 100_000) -> int:
@@ -343,6 +370,8 @@ class Runtime:
 
     def start(self) -> None:
         """Give each part a thread."""
+        # Parts hand work to each other through the log: a thread must not wait 5 ms for its turn.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         for name, part in self.parts.items():
             thread = threading.Thread(target=self._run, args=(name, part), name=name, daemon=True)
             self.threads.append(thread)
@@ -355,6 +384,7 @@ class Runtime:
                 self.trouble.pop(name, None)
             except (Fenced, Tampered) as stop:
                 self.trouble[name] = f"{stop.message} {stop.hint}"
+                self.fatal = stop
                 _log.error("part_stopped", part=name, error_type=type(stop).__name__)
                 self.stopping.set()
             except Unavailable as trouble:

@@ -6,79 +6,66 @@ Data goes to stdout, talk to stderr. Exit codes: 0 ok, 1 refused or invalid, 2 u
 
 from __future__ import annotations
 
-import importlib
-import sys
-from typing import Any
+from typing import NoReturn
 
-import click
+from usance.cli.options import Members, Root
 
-EXIT_USAGE = 64
-
-COMMANDS: dict[str, tuple[str, str]] = {
+COMMANDS: Members = {
+    "approval": (
+        "usance.cli.desk:approval",
+        "List, show, approve and reject what needs a second person.",
+    ),
+    "backup": ("usance.cli.folder:backup", "Copy the data folder while it is in use."),
+    "bench": ("usance.cli.measure:bench", "Measure throughput and latency on this machine."),
+    "case": ("usance.cli.desk:case", "Compliance cases (that role alone)."),
+    "chaos": ("usance.cli.measure:chaos", "Kill the program at random moments and check the book."),
+    "command": ("usance.cli.inputs:command", "Send a command from a file."),
+    "config": ("usance.cli.folder:config", "Show the settings and where each was set."),
+    "credit": (
+        "usance.cli.trade:credit",
+        "Documentary credits: look, apply, issue, amend, advise.",
+    ),
+    "dead-letter": (
+        "usance.cli.operations:dead_letter",
+        "What could not be decided: show, redrive, discard.",
+    ),
     "demo": ("usance.cli.running:demo", "Play the sample book and print a summary."),
-    "log": ("usance.cli.logs:log", "Verify the log's hash chain."),
+    "doctor": ("usance.cli.folder:doctor", "Check machine and data folder."),
+    "event": ("usance.cli.operations:event", "List, show and follow events."),
+    "facility": ("usance.cli.trade:facility", "Credit facilities: look and set."),
+    "incident": ("usance.cli.operations:incident", "Sagas that need a person."),
+    "intake": ("usance.cli.inputs:intake", "Hand in files as the FIN gateway would."),
+    "list": ("usance.cli.screening:lists", "Sanctions lists: show and import."),
+    "log": ("usance.cli.operations:log", "Verify the log's hash chain."),
+    "message": ("usance.cli.trade:message", "FIN messages: look, repair, abandon."),
+    "presentation": (
+        "usance.cli.trade:presentation",
+        "Presentations: look, examine, refuse, take up.",
+    ),
+    "projection": ("usance.cli.operations:projection", "Read models: list and rebuild."),
+    "restore": ("usance.cli.folder:restore", "Make a data folder from a backup."),
+    "saga": ("usance.cli.operations:saga", "Sagas: look, retry, skip, compensate."),
+    "schema": ("usance.cli.operations:schema", "Registered schemas."),
     "screen": ("usance.cli.screening:screen", "Screen names against the sanctions lists."),
     "start": ("usance.cli.running:start", "Start everything in one process."),
+    "status": ("usance.cli.operations:status", "Counts of a data folder, as `demo --output json`."),
     "swift": ("usance.cli.swift:swift", "Parse and validate FIN messages."),
+    "topic": ("usance.cli.operations:topic", "The log's topics: list, read, seek a group."),
+    "version": ("usance.cli.folder:version", "Print the version."),
+    "work": ("usance.cli.desk:work", "What waits for a person."),
 }
-"""Name -> (module:attribute, one line of help)."""
+
+usance = Root(
+    "usance",
+    lazy=COMMANDS,
+    help="Run a bank's documentary-trade book as auditable event streams.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one only to run it."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Return all names in order."""
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import and return one command."""
-        target = COMMANDS.get(cmd_name)
-        if target is None:
-            return None
-        module, _, attribute = target[0].partition(":")
-        found: click.Command = getattr(importlib.import_module(module), attribute)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the list of commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
-
-
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-def usance() -> None:
-    """Run a bank's documentary-trade book as auditable event streams."""
-
-
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    try:
-        code: Any = usance.main(arguments, prog_name="usance", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_USAGE)
-    except click.Abort:
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
-    except Exception as error:
-        from usance.kernel.errors import Refused, UsanceError
-
-        if not isinstance(error, UsanceError):
-            raise
-        rule = (
-            f" [{error.code} {error.article}]".replace(" ]", "]")
-            if isinstance(error, Refused)
-            else ""
-        )
-        click.echo(f"{error.message}{rule}", err=True)
-        if error.hint:
-            click.echo(error.hint, err=True)
-        sys.exit(error.exit_code)
+    usance.main(arguments, prog_name="usance")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,13 @@ from typing import BinaryIO
 
 import click
 
+from usance.cli.options import Noun, verb
 from usance.messages.swift.layouts import CURRENT, RELEASES
 
-
-@click.group()
-def swift() -> None:
-    """Parse and validate FIN messages."""
+swift = Noun("swift", help="Parse and validate FIN messages.")
 
 
-@swift.command()
+@verb(swift)
 @click.argument("file", type=click.File("rb"), default="-")
 def parse(file: BinaryIO) -> None:
     """Print the blocks and fields of one message. Example: usance swift parse message.fin"""
@@ -27,7 +25,7 @@ def parse(file: BinaryIO) -> None:
     sys.exit(code)
 
 
-@swift.command()
+@verb(swift)
 @click.option("--release", type=click.Choice(list(RELEASES)), default=CURRENT, show_default=True)
 @click.argument("file", type=click.File("rb"), default="-")
 def validate(release: str, file: BinaryIO) -> None:

@@ -6,6 +6,7 @@ UsanceError
 ├── NotFound      no such thing: check the identifier
 ├── Unreadable    bytes cannot be decoded or validated: dead letter, never retried
 ├── Unavailable   transient: back off and retry
+│   ├── Owned     another process owns the data folder: go through it
 │   └── Uncertain a commit may or may not have happened: re-read the log, never guess
 ├── Fenced        another owner took over: abort, rewind, rejoin
 └── Tampered      hash, signature or sequence is wrong: stop the line, page a human
@@ -65,6 +66,14 @@ class Unavailable(UsanceError):
     """A resource is down or busy; trying again later may work. Certainly nothing was committed."""
 
     exit_code = 4
+
+
+class Owned(Unavailable):
+    """Another process owns the data folder; `pid` is its id (0: unknown)."""
+
+    def __init__(self, message: str, *, pid: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.pid = pid
 
 
 class Uncertain(Unavailable):

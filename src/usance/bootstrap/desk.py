@@ -1,0 +1,258 @@
+"""A data folder for one command: as its owner where nobody owns it, else beside the one who does.
+
+Beside an owner a command appends and follows the outcomes; where none is, it runs every part itself
+until its outcome and all that follows from it are in the log. A reader takes the folder only for as
+long as its views need to catch up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from usance.adapters.sqlite_log import SqliteLog
+from usance.adapters.sqlite_store import FolderLock
+from usance.adapters.sqlite_views import SqliteViews
+from usance.adapters.swift_files import FILE_LIMIT, INPUT_MAX, make_folders
+from usance.bootstrap.people import Directory, read_directory
+from usance.bootstrap.runtime import Folder, Preview, Runtime, Store, make_projector, make_queries
+from usance.config import Settings
+from usance.engine import genesis as birth
+from usance.engine.reactor import Outgoing
+from usance.engine.topics import CONTEXTS
+from usance.kernel.clock import BookClock, Clock, SystemClock
+from usance.kernel.decider import Actor
+from usance.kernel.errors import Owned, Unavailable, Unreadable
+from usance.log.contract import TopicPartition
+from usance.messages.inputs import split_inputs
+from usance.messages.outcome import Outcome
+from usance.views.queries import Queries
+
+ANSWER_TIMEOUT_S = 30.0
+CATCH_UP_S = 2.0
+POLL_S = 0.01
+TAKE_OVER_POLLS = 25
+"""Polls between looks whether the owner has gone."""
+
+_FILE_NAME = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class Answered(NamedTuple):
+    """One input of a file and what became of it; no outcome: it was not decided in time."""
+
+    ordinal: int
+    command_id: str
+    outcome: Outcome | None
+
+
+class Desk:
+    """A data folder opened for one command. `owner` is the pid of another owner, 0 without one."""
+
+    def __init__(
+        self, folder: Folder, settings: Settings, clock: Clock, runtime: Runtime | None, owner: int
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.clock = clock
+        self.runtime = runtime
+        self.owner = owner
+        self.lag = 0
+        if runtime is not None:
+            self.store, self.views, self.queries = runtime.store, runtime.views, runtime.queries
+            self.directory: Directory = runtime.directory
+            return
+        self.store = Store(folder, settings, clock, owner=False)
+        self.views = SqliteViews(folder.views)
+        self.queries: Queries = make_queries(self.store, self.views)
+        self.directory = read_directory(folder.people)
+
+    def preview(self, key: str, command: Any, actor: Actor) -> Preview:
+        """Decide a command against what is recorded; records nothing."""
+        return self.store.preview(key, command, actor)
+
+    def ask(self, outgoing: Outgoing) -> Outcome:
+        """Append a command and wait for its outcome; raises Unavailable when none comes in time."""
+        since = self._ends()
+        self.store.commands().append([outgoing], self.clock.now())
+        found = self._await([outgoing.id], since)[0]
+        if found is None:
+            raise Unavailable(
+                "no answer came in time",
+                hint=f"The command is kept and will be decided once, as {outgoing.id}.",
+            )
+        return found
+
+    def hand_in(self, name: str, data: bytes, ids: Sequence[str]) -> list[Answered]:
+        """Put a file into the gateway's folder and wait for the outcomes of its inputs' commands.
+
+        Raises Unreadable for a file that the gateway would not take.
+        """
+        inputs = split_inputs(data)
+        if len(data) > FILE_LIMIT or any(len(one) > INPUT_MAX for one in inputs):
+            raise Unreadable("fetch", f"{name} is larger than one input may be", hint="Split it.")
+        since = self._ends()
+        self._drop(name, data)
+        outcomes = self._await(ids, since)
+        return [Answered(n, ids[n - 1], o) for n, o in enumerate(outcomes, 1)]
+
+    def caught_up(self, position: str) -> bool:
+        """Wait until the views hold what a command wrote (`trade.p0#12`)."""
+        return not position or self.queries.wait_for(position, CATCH_UP_S)
+
+    def close(self) -> None:
+        """Release the folder; what was decided is durable already."""
+        if self.runtime is not None:
+            self.runtime.close()
+        if self.runtime is None or self.store is not self.runtime.store:
+            self.views.close()
+            self.store.log.close()
+
+    def _drop(self, name: str, data: bytes) -> None:
+        inbox, _ = make_folders(self.folder.gateway)
+        plain = _FILE_NAME.sub("_", name).lstrip(".") or "input"
+        target, number = inbox / plain, 1
+        while target.exists():
+            number += 1
+            target = inbox / f"{number}-{plain}"
+        part = inbox / f".{target.name}.part"
+        part.write_bytes(data)
+        part.rename(target)
+
+    # -- waiting
+
+    def _ends(self) -> dict[TopicPartition, int]:
+        log, topics = self.store.log, self.store.topics
+        places = (topics.at(c, "outcomes", n) for c in CONTEXTS for n in range(topics.partitions))
+        return {place: log.end(place) for place in places}
+
+    def _await(self, ids: Sequence[str], since: dict[TopicPartition, int]) -> list[Outcome | None]:
+        """Return the outcomes of commands in order, the same id as often as it is asked for."""
+        missing, found = Counter(ids), dict[str, list[Outcome]]()
+        deadline = self.clock.monotonic() + ANSWER_TIMEOUT_S
+        polls = 0
+        while missing and self.clock.monotonic() < deadline:
+            polls += 1
+            self._go_on(polls)
+            for outcome in self._read(since):
+                if missing[outcome.command_id] > 0:
+                    missing[outcome.command_id] -= 1
+                    found.setdefault(outcome.command_id, []).append(outcome)
+            missing = +missing
+        return [found[i].pop(0) if found.get(i) else None for i in ids]
+
+    def _go_on(self, polls: int) -> None:
+        """Drive the parts, or give their owner time; take the folder over when he has gone."""
+        if self.runtime is not None:
+            if self.runtime.drive() == 0 and polls > 1:
+                self.clock.sleep(POLL_S)
+            return
+        self.clock.sleep(POLL_S)
+        if polls % TAKE_OVER_POLLS == 0:
+            try:
+                self.runtime = Runtime(self.folder, self.settings, self.clock)
+            except Owned:
+                return
+            self.runtime.drop.settle = 0
+
+    def _read(self, since: dict[TopicPartition, int]) -> Iterable[Outcome]:
+        for place in since:
+            for record in self.store.log.scan(place, since[place]):
+                since[place] = record.offset + 1
+                message = self.store.decoder.message(record.headers, record.value)
+                if isinstance(message, Outcome):
+                    yield message
+
+
+def act(folder: Folder, settings: Settings) -> Desk:
+    """Open a folder to act in it; an empty one becomes a log."""
+    clock = clock_of(folder, settings)
+    try:
+        runtime = Runtime(folder, settings, clock)
+    except Owned as owned:
+        return Desk(folder, settings, clock, None, owned.pid)
+    runtime.drop.settle = 0
+    return Desk(folder, settings, clock, runtime, 0)
+
+
+def look(folder: Folder, settings: Settings) -> Desk:
+    """Open a folder to read it, its views caught up; `lag` says how far they stayed behind.
+
+    Raises Unavailable where no log is.
+    """
+    demand_log(folder)
+    desk = Desk(folder, settings, clock_of(folder, settings), None, 0)
+    try:
+        _catch_up(desk)
+    except BaseException:
+        desk.close()
+        raise
+    return desk
+
+
+def demand_log(folder: Folder) -> None:
+    """Raise Unavailable where no log is."""
+    if not folder.log.exists():
+        raise Unavailable(
+            f"there is no book in {folder.root}",
+            hint="`usance start --demo` plays the sample book; --data names another folder.",
+        )
+
+
+def _catch_up(desk: Desk) -> None:
+    projector = make_projector(desk.store, desk.views, follow=True)
+    try:
+        lock = FolderLock(desk.folder.root)
+    except Owned as owned:
+        desk.owner = owned.pid
+        deadline = desk.clock.monotonic() + CATCH_UP_S
+        while (lag := _lag(desk)) and desk.clock.monotonic() < deadline:
+            desk.clock.sleep(POLL_S)
+        desk.lag = lag
+        return
+    try:
+        projector.open()
+        while projector.step(0.0) or not projector.idle():
+            pass
+        projector.close()
+    finally:
+        lock.close()
+
+
+def _lag(desk: Desk) -> int:
+    """Return how many offsets the slowest view is behind, control records at an end included."""
+    behind = [0]
+    with desk.views.reading() as reading:
+        for places in reading.checkpoints().values():
+            for place, at in places.items():
+                end = desk.store.log.end(place)
+                if at.offset < end and next(iter(desk.store.log.scan(place, at.offset, end, 1)), 0):
+                    behind.append(end - at.offset)
+    return max(behind)
+
+
+def clock_of(folder: Folder, settings: Settings) -> Clock:
+    """Return the clock of a folder's log: a book's goes on from the last instant of its log."""
+    if not folder.log.exists():
+        return SystemClock()
+    log = SqliteLog.open(folder.log, owner=False)
+    try:
+        found = birth.read(log, settings.namespace)
+        if found is None or found.clock != "book":
+            return SystemClock()
+        last = found.founded_at
+        for settings_of in log.topics().values():
+            for number in range(settings_of.partitions):
+                place = TopicPartition(settings_of.name, number)
+                for record in log.scan(place, max(log.begin(place), log.end(place) - 1)):
+                    last = max(last, record.timestamp)
+    finally:
+        log.close()
+    return BookClock(last)
+
+
+def folder_of(settings: Settings) -> Folder:
+    """Return the data folder that the settings name."""
+    return Folder(Path(settings.data))

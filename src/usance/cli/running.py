@@ -1,0 +1,92 @@
+"""`usance start` and `usance demo`: everything in one process, with or without the sample book."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from usance.cli.options import Verb, say, session
+
+book_option = click.option(
+    "--book",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Play this book instead of the sample book.",
+)
+
+
+@click.command(cls=Verb)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@book_option
+def demo(as_json: bool, book: Path | None) -> None:
+    """Play the sample book and print a summary; in a temporary folder unless --data names one.
+
+    Exit code 0 only if every input is accounted for, the trial balance is zero, the chain verifies
+    and all views are caught up. Example: usance demo --json
+    """
+    if as_json:
+        session().said["output"] = "json"
+    named = session().flags.get("data")
+    if named is not None:
+        _demo(Path(named), book)
+        return
+    with tempfile.TemporaryDirectory(prefix="usance-demo-") as folder:
+        _demo(Path(folder), book)
+
+
+def _demo(data: Path, book: Path | None) -> None:
+    from usance.bootstrap.book import before, play, read_book, sample_book
+    from usance.bootstrap.runtime import Folder, Runtime
+    from usance.cli.opening import settings
+    from usance.cli.summary import account_for
+    from usance.engine import logs
+    from usance.kernel.errors import Refused
+
+    logs.configure()
+    if (data / "log.sqlite").exists():
+        raise Refused(
+            "BOOK_EXISTS",
+            f"{data} holds a book already",
+            hint="Name an empty folder with --data, or leave --data out.",
+        )
+    inputs = read_book(book or sample_book())
+    runtime = Runtime(Folder(data), settings(data=str(data)), before(inputs))
+    try:
+        play(runtime, inputs, progress_on("inputs played"))
+        good = account_for(runtime)
+    finally:
+        runtime.close()
+    if not good:
+        sys.exit(1)
+
+
+def progress_on(what: str) -> Callable[[int, int], None]:
+    """Return a progress line on stderr: rewritten on a terminal, at every tenth part elsewhere."""
+
+    def tell(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{done} of {total} {what}", err=True, nl=done == total)
+        elif done == total or done * 10 // total > (done - 1) * 10 // total:
+            say(f"{done} of {total} {what}")
+
+    return tell
+
+
+@click.command(cls=Verb)
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port of console and API (8400).")
+@click.option("--host", help="Loopback address to listen on (127.0.0.1).", metavar="ADDRESS")
+@click.option("--demo", "with_demo", is_flag=True, help="Play the sample book first.")
+@book_option
+def start(port: int | None, host: str | None, with_demo: bool, book: Path | None) -> None:
+    """Start gateway, owner, sagas, views, console and API in one process.
+
+    SIGTERM and Ctrl-C finish what is under way. Example: usance start --demo
+    """
+    from usance.cli.opening import settings
+    from usance.cli.serving import serve
+
+    serve(settings(web__port=port, web__host=host), with_demo or book is not None, book)

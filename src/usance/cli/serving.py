@@ -1,0 +1,154 @@
+"""Serving: the parts in their threads, console and API in the main one, an end without loss."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from usance.bootstrap.book import BookInput, before, play, read_book, sample_book, unplayed
+from usance.bootstrap.desk import clock_of, folder_of
+from usance.bootstrap.runtime import Runtime
+from usance.cli.options import say, session
+from usance.cli.running import progress_on
+from usance.cli.show import emit_line
+from usance.config import Settings
+from usance.engine import logs
+from usance.kernel.clock import BookClock, SystemClock
+from usance.kernel.errors import Owned, Unavailable, UsanceError
+from usance.web.app import ConsoleServer, create_app, make_server
+
+OWNED_RETRY_S = 1.5
+"""A reader holds the folder for a moment while its views catch up: no reason to give up."""
+
+
+def serve(settings: Settings, with_book: bool, book: Path | None) -> None:
+    """Open the folder, listen, play the book if asked to, and run until a signal comes."""
+    logs.configure()
+    inputs = read_book(book or sample_book()) if with_book else []
+    listener = _listen(settings.web.host, settings.web.port)
+    port: int = listener.getsockname()[1]
+    try:
+        runtime = _open(settings, inputs)
+    except BaseException:
+        listener.close()
+        raise
+    server = make_server(create_app(runtime), settings.web.host, port)
+    player = _Player(runtime, inputs, server)
+    _on_signals(server, runtime)
+    try:
+        _welcome(settings, port)
+        player.start()
+        server.run(sockets=[listener])
+    finally:
+        runtime.stopping.set()
+        player.join()
+        runtime.close()
+    if player.error or runtime.fatal:
+        raise player.error or runtime.fatal or AssertionError
+    say("Stopped; everything that was answered is in the log.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Unavailable(
+            f"port {port} of {host} cannot be had: {error.strerror}",
+            hint="Another program listens there, perhaps another usance: choose --port.",
+        ) from error
+    return listener
+
+
+def _open(settings: Settings, inputs: list[BookInput]) -> Runtime:
+    folder = folder_of(settings)
+    fresh = not folder.log.exists()
+    clock = before(inputs) if fresh and inputs else clock_of(folder, settings)
+    patience = SystemClock()
+    deadline = patience.monotonic() + OWNED_RETRY_S
+    while True:
+        try:
+            return Runtime(folder, settings, clock)
+        except Owned:
+            if patience.monotonic() > deadline:
+                raise
+            patience.sleep(0.05)
+
+
+class _Player(threading.Thread):
+    """Plays what is left of the book, lets the clock run, then gives each part its thread."""
+
+    def __init__(self, runtime: Runtime, book: list[BookInput], server: ConsoleServer) -> None:
+        super().__init__(name="book", daemon=True)
+        self.runtime = runtime
+        self.book = book
+        self.server = server
+        self.error: UsanceError | None = None
+
+    def run(self) -> None:
+        runtime = self.runtime
+        try:
+            if self.book and isinstance(runtime.clock, BookClock):
+                play(
+                    runtime,
+                    unplayed(runtime, self.book),
+                    progress_on("inputs played"),
+                    runtime.stopping,
+                )
+            elif self.book:
+                say("This folder's book has real time: the sample book is not played into it.")
+            if isinstance(runtime.clock, BookClock):
+                runtime.clock.run()
+            if not runtime.stopping.is_set():
+                runtime.start()
+                runtime.stopping.wait()
+        except UsanceError as error:
+            self.error = error
+        finally:
+            self.server.should_exit = True
+
+
+def _on_signals(server: ConsoleServer, runtime: Runtime) -> None:
+    """End on the first signal, in order; on the second one at once."""
+    came: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        if came:
+            os._exit(128 + number)
+        came.append(number)
+        say("Finishing what is under way; once more ends at once.")
+        server.should_exit = True
+        runtime.stopping.set()
+
+    server.handle_exit = stop  # type: ignore[method-assign]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _welcome(settings: Settings, port: int) -> None:
+    host = f"[{settings.web.host}]" if ":" in settings.web.host else settings.web.host
+    address = f"http://{host}:{port}/"
+    if session().json:
+        emit_line({"url": address, "pid": os.getpid(), "data": settings.data})
+        return
+    more = "" if settings.data == "data" else f" --data {settings.data}"
+    click.echo(f"\nConsole   {address}   (no authentication yet: this machine only)\n\nTry:")
+    for line in (
+        f"usance status{more}",
+        f"usance work list --as dev.raghavan{more}",
+        f"usance credit list{more}",
+        f"usance credit timeline TF26LC000101{more}",
+        f"usance log verify{more}",
+    ):
+        click.echo(f"  {line}")
+    click.echo("")
