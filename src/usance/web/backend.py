@@ -1,0 +1,79 @@
+"""What the web needs of the program behind it. The composition root offers it; tests may too."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from usance.bootstrap.people import Directory
+from usance.config import Settings
+from usance.engine.gateway import Gateway
+from usance.engine.genesis import Genesis
+from usance.kernel.clock import Clock
+from usance.kernel.decider import Actor, Refusal
+from usance.views.queries import Queries
+
+
+class Previewed(Protocol):
+    """What a command would do now: a refusal, or events and commands to others. None recorded."""
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """The no, if it would be one."""
+        ...
+
+    @property
+    def events(self) -> tuple[Any, ...]:
+        """Events in order."""
+        ...
+
+    @property
+    def sends(self) -> tuple[Any, ...]:
+        """Commands to other aggregates (`kernel.decider.Send`)."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """The revision it was decided against."""
+        ...
+
+
+class Backend(Protocol):
+    """One running program: reads, the way in for commands, people, time, health."""
+
+    @property
+    def queries(self) -> Queries:
+        """The read side."""
+        ...
+
+    @property
+    def gateway(self) -> Gateway:
+        """Where commands go; its answers come from other threads."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The book's time; the real one where no book clock is set."""
+        ...
+
+    @property
+    def directory(self) -> Directory:
+        """The people one can act as."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The settings: whose book it is, where to listen; shown with secrets masked."""
+        ...
+
+    @property
+    def genesis(self) -> Genesis:
+        """The log's birth record."""
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """Return `ready`, `live`, `projector_lag` (records), `trouble` (part to sentence)."""
+        ...
+
+    def preview(self, key: str, command: Any, actor: Actor) -> Previewed:
+        """Return what a command would do now; records nothing."""
+        ...

@@ -1,0 +1,176 @@
+"""OpenAPI 3.1 of commands and pages, generated from the structs themselves."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import msgspec
+
+from usance.web import operations, pages
+from usance.web.answers import Answer
+from usance.web.api import BATCH_MAX, ROLE_HEADER, Item
+from usance.web.commands import CommandType, command_types
+from usance.web.pages import Page
+from usance.web.previews import Forecast
+from usance.web.problems import Problem
+
+_REF = "#/components/schemas/{name}"
+Json = dict[str, Any]
+
+
+def document(version: str) -> Json:
+    """Return the whole description."""
+    every = (*pages.PAGES, *operations.PAGES)
+    kinds = command_types()
+    classes: list[Any] = [*(k.cls for k in kinds.values()), Answer, Forecast, Problem, Item]
+    classes += [p.result for p in every if p.result is not dict]
+    classes += [p.filters for p in every if p.filters is not None]
+    unique = list({repr(c): c for c in classes}.values())
+    schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
+    of = {repr(c): s for c, s in zip(unique, schemas, strict=True)}
+    paths: Json = {f"/commands/{name}": _command(kind, of) for name, kind in kinds.items()}
+    paths |= {"/commands:batch": _batch(of), "/outcomes/{command_id}": _outcome(of)}
+    paths |= {_path(p): _twin(p, of, components) for p in every}
+    paths |= {f"/health/{part}": _health(part) for part in ("live", "ready")}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "usance",
+            "version": version,
+            "description": "Commands in, answers after the commit; every page of the console as JSON. "
+            "No authentication yet: the program listens on the loopback address only.",
+        },
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _answer(schema: Json, text: str, media: str = "application/json") -> Json:
+    return {"description": text, "content": {media: {"schema": schema}}}
+
+
+def _problems(of: dict[str, Json], *codes: int) -> Json:
+    texts = {
+        400: "Malformed; the problem names the field",
+        404: "Nothing is known under this name",
+        409: "The same command is still being decided",
+        412: "The position is not reached yet",
+        413: "The body is too large",
+        422: "Refused by a rule, or the Idempotency-Key was used for another body",
+        503: "Not available now; try again",
+    }
+    told = of[repr(Problem)]
+    return {str(c): _answer(told, texts[c], "application/problem+json") for c in codes}
+
+
+def _parameter(place: str, name: str, text: str, schema: Json | None = None) -> Json:
+    return {
+        "in": place,
+        "name": name,
+        "required": place == "path",
+        "description": text,
+        "schema": schema or {"type": "string"},
+    }
+
+
+def _command(kind: CommandType, of: dict[str, Json]) -> Json:
+    doc = inspect.getdoc(kind.cls) or ""
+    key = "Reference or key of the " + kind.category
+    if kind.identity:
+        key += f"; taken from `{kind.identity}` where it is left out"
+    pending = "No answer in time: ask the Location"
+    return {
+        "post": {
+            "operationId": kind.name,
+            "summary": doc.splitlines()[0],
+            "description": doc,
+            "tags": [kind.category],
+            "parameters": [
+                _parameter("query", "key", key),
+                _parameter("query", "dry_run", "Tell what would happen; record nothing"),
+                _parameter("header", "Idempotency-Key", "Makes repeats safe"),
+                _parameter("header", ROLE_HEADER, "Who acts: person, or person:role"),
+            ],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": of[repr(kind.cls)]}},
+            },
+            "responses": {
+                "200": _answer({"oneOf": [of[repr(Answer)], of[repr(Forecast)]]}, "Committed"),
+                "202": _answer(of[repr(Answer)], pending),
+                **_problems(of, 400, 404, 409, 413, 422, 503),
+            },
+        }
+    }
+
+
+def _batch(of: dict[str, Json]) -> Json:
+    items = {"type": "array", "maxItems": BATCH_MAX, "items": of[repr(Item)]}
+    return {
+        "post": {
+            "operationId": "batch",
+            "summary": f"Up to {BATCH_MAX} commands, each answered by itself, in order.",
+            "parameters": [_parameter("header", ROLE_HEADER, "Who acts")],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": items}}},
+            "responses": {
+                "200": _answer({"type": "array"}, "One {status, answer} for each command"),
+                **_problems(of, 400, 413, 503),
+            },
+        }
+    }
+
+
+def _outcome(of: dict[str, Json]) -> Json:
+    return {
+        "get": {
+            "operationId": "outcome",
+            "summary": "What became of a command.",
+            "parameters": [_parameter("path", "command_id", "The command's id")],
+            "responses": {
+                "200": _answer(of[repr(Answer)], "Accepted"),
+                "202": _answer(of[repr(Answer)], "Not decided yet, or not known yet"),
+                **_problems(of, 422),
+            },
+        }
+    }
+
+
+def _path(page: Page) -> str:
+    return re.sub(r":path", "", page.path) + ".json"
+
+
+def _twin(page: Page, of: dict[str, Json], components: Json) -> Json:
+    given: list[Json] = []
+    if "{ref" in page.path:
+        given.append(_parameter("path", "ref", "Reference"))
+    if page.filters is not None:
+        schema = components[page.filters.__name__]
+        for name, kind in schema["properties"].items():
+            given.append(_parameter("query", name, f"Filter by {name.replace('_', ' ')}", kind))
+        given.append(_parameter("query", "cursor", "Where the list goes on"))
+    given.append(_parameter("header", "If-Position", "Wait until this position is taken in"))
+    result = {"type": "object"} if page.result is dict else of[repr(page.result)]
+    return {
+        "get": {
+            "operationId": page.show.__name__.strip("_"),
+            "summary": (page.show.__doc__ or page.title).splitlines()[0],
+            "parameters": given,
+            "responses": {
+                "200": _answer(result, page.title),
+                **_problems(of, 400, 404, 412, 503),
+            },
+        }
+    }
+
+
+def _health(part: str) -> Json:
+    summary = "Whether every part lives." if part == "live" else "Whether commands are answered."
+    return {
+        "get": {
+            "operationId": f"health_{part}",
+            "summary": summary,
+            "responses": {"200": {"description": "Yes"}, "503": {"description": "No"}},
+        }
+    }

@@ -1,0 +1,110 @@
+"""The pages of those who run the program: sagas, dead letters, events, projections, schemas, system."""
+
+from __future__ import annotations
+
+from usance.views import results as r
+from usance.web import acts
+from usance.web.pages import Page, Shown, Visit
+
+
+def sagas(visit: Visit) -> Shown:
+    """Sagas, last changed first, with open ones counted per step."""
+    phase = visit.query.get("phase", "")
+    return Shown(visit.queries.sagas(visit.viewer, phase, visit.cursor, visit.limit))
+
+
+def saga(visit: Visit) -> Shown:
+    """One saga as a picture, with its incident and suggested acts."""
+    key = visit.key("saga")
+    found = visit.queries.saga(visit.viewer, key)
+    extra = {"acts": acts.saga_acts(found), "timeline": visit.queries.timeline(visit.viewer, key)}
+    return Shown(found, extra, found.row.revision)
+
+
+def incidents(visit: Visit) -> Shown:
+    """Sagas without progress; `open=0` shows the closed ones."""
+    wanted = visit.query.get("open", "1") != "0"
+    return Shown(visit.queries.incidents(visit.viewer, open=wanted), {"open": wanted})
+
+
+def dead_letters(visit: Visit) -> Shown:
+    """What could not be decided, grouped by reason, and the keys that wait behind."""
+    wanted = visit.wanted(r.DeadLetterFilter)
+    page = visit.queries.dead_letters(visit.viewer, wanted, visit.cursor, visit.limit)
+    return Shown(page, {"wanted": wanted, "parked": visit.queries.parked(visit.viewer)})
+
+
+def dead_letter(visit: Visit) -> Shown:
+    """One dead letter with its bytes."""
+    found = visit.queries.dead_letter(visit.viewer, visit.ref)
+    return Shown(found, {"acts": acts.dead_letter_acts(found)})
+
+
+def parked(visit: Visit) -> Shown:
+    """Keys whose commands wait."""
+    return Shown(visit.queries.parked(visit.viewer))
+
+
+def commands(visit: Visit) -> Shown:
+    """What became of commands, newest first."""
+    answer = visit.query.get("answer", "")
+    return Shown(visit.queries.commands(visit.viewer, answer, visit.cursor, visit.limit))
+
+
+def events(visit: Visit) -> Shown:
+    """Events, newest first, by stream, type, correlation or actor."""
+    wanted = visit.wanted(r.EventFilter)
+    page = visit.queries.events(visit.viewer, wanted, visit.cursor, visit.limit)
+    return Shown(page, {"wanted": wanted})
+
+
+def event(visit: Visit) -> Shown:
+    """One event with content, headers and envelope hash."""
+    return Shown(visit.queries.event(visit.viewer, visit.ref))
+
+
+def projections(visit: Visit) -> Shown:
+    """Read models: position, lag, rows that could not follow."""
+    return Shown(visit.queries.projections(visit.viewer))
+
+
+def schemas(visit: Visit) -> Shown:
+    """Registered schemas."""
+    return Shown(visit.queries.schemas(visit.viewer))
+
+
+def schema(visit: Visit) -> Shown:
+    """One schema with its text; `version` chooses an older one."""
+    said = visit.query.get("version", "")
+    version = int(said) if said.isdigit() else 0
+    return Shown(visit.queries.schema(visit.viewer, visit.ref, version))
+
+
+def system(visit: Visit) -> Shown:
+    """Counts, health and settings; health and settings are added by the site."""
+    return Shown(visit.queries.status(visit.viewer))
+
+
+PAGES = (
+    Page("/sagas", "sagas.html", "Sagas", sagas, r.SagaPage),
+    Page("/sagas/{ref:path}", "saga.html", "Saga", saga, r.Saga),
+    Page("/incidents", "incidents.html", "Incidents", incidents, list[r.Incident]),
+    Page(
+        "/dead-letters",
+        "dead_letters.html",
+        "Dead letters",
+        dead_letters,
+        r.DeadLetterPage,
+        r.DeadLetterFilter,
+    ),
+    Page("/dead-letters/{ref:path}", "dead_letter.html", "Dead letter", dead_letter, r.DeadLetter),
+    Page("/parked", "parked.html", "Parked keys", parked, list[r.ParkedKey]),
+    Page("/answers", "commands.html", "Commands", commands, r.CommandPage),
+    Page("/events", "events.html", "Events", events, r.EventPage, r.EventFilter),
+    Page("/events/{ref:path}", "event.html", "Event", event, r.EventDetail),
+    Page("/projections", "projections.html", "Projections", projections, list[r.ProjectionRow]),
+    Page("/schemas", "schemas.html", "Schemas", schemas, list[r.SchemaRow]),
+    Page("/schemas/{ref:path}", "schema.html", "Schema", schema, r.Schema),
+    Page("/system", "system.html", "System", system, r.Status),
+)
+"""The pages of operations."""

@@ -1,0 +1,385 @@
+"""The console: pages and their twins, forms, who acts, what became of what was sent."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from usance.kernel.clock import SystemClock
+from usance.kernel.decider import Actor
+from usance.kernel.errors import NotFound, Refused, UsanceError
+from usance.web import operations, pages
+from usance.web.answers import Answer
+from usance.web.api import ACTING_AS, Desk, refusal_of, said_by
+from usance.web.backend import Backend
+from usance.web.commands import command_type, command_types
+from usance.web.forms import FIELDS_MAX, command_of
+from usance.web.live import light
+from usance.web.pages import COMPLIANCE_ROLES, Page, Shown, Visit
+from usance.web.problems import MEDIA_TYPE, Problem, problem, problem_of
+from usance.web.render import path_of, render, with_query
+
+POSITION_WAIT_S = 2.0
+SAVED = "usance_saved"
+SAVED_MAX = 12
+SKEW_MS = 2_000
+"""Difference of book and real time from which both are shown."""
+
+RAIL: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "Desk",
+        (
+            ("t", "/", "Today"),
+            ("w", "/work", "Work"),
+            ("c", "/credits", "Credits"),
+            ("p", "/presentations", "Presentations"),
+            ("f", "/facilities", "Facilities"),
+            ("a", "/approvals", "Approvals"),
+            ("m", "/messages", "Messages"),
+            ("l", "/ledger", "Ledger"),
+        ),
+    ),
+    ("Compliance", (("k", "/cases", "Cases"),)),
+    (
+        "Operations",
+        (
+            ("d", "/dead-letters", "Dead letters"),
+            ("s", "/sagas", "Sagas"),
+            ("i", "/incidents", "Incidents"),
+            ("e", "/events", "Events"),
+            ("o", "/answers", "Commands"),
+            ("r", "/projections", "Projections"),
+            ("h", "/schemas", "Schemas"),
+            ("y", "/system", "System"),
+        ),
+    ),
+)
+"""The left rail: groups of (key behind `g`, address, name)."""
+
+FORM_PAGES = {p.path: p for p in pages.PAGES if p.path in ("/apply", "/present")}
+
+
+class Site:
+    """Everything a browser sees."""
+
+    def __init__(self, backend: Backend, desk: Desk) -> None:
+        self.backend = backend
+        self.desk = desk
+        self.real = SystemClock()
+
+    def routes(self) -> list[Route]:
+        """Return the routes of all pages; twins stand first, as `.json` ends their addresses."""
+        every = (*pages.PAGES, *operations.PAGES)
+        twins = [Route(f"{p.path}.json", self._twin(p), methods=["GET"]) for p in every]
+        shown = [Route(p.path, self._page(p), methods=["GET"]) for p in every]
+        return [
+            Route("/", self._page(pages.PAGES[0]), methods=["GET"]),
+            *twins,
+            *shown,
+            Route("/send", self.send_page, methods=["GET"]),
+            Route("/act-as", self.act_as, methods=["POST"]),
+            Route("/saved", self.save, methods=["POST"]),
+            Route("/do", self.do, methods=["POST"]),
+            Route("/do/{command}", self.do, methods=["POST"]),
+        ]
+
+    # -- who
+
+    def viewer_of(self, request: Request) -> Actor:
+        """Return who looks: as chosen, else the first person of the directory."""
+        try:
+            return self.desk.actor(said_by(dict(request.scope["headers"])))
+        except (NotFound, Refused):
+            first = next(iter(self.backend.directory.people))
+            return self.desk.actor(first)
+
+    async def act_as(self, request: Request) -> Response:
+        """Take the choice of the chooser: from here on this person acts."""
+        fields = await _fields(request)
+        chosen = self.desk.actor(fields.get("person", ""))
+        answer = RedirectResponse(local(fields.get("back", "/")), 303)
+        value = f"{chosen.person}:{chosen.role}"
+        answer.set_cookie(ACTING_AS, value, httponly=True, samesite="strict", max_age=30 * 86_400)
+        return answer
+
+    async def save(self, request: Request) -> Response:
+        """Keep a filter under a name, or forget one; it stays in this browser."""
+        fields = await _fields(request)
+        back = local(fields.get("back", "/credits"))
+        name, kept = fields.get("name", "").strip()[:40], self._saved(request)
+        kept.pop(name, None)
+        if name and "forget" not in fields:
+            kept[name] = back
+        pairs = list(kept.items())[-SAVED_MAX:]
+        answer = RedirectResponse(back, 303)
+        answer.set_cookie(
+            SAVED, urlencode(pairs), httponly=True, samesite="strict", max_age=365 * 86_400
+        )
+        return answer
+
+    def _saved(self, request: Request) -> dict[str, str]:
+        pairs = parse_qsl(request.cookies.get(SAVED, "").strip('"'))
+        return {name[:40]: local(path) for name, path in pairs[:SAVED_MAX]}
+
+    # -- pages
+
+    def _visit(self, request: Request) -> Visit:
+        return Visit(
+            self.backend.queries,
+            self.viewer_of(request),
+            self.desk.tenant,
+            dict(request.query_params),
+            request.path_params.get("ref", ""),
+            self.backend.clock.now(),
+        )
+
+    def _page(self, page: Page) -> Any:
+        async def endpoint(request: Request) -> Response:
+            visit = self._visit(request)
+            at = request.headers.get("if-position") or visit.query.get("at", "")
+            fresh = await self._reached(at)
+            shown = await run_in_threadpool(page.show, visit)
+            outcome = await self._outcome(visit)
+            html = await run_in_threadpool(
+                self.html, request, page, shown, visit, outcome=outcome, stale=not fresh
+            )
+            headers = {"cache-control": "no-cache"} | ({} if fresh else {"stale": "true"})
+            if not request.cookies.get(ACTING_AS):
+                answer = HTMLResponse(html, headers=headers)
+                who = f"{visit.viewer.person}:{visit.viewer.role}"
+                answer.set_cookie(ACTING_AS, who, httponly=True, samesite="strict")
+                return answer
+            return HTMLResponse(html, headers=headers)
+
+        return endpoint
+
+    def _twin(self, page: Page) -> Any:
+        async def endpoint(request: Request) -> Response:
+            visit = self._visit(request)
+            at = request.headers.get("if-position", "")
+            if not await self._reached(at):
+                told = problem(
+                    412,
+                    "POSITION_NOT_REACHED",
+                    "The read side has not taken in this position yet.",
+                    "Ask again in a moment; without If-Position the present state is answered.",
+                )
+                return problem_response(told)
+            shown = await run_in_threadpool(page.show, visit)
+            body = await run_in_threadpool(
+                msgspec.json.encode, shown.extra.get("twin", shown.result)
+            )
+            headers = {"cache-control": "no-store"}
+            if shown.revision is not None:
+                headers["etag"] = f'"{shown.revision}"'
+            return Response(body, media_type="application/json", headers=headers)
+
+        return endpoint
+
+    async def _reached(self, position: str) -> bool:
+        """Wait a little for the read side to take in a position; true where none is wanted."""
+        if not position:
+            return True
+        try:
+            return await run_in_threadpool(self.backend.queries.wait_for, position, POSITION_WAIT_S)
+        except ValueError as error:
+            raise Refused(
+                "POSITION_INVALID",
+                "A position token is malformed.",
+                hint="Pass on the token of an answer, such as trade.p1#9241.",
+            ) from error
+
+    async def _outcome(self, visit: Visit) -> Answer | None:
+        command_id = visit.query.get("outcome", "")
+        if not command_id:
+            return None
+        found = await self.desk.answered(command_id, "", visit.viewer)
+        return found or Answer(
+            command_id=command_id[:64],
+            outcome="pending",
+            message="The command is kept and will be decided once.",
+            hint="Reload this page in a moment.",
+        )
+
+    def html(self, request: Request, page: Page, shown: Shown, visit: Visit, **more: Any) -> str:
+        """Return a page as HTML with its frame."""
+        context = self.frame(request, visit.viewer) | {
+            "title": f"{page.title} {visit.ref}".strip(),
+            "data": shown.result,
+            "ref": visit.ref,
+            "twin": twin_address(request),
+            "values": {},
+            "told": None,
+        }
+        if page.path == "/system":
+            context |= {"health": self.backend.health(), "settings": self._settings()}
+        return render(
+            page.template, **{**context, **shown.extra, **more, "twin": twin_address(request)}
+        )
+
+    def frame(self, request: Request, viewer: Actor) -> dict[str, Any]:
+        """Return what the frame around every page shows."""
+        now, real = self.backend.clock.now(), self.real.now()
+        compliance = viewer.role in COMPLIANCE_ROLES
+        query = {k: v for k, v in request.query_params.items() if k not in ("outcome", "at")}
+        return {
+            "path": request.url.path,
+            "query": query,
+            "here": with_query(request.url.path, query),
+            "viewer": viewer,
+            "people": self.backend.directory.people,
+            "person_name": self.backend.directory.name,
+            "bank": self.backend.settings.bank,
+            "rail": [g for g in RAIL if compliance or g[0] != "Compliance"],
+            "now": now,
+            "real": real if abs(real - now) > SKEW_MS else 0,
+            "light": light(self.backend),
+            "saved": self._saved(request),
+            "once": self.desk.ids.fresh,
+            "outcome": None,
+            "stale": False,
+        }
+
+    def _settings(self) -> list[tuple[str, str]]:
+        rows: list[tuple[str, str]] = []
+
+        def walk(value: Any, name: str) -> None:
+            if isinstance(value, dict):
+                for key, inner in value.items():
+                    walk(inner, f"{name}.{key}" if name else key)
+            else:
+                secret = any(w in name for w in ("password", "secret", "key", "token"))
+                rows.append((name, "********" if secret else str(value)))
+
+        walk(msgspec.to_builtins(self.backend.settings), "")
+        return rows
+
+    # -- acts
+
+    async def send_page(self, request: Request) -> Response:
+        """Answer `GET /send`: any command, as JSON."""
+        return HTMLResponse(self._send_html(request, dict(request.query_params), None))
+
+    def _send_html(self, request: Request, values: dict[str, str], told: Problem | None) -> str:
+        frame = self.frame(request, self.viewer_of(request))
+        names = sorted(command_types())
+        return render(
+            "send.html",
+            **frame,
+            title="Send a command",
+            twin="",
+            values=values,
+            names=names,
+            told=told,
+        )
+
+    async def do(self, request: Request) -> Response:
+        """Take a form: preview its command or send it, then show what became of it."""
+        fields = await _fields(request)
+        values = dict(fields)
+        back, form = local(fields.pop("back", "/")), fields.pop("form", "")
+        name = request.path_params.get("command") or fields.pop("command", "")
+        key, once = fields.pop("key", ""), fields.pop("once", "")
+        preview = fields.pop("preview", None) is not None
+        try:
+            actor = self.desk.actor(said_by(dict(request.scope["headers"])))
+            kind = command_type(name)
+            text = fields.pop("json", None)
+            command = kind.decode(text.encode()) if text else command_of(kind.cls, fields)
+            command_id = self.desk.command_id(f"form:{once}" if once else "")
+            outgoing = self.desk.outgoing(kind, command, key, actor, command_id)
+            if preview:
+                told = await run_in_threadpool(self.desk.forecast, outgoing)
+                return self._preview(request, name, values, told, back)
+            answer = await self.desk.send(outgoing)
+        except (UsanceError, msgspec.DecodeError) as error:
+            return await self._again(request, form, values, problem_of(error), back)
+        if answer is not None and answer.outcome == "refused" and form:
+            return await self._again(request, form, values, refusal_of(answer), back)
+        if form and answer is not None and answer.outcome == "accepted":
+            back = path_of(outgoing.key) or back
+        return RedirectResponse(_after(back, command_id, answer), 303)
+
+    def _preview(
+        self, request: Request, name: str, values: dict[str, str], told: Any, back: str
+    ) -> Response:
+        frame = self.frame(request, self.viewer_of(request))
+        fields = {k: v for k, v in values.items() if k != "preview"}
+        html = render(
+            "preview.html",
+            **(frame | {"here": back}),
+            title="Preview",
+            twin="",
+            command=name,
+            fields=fields,
+            forecast=told,
+            back=back,
+        )
+        return HTMLResponse(html)
+
+    async def _again(
+        self, request: Request, form: str, values: dict[str, str], told: Problem, back: str
+    ) -> Response:
+        """Show the form again as it was filled in, with what is wrong; else the problem alone."""
+        if form == "/send":
+            return HTMLResponse(self._send_html(request, values, told), told.status)
+        page = FORM_PAGES.get(form)
+        if page is None:
+            return self.problem_page(request, told, back)
+        query = dict(parse_qsl(urlsplit(back).query))
+        visit = self._visit(request)._replace(query=query)
+        shown = await run_in_threadpool(page.show, visit)
+        html = self.html(request, page, shown, visit, values=values, told=told, here=form)
+        return HTMLResponse(html, told.status)
+
+    def problem_page(self, request: Request, told: Problem, back: str = "/") -> Response:
+        """Return a problem as a page for people."""
+        frame = self.frame(request, self.viewer_of(request))
+        html = render("problem.html", **frame, title=told.title, twin="", told=told, back=back)
+        return HTMLResponse(html, told.status)
+
+
+def _after(back: str, command_id: str, answer: Answer | None) -> str:
+    """Return where to go after an act: back, with the outcome to show and the position to await."""
+    parts = urlsplit(back)
+    have = {k: v for k, v in parse_qsl(parts.query) if k not in ("outcome", "at")}
+    at = answer.position if answer is not None else None
+    return with_query(parts.path, have, outcome=command_id, at=at or None)
+
+
+def local(address: str) -> str:
+    """Return an address of this console; anything else becomes Today (no open redirects)."""
+    odd = "\\" in address or any(ord(c) < 32 for c in address)
+    return "/" if odd or not address.startswith("/") or address.startswith("//") else address
+
+
+def twin_address(request: Request) -> str:
+    """Return the address of a page's JSON twin."""
+    path = request.url.path
+    query = {k: v for k, v in request.query_params.items() if k not in ("outcome", "at")}
+    return with_query("/today.json" if path == "/" else f"{path}.json", query)
+
+
+def problem_response(told: Problem) -> Response:
+    """Return a problem as JSON."""
+    headers = {"cache-control": "no-store"}
+    return Response(told.encode(), told.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    """Return the fields of a posted form; raises Refused on any other media type."""
+    media = request.headers.get("content-type", "")
+    if not media.startswith("application/x-www-form-urlencoded"):
+        raise Refused(
+            "FORM_EXPECTED",
+            "The request is not a form of this console.",
+            hint="Programs use POST /commands/{type} with JSON.",
+        )
+    form = await request.form(max_fields=FIELDS_MAX)
+    return {name: str(value) for name, value in form.items()}
