@@ -139,7 +139,7 @@ class PurseDecider:
             new.planned = {**state.planned, event.timer_id: int(event.reason)}
         elif isinstance(event, TimerFired | TimerCancelled):
             new.planned = {k: v for k, v in state.planned.items() if k != event.timer_id}
-        elif isinstance(event, Odd) and not self.repairs.bugs:
+        elif isinstance(event, Odd) and event.kind == "evolve":
             raise LookupError("evolve")
         return new
 
@@ -183,9 +183,7 @@ class World:
         registry = registered(CATALOGUE)
         self.encoder = Encoder(log_id=found.log_id, catalogue=CATALOGUE, registry=registry)
         self.decoder = Decoder(catalogue=CATALOGUE, registry=registry)
-        self.commands = Commands(
-            log, self.topics, self.encoder, book_clock=found.clock == "book"
-        )
+        self.commands = Commands(log, self.topics, self.encoder, book_clock=found.clock == "book")
         self.resolved: list[tuple[str, Outcome]] = []
 
     def _found(self, clock: str, partitions: int) -> genesis.Genesis:
@@ -233,7 +231,13 @@ class World:
     # -- commands
 
     def send(
-        self, key: str, command: Any, command_id: str, *, at: int | None = None, actor: Actor = CLERK
+        self,
+        key: str,
+        command: Any,
+        command_id: str,
+        *,
+        at: int | None = None,
+        actor: Actor = CLERK,
     ) -> None:
         """Append one command."""
         outgoing = Outgoing(f"t/purse/{key}", command, command_id, "test", actor=actor, instant=at)
@@ -256,7 +260,9 @@ class World:
 
     def redrive(self, letter: str, key: str, command_id: str, reason: str = "repaired") -> None:
         """Ask for a dead letter to be tried again."""
-        self.send(key, Redrive(dead_letter_id=letter, dead_letter_index=0, reason=reason), command_id)
+        self.send(
+            key, Redrive(dead_letter_id=letter, dead_letter_index=0, reason=reason), command_id
+        )
 
     def discard(self, letter: str, key: str, command_id: str) -> None:
         """Give a dead letter up."""
@@ -289,9 +295,7 @@ class World:
         for partition in range(self.topics.partitions):
             for record in self.records("dead-letters", partition):
                 names = dict(record.headers)
-                found.append(
-                    (names["usance-dlq-id"].decode(), names["usance-dlq-class"].decode())
-                )
+                found.append((names["usance-dlq-id"].decode(), names["usance-dlq-class"].decode()))
         return found
 
     def verdict(self) -> Verdict:
@@ -343,4 +347,3 @@ def sqlite_world(folder: Path, clock: Clock, **more: Any) -> World:
             return ids()
 
     return World(SqliteLog.open(folder / "log.sqlite", clock=clock, ids=Ids()), clock, **more)
-

@@ -137,11 +137,11 @@ class Takeover:
             start = max(start, rounds.restart)
         entries = state.entries
         last: Record | None = None
-        index, read = -1, 0
+        index, read = (rounds.tail.next if rounds is not None else 0) - 1, 0
         decoder, deciders = self.decoder, self.deciders
         for record in self.log.scan(tp, start, mark, 5_000):
             meta = decoder.meta(record.headers)
-            if index >= 0 and meta.index != index + 1:
+            if meta.index != index + 1:
                 raise _gap(tp, index + 1, meta.index)
             index, last = meta.index, record
             read += 1
@@ -246,7 +246,7 @@ class Takeover:
         return footer.range_end
 
 
-class _SnapshotMismatch(Exception):  # noqa: N818  a signal inside this module
+class _SnapshotMismatch(Exception):
     """A snapshot does not fit the events: fold everything."""
 
 

@@ -71,7 +71,7 @@ class _Partition:
 
         verifier = ChainVerifier(self.log_id, tp.topic, tp.partition, links)
         found: list[tuple[Any, Record]] = []
-        for record in self.log.scan(tp, self.log.begin(tp), None, SCAN_RECORDS):
+        for record in self.log.scan(tp, self.log.begin(tp), self.log.end(tp), SCAN_RECORDS):
             if not verifier.feed(
                 ChainRecord(record.offset, record.key, record.value, record.headers)
             ):
