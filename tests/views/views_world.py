@@ -97,9 +97,7 @@ class World:
         self.queries = self.new_queries()
 
     def encoder(self) -> Encoder:
-        return Encoder(
-            log_id=self.genesis.log_id, catalogue=self.catalogue, registry=self.registry
-        )
+        return Encoder(log_id=self.genesis.log_id, catalogue=self.catalogue, registry=self.registry)
 
     def new_projector(
         self, projections: Sequence[Projection] | None = None, **options: Any

@@ -1,0 +1,411 @@
+"""The projector on a small projection of its own: checkpoints, fences, parked keys, rebuilds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from usance.adapters.sqlite_views import SqliteViews
+from usance.engine.projection import STALE, Changes, Fact, Projection, Rows, Table, numbers, texts
+from usance.engine.projector import Projector
+from usance.engine.reading import Order, Where
+from usance.engine.topics import Topics
+from usance.kernel.clock import BookClock
+from usance.kernel.decider import Actor
+from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable
+from usance.log.contract import Output, TopicPartition, TopicSettings
+from usance.messages.catalogue import Catalogue
+from usance.messages.envelope import Decoder, Encoder, InputPosition, Meta
+from usance.messages.registry import RegistryState, plan
+from usance.testing.sim_log import SimulatedLog
+
+LOG_ID = "11111111-1111-4111-8111-111111111111"
+
+
+class Paid(msgspec.Struct, frozen=True, kw_only=True):
+    """Money came into an account."""
+
+    amount: int
+
+
+class Emptied(msgspec.Struct, frozen=True, kw_only=True):
+    """An account was closed."""
+
+
+ACCOUNTS = Table(
+    "accounts",
+    (*texts("key"), *numbers("balance", "payments")),
+    key=("key",),
+    indexes=(("balance",),),
+    stream="key",
+)
+TOTALS = Table("totals", (*texts("of"), *numbers("amount")), key=("of",))
+
+
+def _paid(fact: Fact, rows: Rows) -> None:
+    amount = fact.message.amount
+    rows.add("accounts", (fact.key,), balance=amount, payments=1)
+    rows.add("totals", ("all",), amount=amount)
+    if amount < 0:
+        raise ZeroDivisionError(amount)
+
+
+def _emptied(fact: Fact, rows: Rows) -> None:
+    rows.delete("accounts", fact.key)
+
+
+def projection(version: int = 1, name: str = "accounts") -> Projection:
+    return Projection(name, version, (ACCOUNTS, TOTALS), {Paid: _paid, Emptied: _emptied})
+
+
+class Bank:
+    """A log with events of accounts, written straight into it."""
+
+    def __init__(self, folder: Path, partitions: int = 2) -> None:
+        self.folder = folder
+        self.log = SimulatedLog(BookClock(1_796_000_000_000))
+        self.topics = Topics("usance", partitions)
+        for settings_ in self.topics.settings():
+            self.log.create_topic(settings_)
+        self.log.create_topic(TopicSettings("other", "events", 1))
+        catalogue = Catalogue()
+        catalogue.register([(Paid, "event"), (Emptied, "event")])
+        registry = RegistryState()
+        for event in plan(catalogue, registry):
+            registry.apply(event)
+        self.decoder = Decoder(catalogue=catalogue, registry=registry)
+        self.encoder = Encoder(log_id=LOG_ID, catalogue=catalogue, registry=registry)
+        self.count: Counter[TopicPartition] = Counter()
+        self.store = SqliteViews(folder / "views.sqlite")
+        self.paid: Counter[str] = Counter()
+
+    def place(self, key: str) -> TopicPartition:
+        return self.topics.at("trade", "events", self.topics.place(key).partition)
+
+    def output(self, key: str, event: Any) -> Output:
+        place = self.place(key)
+        number = self.count[place]
+        self.count[place] += 1
+        meta = Meta(
+            tenant="t", actor=Actor("p", "l", "r"), correlation="c", causation="api:1",
+            command_id=f"{key}:{number}", body_hash=bytes(32),
+        )  # fmt: skip
+        key_, value, headers, _ = self.encoder.event(
+            event, meta, stream=key, ordinal=0, revision=number + 1, index=number,
+            prev=bytes(32), instant=1_796_000_000_000 + number,
+            input=InputPosition("usance.trade.commands", place.partition, number),
+        )  # fmt: skip
+        return Output(place.topic, place.partition, key_, value, headers)
+
+    def pay(self, key: str, *amounts: int) -> None:
+        self.log.append([self.output(key, Paid(amount=a)) for a in amounts])
+        self.paid[key] += sum(amounts)
+
+    def projector(self, *projections: Projection, **options: Any) -> Projector:
+        made = Projector(
+            self.log,
+            self.topics,
+            self.decoder,
+            self.store,
+            projections or (projection(),),
+            log_id=LOG_ID,
+            **options,
+        )
+        made.open()
+        return made
+
+    def balances(self) -> dict[str, int]:
+        with self.store.reading() as reading:
+            return {row["key"]: row["balance"] for row in reading.select("accounts")}
+
+    def total(self) -> int:
+        with self.store.reading() as reading:
+            row = reading.get("totals", of="all")
+        return row["amount"] if row else 0
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Bank:
+    return Bank(tmp_path)
+
+
+def drain(projector: Projector) -> int:
+    done = 0
+    while worked := projector.step():
+        done += worked
+    return done
+
+
+KEYS = [f"t/credit/{n}" for n in range(5)]
+
+
+def test_rows_and_checkpoints_move_together_over_restarts(bank: Bank) -> None:
+    for key in KEYS:
+        bank.pay(key, 10, 20)
+    projector = bank.projector()
+    assert drain(projector) == 10
+    assert bank.balances() == dict.fromkeys(KEYS, 30)
+    bank.store.close()
+    bank.pay(KEYS[0], 5)
+    bank.store = SqliteViews(bank.folder / "views.sqlite")
+    again = bank.projector()
+    assert again.lag()["accounts"] > 0 and not again.idle()
+    assert drain(again) == 1, "what was taken in before is not read again"
+    assert bank.balances()[KEYS[0]] == 35
+    assert bank.total() == 155
+    assert again.idle()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(KEYS), st.integers(1, 9)), max_size=60),
+    st.sets(st.integers(0, 59)),
+    st.integers(1, 7),
+)
+def test_a_crash_between_any_two_batches_changes_nothing(
+    payments: list[tuple[str, int]], crashes: set[int], batch: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        bank = Bank(Path(folder))
+        projector = bank.projector(batch_max=batch)
+        for number, (key, amount) in enumerate(payments):
+            bank.pay(key, amount)
+            if number in crashes:  # one batch, then all memory is gone
+                projector.step()
+                projector = bank.projector(batch_max=batch)
+        drain(projector)
+        assert bank.balances() == {k: v for k, v in bank.paid.items()}
+        assert bank.total() == sum(bank.paid.values())
+        assert projector.verify("accounts") == []
+        bank.store.close()
+
+
+def test_a_commit_that_fails_leaves_the_batch_to_be_done_again(
+    bank: Bank, monkeypatch: Any
+) -> None:
+    bank.pay(KEYS[0], 10)
+    projector = bank.projector()
+    real = bank.store.commit
+    calls: list[int] = []
+
+    def failing(changes: list[Changes]) -> None:
+        if not calls:
+            calls.append(1)
+            raise Unavailable("the disk is full", hint="free space")
+        real(changes)
+
+    monkeypatch.setattr(bank.store, "commit", failing)
+    with pytest.raises(Unavailable):
+        projector.step()
+    assert drain(projector) == 1
+    assert bank.balances() == {KEYS[0]: 10}
+
+
+def test_a_zombie_projector_is_fenced_and_its_batch_is_rolled_back(bank: Bank) -> None:
+    zombie = bank.projector()
+    bank.pay(KEYS[0], 10)
+    drain(zombie)
+    owner = bank.projector()
+    bank.pay(KEYS[0], 5)
+    with pytest.raises(Fenced):
+        zombie.step()
+    assert bank.balances() == {KEYS[0]: 10}, "nothing of the zombie's batch is kept"
+    drain(owner)
+    assert bank.balances() == {KEYS[0]: 15}
+    with pytest.raises(Fenced):
+        drain(zombie)
+
+
+def test_a_poison_event_parks_its_key_and_nothing_else(bank: Bank) -> None:
+    same = [k for k in KEYS if bank.place(k) == bank.place(KEYS[0])]
+    assert len(same) > 1, "a neighbour on the same partition"
+    bank.pay(KEYS[0], 10)
+    bank.pay(KEYS[0], -1)  # this one the handler cannot take in
+    bank.pay(KEYS[0], 7, 8)
+    for key in KEYS[1:]:
+        bank.pay(key, 3)
+    drain(bank.projector())
+    with bank.store.reading() as reading:
+        rows = {row["key"]: row for row in reading.select("accounts")}
+        parked = reading.parked()
+        stale = next(g["stale"] for g in reading.generations())
+    assert rows[KEYS[0]]["balance"] == 10, "half a change of the poison event is undone"
+    assert rows[KEYS[0]][STALE] is not None
+    assert [(p["key"], p["waiting"], p["error"]) for p in parked] == [
+        (KEYS[0], 2, "handle: ZeroDivisionError")
+    ]
+    assert stale == 1
+    for key in KEYS[1:]:
+        assert (rows[key]["balance"], rows[key][STALE]) == (3, None)
+    assert bank.total() == 10 + 3 * 4
+    # it stays parked over a restart, and later records queue behind it
+    bank.pay(KEYS[0], 1)
+    drain(bank.projector())
+    assert bank.balances()[KEYS[0]] == 10
+
+
+def test_bytes_that_cannot_be_decoded_park_their_key(bank: Bank) -> None:
+    bank.pay(KEYS[0], 10)
+    broken = bank.output(KEYS[0], Paid(amount=1))
+    bank.log.append([broken._replace(value=(broken.value or b"")[:6] + b"\xff\xff")])
+    headless = bank.output(KEYS[1], Paid(amount=1))
+    bank.log.append([headless._replace(headers=())])
+    bank.pay(KEYS[2], 4)
+    drain(bank.projector())
+    with bank.store.reading() as reading:
+        assert {p["key"] for p in reading.parked()} == {KEYS[0], KEYS[1]}
+        row = reading.get("accounts", key=KEYS[0])
+    assert row is not None and row["balance"] == 10 and row[STALE] is not None
+    assert bank.balances()[KEYS[2]] == 4
+
+
+def test_a_rebuild_after_a_fix_mends_a_parked_key(bank: Bank) -> None:
+    bank.pay(KEYS[0], 10, -1, 5)
+    drain(bank.projector())
+    fixed = Projection("accounts", 1, (ACCOUNTS, TOTALS), {Paid: _fixed, Emptied: _emptied})
+    projector = bank.projector(fixed)
+    seen: list[int] = []
+    report = projector.rebuild("accounts", lambda progress: seen.append(progress.done))
+    assert report.swapped and report.compared and report.mended == 1
+    assert [d.key for d in report.differences if d.table == "accounts"] == [(KEYS[0],)]
+    assert bank.balances() == {KEYS[0]: 14}
+    assert seen and seen[-1] > 0
+    with bank.store.reading() as reading:
+        assert reading.parked() == []
+        assert [g["number"] for g in reading.generations()] == [2]
+    bank.pay(KEYS[0], 1)
+    drain(projector)
+    assert bank.balances() == {KEYS[0]: 15}, "the rebuilt tables go on"
+
+
+def _fixed(fact: Fact, rows: Rows) -> None:
+    rows.add("accounts", (fact.key,), balance=fact.message.amount, payments=1)
+    rows.add("totals", ("all",), amount=fact.message.amount)
+
+
+def test_a_rebuild_under_load_swaps_with_no_reader_seeing_half_of_it(bank: Bank) -> None:
+    for key in KEYS:
+        bank.pay(key, *([1] * 40))
+    projector = bank.projector(batch_max=7)
+    drain(projector)
+    before = bank.total()
+    rebuild = projector.begin_rebuild("accounts")
+    rounds = 0
+    while rebuild.report is None:
+        bank.pay(KEYS[rounds % 5], 1)
+        projector.step()
+        rounds += 1
+        assert bank.total() >= before, "readers see the live tables until the swap"
+        before = bank.total()
+    assert rounds > 3, "the live tables were kept up while it ran"
+    assert rebuild.report.differences == []
+    drain(projector)
+    assert bank.total() == sum(bank.paid.values())
+    assert bank.balances() == dict(bank.paid)
+
+
+def test_an_aborted_rebuild_leaves_the_live_tables_alone(bank: Bank) -> None:
+    bank.pay(KEYS[0], 1, 2, 3)
+    projector = bank.projector(batch_max=1)
+    drain(projector)
+
+    def stop(_progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        projector.rebuild("accounts", stop)
+    with bank.store.reading() as reading:
+        assert [(g["number"], g["state"]) for g in reading.generations()] == [(1, "live")]
+    bank.pay(KEYS[0], 4)
+    drain(projector)
+    assert bank.balances() == {KEYS[0]: 10}
+    with pytest.raises(NotFound):
+        projector.rebuild("no such")
+
+
+def test_another_process_rebuilds_and_the_follower_takes_the_new_tables_over(bank: Bank) -> None:
+    bank.pay(KEYS[0], 1, 2)
+    follower = bank.projector()
+    drain(follower)
+    other = bank.projector(follow=False)
+    report = other.rebuild("accounts")
+    assert report.swapped and report.differences == []
+    other.close()
+    bank.pay(KEYS[0], 4)
+    drain(follower)
+    assert bank.balances() == {KEYS[0]: 7}
+
+
+def test_a_new_version_is_rebuilt_when_the_program_starts(bank: Bank) -> None:
+    bank.pay(KEYS[0], 1, 2)
+    drain(bank.projector())
+    wider = ACCOUNTS._replace(columns=(*ACCOUNTS.columns, *numbers("largest")))
+
+    def paid(fact: Fact, rows: Rows) -> None:
+        _paid(fact, rows)
+        row = rows.get("accounts", fact.key)
+        assert row is not None
+        largest = max(row["largest"], fact.message.amount)
+        rows.patch("accounts", (fact.key,), largest=largest)
+
+    newer = Projection("accounts", 2, (wider, TOTALS), {Paid: paid, Emptied: _emptied})
+    projector = bank.projector(newer)
+    drain(projector)
+    with bank.store.reading() as reading:
+        row = reading.get("accounts", key=KEYS[0])
+    assert row is not None and (row["balance"], row["largest"]) == (3, 2)
+
+
+def test_a_deleted_row_stays_deleted_and_can_come_again(bank: Bank) -> None:
+    bank.pay(KEYS[0], 5)
+    projector = bank.projector()
+    drain(projector)
+    bank.log.append([bank.output(KEYS[0], Emptied())])
+    drain(projector)
+    assert bank.balances() == {}
+    bank.pay(KEYS[0], 2)
+    drain(bank.projector())
+    assert bank.balances() == {KEYS[0]: 2}
+
+
+def test_yesterdays_log_under_todays_views_is_refused(bank: Bank, tmp_path: Path) -> None:
+    bank.pay(KEYS[0], 1, 2, 3)
+    drain(bank.projector())
+    young = Bank(tmp_path / "young") if (tmp_path / "young").mkdir() is None else bank
+    young.store = bank.store
+    with pytest.raises(Tampered, match="stands at"):
+        young.projector()
+
+
+def test_views_of_another_log_are_refused(bank: Bank) -> None:
+    drain(bank.projector())
+    stranger = Projector(
+        bank.log, bank.topics, bank.decoder, bank.store, (projection(),), log_id="another"
+    )
+    with pytest.raises(Tampered, match="another log"):
+        stranger.open()
+
+
+def test_records_are_read_by_key_order_and_page(bank: Bank) -> None:
+    for number, key in enumerate(KEYS):
+        bank.pay(key, (number % 3) + 1)
+    drain(bank.projector())
+    order = (Order("balance", down=True), Order("key"))
+    with bank.store.reading() as reading:
+        whole = reading.select("accounts", (), order)
+        seen, after = [], []
+        while page := reading.select("accounts", (), order, 2, after):
+            seen += page
+            after = [page[-1]["balance"], page[-1]["key"]]
+        assert seen == whole and len(whole) == 5
+        some = reading.select("accounts", (Where("key", "in", KEYS[:2]),))
+        assert {row["key"] for row in some} == set(KEYS[:2])
+        assert reading.count("accounts", (Where("balance", ">", 1),)) == 3
+        assert reading.count("accounts", (), ("balance",)) == {1: 2, 2: 2, 3: 1}
