@@ -290,6 +290,11 @@ def test_documents_without_plus_signs_are_told_apart():
     assert len(read_documents("+INVOICE\n+PACKING LIST\nINVOICE NUMBER")) == 2
 
 
+def test_a_percentage_is_read_across_a_line_break():
+    (document,) = read_documents("+INSURANCE POLICY FOR 120\nPCT OF CIF VALUE")
+    assert insured_percent([document]) == 120
+
+
 KINDS = (
     "invoice", "bill_of_lading", "insurance", "packing_list", "certificate_of_origin",
     "inspection_certificate", "weight_list", "air_waybill", "draft", "other",

@@ -72,7 +72,8 @@ def read_document(item: str) -> RequiredDocument:
 def insured_percent(documents: Iterable[RequiredDocument]) -> int | None:
     """Return the per cent that an insurance document must cover as its words say, or None."""
     for document in documents:
-        found = _PERCENT.search(document.text.upper()) if document.kind == "insurance" else None
+        words = " ".join(document.text.upper().split()) if document.kind == "insurance" else ""
+        found = _PERCENT.search(words)
         if found:
             return int(found[1])
     return None
