@@ -15,6 +15,7 @@ from usance.adapters.swift_files import FileDrop, FinOut, Loopback
 from usance.aml.case import CaseDecider
 from usance.aml.decision import ScreeningDecider
 from usance.aml.screening import Screener, open_screener
+from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.people import Directory, read_directory
 from usance.config import Settings
 from usance.domain.deciders import DECIDERS
@@ -229,7 +230,7 @@ class Runtime:
         self.store = Store(folder, settings, self.clock, owner=True)
         self.telemetry = Telemetry(enabled=settings.telemetry.enabled)
         self.directory: Directory = read_directory(folder.people)
-        self.screener = screener or open_screener(cache=folder.cache)
+        self.screener = CompilingScreener(lambda: screener or open_screener(cache=folder.cache))
         self.waiters = Waiters()
         self.stopping = threading.Event()
         self.threads: list[threading.Thread] = []
@@ -401,7 +402,11 @@ class Runtime:
         paused = {f"{p.context}.p{p.partition}": why for p, why in self.owner.paused.items()}
         alive = not self.threads or all(t.is_alive() for t in self.threads)
         return {
-            "ready": alive and not self.trouble and not paused and not self.stopping.is_set(),
+            "ready": self.screener.ready
+            and alive
+            and not self.trouble
+            and not paused
+            and not self.stopping.is_set(),
             "live": alive,
             "owner": {"units": self.owner.units, "decided": self.owner.decided, "paused": paused},
             "projector_lag": self.projector.lag(),

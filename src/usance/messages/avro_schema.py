@@ -10,7 +10,7 @@ import hashlib
 import json
 import keyword
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from usance.kernel.errors import Unreadable
@@ -102,6 +102,12 @@ class Schema:
         """SHA-256 (hex) over sorted JSON: docs, aliases, defaults and attributes count."""
         packed = json.dumps(self.json, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(packed.encode()).hexdigest()
+
+
+@lru_cache(maxsize=4_096)
+def parsed(text: str) -> Schema:
+    """Return the schema of a text, parsed once per process: the registry asks for the same ones often."""
+    return Schema(text)
 
 
 def _bad(reason: str, hint: str) -> Unreadable:

@@ -24,7 +24,7 @@ from usance.messages.avro_codegen import (
     make_writer,
     unwrap,
 )
-from usance.messages.avro_schema import Schema
+from usance.messages.avro_schema import Schema, parsed
 from usance.messages.derive import is_block, schema_text
 from usance.messages.meta import Meta
 from usance.messages.outcome import Outcome, UnitFooter, UnreadableInput
@@ -88,7 +88,7 @@ class MessageType:
     @cached_property
     def schema(self) -> Schema:
         """The newest schema."""
-        schema = Schema(self.text)
+        schema = parsed(self.text)
         if schema.fullname != self.fullname:
             raise Unreadable("schema", f"{self.fullname} has a file of another name", hint="rename")
         return schema

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from usance.kernel.errors import Conflict, NotFound, Tampered
-from usance.messages.avro_schema import Schema
+from usance.messages.avro_schema import Schema, parsed
 from usance.messages.catalogue import Catalogue
 from usance.messages.compatibility import check_versions
 from usance.messages.registry_events import SchemaRegistered, SubjectConfigured
@@ -49,7 +49,7 @@ class RegistryState:
         if isinstance(event, SubjectConfigured):
             self.levels[event.subject] = event.level
             return
-        schema = Schema(event.text)
+        schema = parsed(event.text)
         own = (event.id, schema.fingerprint)
         if own != (self.id_for(schema), event.fingerprint):
             raise Tampered(
@@ -151,7 +151,7 @@ def _subject(
     if state.levels.get(subject) != level:
         yield SubjectConfigured(subject=subject, level=level)
     for version in sorted(versions):
-        schema = Schema(versions[version])
+        schema = parsed(versions[version])
         recorded = state.subjects.get(subject, {}).get(version)
         if recorded is not None:
             known = state.by_id(recorded)

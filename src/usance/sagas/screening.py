@@ -6,12 +6,12 @@ to trade, so that a held deal looks like a slow one. The legal clock is not ours
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from usance.aml.case import opening
 from usance.aml.decision import recording
-from usance.aml.screening import Labelled, Screener
+from usance.aml.screening import Labelled, ScreeningReport
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import messages as cr
 from usance.domain.presentation import messages as pr
@@ -75,10 +75,18 @@ def presentation_strings(event: pr.PresentationReceived) -> Iterable[Labelled]:
                 yield Labelled(field=name, kind="place", text=text)
 
 
+class Screens(Protocol):
+    """What screens all strings of one subject."""
+
+    def screen_parties(self, strings: Sequence[Labelled], on_date: str) -> ScreeningReport:
+        """Return what was found, and with which lists."""
+        ...
+
+
 class Screening:
     """The reactions that screen: one table, bound to a screener."""
 
-    def __init__(self, screener: Screener) -> None:
+    def __init__(self, screener: Screens) -> None:
         self.screener = screener
 
     def table(self) -> dict[type, Reaction]:
