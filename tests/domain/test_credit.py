@@ -224,3 +224,19 @@ def test_correspondence_is_filed_once_per_message():
     stream = received().when(letter, SYSTEM).then(m.CorrespondenceRecorded)
     stream.when(letter, SYSTEM).nothing()
     stream.when(msgspec.structs.replace(letter, mt="752"), SYSTEM).then(m.CorrespondenceRecorded)
+
+
+def test_parties_without_name_or_country_cannot_be_issued():
+    whole = application()
+    nameless = msgspec.structs.replace(whole.parties.beneficiary, country="")
+    parties = msgspec.structs.replace(whole.parties, beneficiary=nameless)
+    stream = spec(CreditDecider(), CREDIT_KEY, instant=MONDAY)
+    stream.when(msgspec.structs.replace(whole, parties=parties)).then(m.CreditApplied)
+    stream.when(m.ValidateApplication(), SYSTEM).refused("PARTY_INCOMPLETE")
+
+
+@pytest.mark.parametrize("number", ["X" * 17, "/LC1", "LC1/", "LC//1"])
+def test_a_credit_number_must_fit_field_20(number: str):
+    command = msgspec.structs.replace(application(), credit=number)
+    stream = spec(CreditDecider(), f"albion/credit/{number}", instant=MONDAY)
+    stream.when(command).refused("REFERENCE_UNFIT")

@@ -17,6 +17,7 @@ from usance.kernel.money import CURRENCIES
 AMOUNT_MAX = 10**15
 """Above what field 32B can carry; keeps every sum within 64 bits."""
 
+REFERENCE_MAX = 16
 DAYS_MAX = 3650
 """Longest tenor or period of presentation that makes sense."""
 
@@ -107,6 +108,19 @@ def amount_flaw(currency: str, amount: int) -> Refusal | None:
             "Give the amount in minor units, above zero.",
         )
     return None
+
+
+def reference_flaw(reference: str) -> Refusal | None:
+    """Return why a number cannot stand in a FIN message (field 20: 16x, no slash at an end, no `//`)."""
+    sound = 1 <= len(reference) <= REFERENCE_MAX and "//" not in reference
+    if sound and not (reference.startswith("/") or reference.endswith("/")):
+        return None
+    return Refusal(
+        "REFERENCE_UNFIT",
+        "The number cannot stand in a SWIFT message.",
+        "MT700-20 T26",
+        f"Use at most {REFERENCE_MAX} characters, no slash at either end and no double slash.",
+    )
 
 
 def terms_flaw(terms: Terms) -> Refusal | None:

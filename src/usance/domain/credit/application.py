@@ -6,13 +6,14 @@ from usance.domain import posting
 from usance.domain.credit import messages as m
 from usance.domain.credit.balances import expiry_timer, home_of, to_facility, voucher
 from usance.domain.credit.state import BEFORE_ISSUE, CreditState
-from usance.domain.credit.validation import application_flaw, draws_on_applicant
+from usance.domain.credit.validation import application_flaw, draws_on_applicant, parties_complete
 from usance.domain.guards import (
     amount_flaw,
     digest,
     is_person,
     local_day,
     not_now,
+    reference_flaw,
     second_person_missing,
     wrong_key,
 )
@@ -33,7 +34,7 @@ def _not_now(state: CreditState, needs: str, hint: str = "", article: str = "") 
 
 def apply(state: CreditState, command: m.ApplyForCredit, context: Context) -> Answer:
     """Take an application in; its number is unique."""
-    flaw = wrong_key(context, command.credit)
+    flaw = wrong_key(context, command.credit) or reference_flaw(command.credit)
     flaw = flaw or amount_flaw(command.terms.currency, command.terms.amount)
     if flaw:
         return flaw
@@ -69,6 +70,7 @@ def apply(state: CreditState, command: m.ApplyForCredit, context: Context) -> An
         narrative_digest=narrative if command.narrative else "",
         content_hash=content,
         draft_on_applicant=draws_on_applicant(command.terms, command.parties),
+        parties_complete=parties_complete(command.parties),
     )
     return Decision((event,))
 

@@ -78,6 +78,7 @@ def _applied(new: CreditState, event: m.CreditApplied) -> None:
     new.facility, new.margin_percent = event.facility, event.margin_percent
     new.maker, new.content_hash = event.maker, event.content_hash
     new.draft_on_applicant = event.draft_on_applicant
+    new.parties_complete = event.parties_complete
 
 
 def _received(new: CreditState, event: m.CreditReceived) -> None:

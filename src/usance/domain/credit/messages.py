@@ -48,6 +48,7 @@ class CreditApplied(msgspec.Struct, frozen=True, kw_only=True):
     narrative_digest: str
     content_hash: str
     draft_on_applicant: bool = False
+    parties_complete: bool = True
 
 
 class ValidateApplication(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,6 +88,7 @@ class CreditState(msgspec.Struct):
     content_hash: str = ""
     approval_revision: int = 0
     draft_on_applicant: bool = False
+    parties_complete: bool = True
     valid: bool = False
     check: str = ""
     message: str = ""

@@ -22,6 +22,12 @@ SHIPMENTS = ("ALLOWED", "NOT ALLOWED", "CONDITIONAL")
 CONFIRMATIONS = ("CONFIRM", "MAY ADD", "WITHOUT")
 
 
+def parties_complete(parties: Parties) -> bool:
+    """Return whether both parties have what MT700 demands since SR2026: a name and a country code."""
+    found = (parties.applicant, parties.beneficiary)
+    return all(p.name.strip() and len(p.country.strip()) == 2 for p in found)
+
+
 def draws_on_applicant(terms: Terms, parties: Parties) -> bool:
     """Return whether the draft would be on the applicant, by name or by that word."""
     drawee = " ".join(terms.draft_on.upper().split())
@@ -150,6 +156,13 @@ def application_flaw(state: CreditState, today: str) -> Refusal | None:
     `today` is YYYY-MM-DD at the issuing bank.
     """
     terms = state.stipulated
+    if not state.parties_complete:
+        return Refusal(
+            "PARTY_INCOMPLETE",
+            "Applicant and beneficiary need a name and a country code each.",
+            "MT700-50N,50R,59N,59R",
+            "Give both in a new application.",
+        )
     if state.draft_on_applicant:
         return Refusal(
             "DRAFT_ON_APPLICANT",

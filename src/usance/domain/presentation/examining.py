@@ -21,6 +21,7 @@ from usance.domain.guards import (
     digest,
     instant_sound,
     not_now,
+    reference_flaw,
     signature,
     terms_flaw,
     wrong_key,
@@ -108,7 +109,7 @@ def present(state: PresentationState, command: m.PresentDocuments, context: Cont
             hint="Give the presentation a reference of its own.",
         )
     received_at = command.presented_at or context.instant
-    flaw = wrong_key(context, command.presentation)
+    flaw = wrong_key(context, command.presentation) or reference_flaw(command.presentation)
     flaw = flaw or amount_flaw(command.currency, command.amount)
     flaw = flaw or _receipt_flaw(command, context, received_at)
     if flaw:
