@@ -41,7 +41,7 @@ from usance.messages.outcome import Outcome
 from usance.sagas.advice import ADVICE
 from usance.sagas.fin_out import fin_reactions
 from usance.sagas.issuance import ISSUANCE
-from usance.sagas.reactions import REACTIONS, Reactions, SagaRouter
+from usance.sagas.reactions import REACTIONS, Reactions, SagaRouter, merged
 from usance.sagas.screening import Screening
 from usance.sagas.settlement import SETTLEMENT
 from usance.views import PROJECTIONS
@@ -256,7 +256,7 @@ class Runtime:
         trade = [store.topics.name("trade", "events")]
         intake = intake_reaction(settings.bank.tenant, settings.bank.bic)
         router = SagaRouter(DEFINITIONS, store.decoder)
-        table = {**REACTIONS, **fin_reactions(settings.bank.bic)}
+        table = merged(REACTIONS, fin_reactions(settings.bank.bic))
         fin_out = FinOut(self.folder.gateway, store.decoder)
         self.reactors = {
             "intake": self._reactor("intake", [store.topics.name("trade", "intake")], intake),

@@ -5,7 +5,8 @@ Command ids depend on the event alone, so that a reaction done twice is decided 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from usance.aml.case import (
@@ -217,6 +218,22 @@ REACTIONS: dict[type, Reaction] = {
 }
 
 
+def merged(*tables: Mapping[type, Reaction]) -> dict[type, Reaction]:
+    """Return one table of several; an event in more than one of them makes the commands of each."""
+
+    def chained(reactions: Sequence[Reaction]) -> Reaction:
+        def react(stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
+            return [made for reaction in reactions for made in reaction(stream, event, history)]
+
+        return react
+
+    found: dict[type, list[Reaction]] = {}
+    for table in tables:
+        for cls, reaction in table.items():
+            found.setdefault(cls, []).append(reaction)
+    return {cls: chained(reactions) for cls, reactions in found.items()}
+
+
 class Reactions:
     """Turns a table of reactions into what a reactor calls per record."""
 
@@ -238,18 +255,25 @@ class Reactions:
         stream = (record.key or b"").decode()
         meta = self.decoder.meta(record.headers)
         event_id = (header(record.headers, "ce_id") or b"").decode()
-        return [
-            Outgoing(
-                key,
-                command,
-                derived(event_id, name, n),
-                f"event:{event_id}",
-                meta.correlation,
-                ROUTER,
-                _instant(record),
+        seen: Counter[tuple[str, str]] = Counter()
+        found = []
+        for key, command in reaction(stream, event, self.history):
+            # Several reactors may answer one event: what tells their commands apart is where they go.
+            what = (key, type(command).__name__)
+            command_id = derived(event_id, *what, seen[what])
+            seen[what] += 1
+            found.append(
+                Outgoing(
+                    key,
+                    command,
+                    command_id,
+                    f"event:{event_id}",
+                    meta.correlation,
+                    ROUTER,
+                    _instant(record),
+                )
             )
-            for n, (key, command) in enumerate(reaction(stream, event, self.history))
-        ]
+        return found
 
 
 def _instant(record: Record) -> int | None:

@@ -13,6 +13,7 @@ from usance.aml.case import opening
 from usance.aml.decision import recording
 from usance.aml.screening import Labelled, ScreeningReport
 from usance.domain.credit import amendment_messages as am
+from usance.domain.credit import drawing_messages as dr
 from usance.domain.credit import messages as cr
 from usance.domain.presentation import messages as pr
 from usance.domain.terms import Narrative, Parties, Party, Terms
@@ -93,7 +94,7 @@ class Screening:
         """Return which events are screened, and how."""
         return {
             cr.ComplianceCheckStarted: self._credit,
-            pr.PresentationReceived: self._presentation,
+            dr.DrawingRegistered: self._presentation,
             am.AmendmentRequested: self._amendment,
             am.AmendmentReceived: self._amendment,
             cr.CorrespondenceRecorded: self._correspondence,
@@ -117,11 +118,19 @@ class Screening:
         key = beside(stream, "saga", f"{saga}:{key_parts(stream).identity}")
         return self._conclude(stream, message.parties.subject, strings, key, "check", origin)
 
-    def _presentation(self, stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
-        origin = history.stream(stream)[0]
-        strings = list(presentation_strings(event))
-        key = beside(stream, "saga", f"settlement:{key_parts(stream).identity}")
-        return self._conclude(stream, event.presenter, strings, key, "check", origin)
+    def _presentation(
+        self, stream: str, event: dr.DrawingRegistered, history: History
+    ) -> list[tuple[str, Any]]:
+        """Screen a presentation once its saga has registered the drawing.
+
+        On receipt the saga might not have begun, and what it is told then would be lost.
+        """
+        presentation = beside(stream, "presentation", event.presentation)
+        origin = history.stream(presentation)[0]
+        received = origin.message
+        strings = list(presentation_strings(received))
+        key = beside(stream, "saga", f"settlement:{event.presentation}")
+        return self._conclude(presentation, received.presenter, strings, key, "check", origin)
 
     def _amendment(self, stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
         strings = [*parties_strings(event.parties), *narrative_strings(event.narrative)]
