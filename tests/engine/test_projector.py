@@ -181,7 +181,7 @@ def test_a_crash_between_any_two_batches_changes_nothing(
                 projector.step()
                 projector = bank.projector(batch_max=batch)
         drain(projector)
-        assert bank.balances() == {k: v for k, v in bank.paid.items()}
+        assert bank.balances() == dict(bank.paid)
         assert bank.total() == sum(bank.paid.values())
         assert projector.verify("accounts") == []
         bank.store.close()

@@ -50,7 +50,8 @@ CACHE_KIB = 32_768
 
 SCHEMA = """
 CREATE TABLE projection_log (log_id TEXT NOT NULL);
-CREATE TABLE projection (name TEXT PRIMARY KEY, live INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE projection (
+  name TEXT PRIMARY KEY, live INTEGER NOT NULL, made INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE projection_generation (
   name TEXT NOT NULL, number INTEGER NOT NULL, version INTEGER NOT NULL, shape TEXT NOT NULL,
   tables TEXT NOT NULL, epoch INTEGER NOT NULL, state TEXT NOT NULL,
@@ -142,7 +143,7 @@ class SqliteViews:
             live = self._live(run, projection.name)
             if not live:
                 live = self._make(run, projection, list(places), "live")
-                run("INSERT INTO projection VALUES (?, ?)", (projection.name, live))
+                run("UPDATE projection SET live=? WHERE name=?", (live, projection.name))
                 self._point_views(run, projection.tables, live)
             of = (projection.name, live)
             version, shape = run(
@@ -365,9 +366,10 @@ class SqliteViews:
         self, run: Run, projection: Projection, places: list[TopicPartition], state: str
     ) -> int:
         name = projection.name
-        number = run(
-            "SELECT ifnull(max(number), 0) + 1 FROM projection_generation WHERE name=?", (name,)
-        ).fetchone()[0]
+        # counted, not found: the number of a dropped generation is never given again
+        run("INSERT OR IGNORE INTO projection VALUES (?, 0, 0)", (name,))
+        run("UPDATE projection SET made=made+1 WHERE name=?", (name,))
+        number: int = run("SELECT made FROM projection WHERE name=?", (name,)).fetchone()[0]
         tables = " ".join(t.name for t in projection.tables)
         run(
             "INSERT INTO projection_generation VALUES (?, ?, ?, ?, ?, 1, ?)",
@@ -386,7 +388,7 @@ class SqliteViews:
             for n, index in enumerate((*table.indexes, *stream)):
                 listed = ", ".join(f'"{c}"' for c in index)
                 run(f'CREATE INDEX "{physical}__{n}" ON "{physical}" ({listed})')
-        return number  # type: ignore[no-any-return]
+        return number
 
     def _add_places(self, run: Run, name: str, number: int, places: list[TopicPartition]) -> None:
         for place in places:

@@ -82,6 +82,12 @@ def _second(text: bytes) -> int:
     return int(moment.timestamp()) * MS_PER_SECOND
 
 
+@lru_cache(maxsize=8192)
+def _instant(text: bytes) -> Instant:
+    """Return the instant of a `ce_time`; the events of one command share it."""
+    return _second(text[:19]) + int(text[20:23])
+
+
 class Fact:
     """One record as a handler sees it; everything but the message is read when asked for."""
 
@@ -119,10 +125,11 @@ class Fact:
     @property
     def instant(self) -> Instant:
         """The deciding instant (`ce_time`), or the append time where there is none."""
-        raw = header(self.record.headers, "ce_time")
-        if raw is None:
-            return self.record.timestamp
-        return _second(raw[:19]) + int(raw[20:23])
+        headers = self.record.headers
+        if len(headers) > 5 and headers[5][0] == "ce_time":  # where every event has it
+            return _instant(headers[5][1])
+        raw = header(headers, "ce_time")
+        return self.record.timestamp if raw is None else _instant(raw)
 
 
 Handler = Callable[[Fact, "Rows"], None]
@@ -283,13 +290,13 @@ _UNKNOWN: Row = {}
 class _Kept:
     """The rows of one table in memory. `whole`: what is not here does not exist."""
 
-    __slots__ = ("dirty", "key", "key_name", "rows", "table", "template", "whole")
+    __slots__ = ("by_stream", "dirty", "key", "rows", "table", "template", "whole")
 
     def __init__(self, table: Table, *, whole: bool) -> None:
         self.table = table
         self.template: Row = {c.name: c.default for c in table.all_columns}
         self.key = table.key
-        self.key_name = table.key[0] if len(table.key) == 1 else ""
+        self.by_stream = table.key == (table.stream,)
         self.rows: dict[Key, Row | None] = {}
         self.dirty: dict[Key, None] = {}
         self.whole = whole
@@ -316,14 +323,15 @@ class _Kept:
 class Rows:
     """The rows that handlers read and change: a batch's memory, read through to the store.
 
-    Rows given out are not to be changed in place; `patch`, `add`, `upsert` and `delete` are.
+    Handlers change rows through `patch`, `add`, `upsert` and `delete` alone. A row given out is the
+    live one: it shows what a later `patch` of the same handler changes.
     """
 
     def __init__(self, store: ViewStore, generation: Generation, *, empty: bool = False) -> None:
         self._store = store
         self._generation = generation
         self._kept = {t.name: _Kept(t, whole=empty) for t in generation.projection.tables}
-        self._journal: list[tuple[_Kept, Key, Row | None]] = []
+        self._journal: list[tuple[_Kept, Key, Row | None, Row | None]] = []
         self._stale: dict[str, Instant] = {key: at for (_, key), at in generation.parked.items()}
 
     def get(self, table: str, *key: Scalar) -> Row | None:
@@ -348,9 +356,10 @@ class Rows:
             values.update(zip(kept.key, key, strict=True))
             self._put(kept, key, None, self._made(kept, values))
             return
-        row = {**old, **values}
-        assert len(row) == len(kept.template), f"{table} has no such column"
-        self._put(kept, key, old, row)
+        before = {name: old[name] for name in values}  # a KeyError: no such column
+        old.update(values)
+        self._journal.append((kept, key, old, before))
+        kept.dirty[key] = None
 
     def add(self, table: str, key: Key, **amounts: int) -> None:
         """Add to numbers of a row; a missing row begins with defaults."""
@@ -371,12 +380,14 @@ class Rows:
     def settle(self) -> None:
         """One record is done: its changes stay."""
         if self._journal:
-            self._journal = []
+            self._journal.clear()
 
     def undo(self) -> None:
         """Take back what the record under way has changed."""
-        for kept, key, old in reversed(self._journal):
-            if old is _UNKNOWN:
+        for kept, key, old, before in reversed(self._journal):
+            if before is not None and old is not None:
+                old.update(before)
+            elif old is _UNKNOWN:
                 del kept.rows[key], kept.dirty[key]
             else:
                 kept.rows[key] = old
@@ -412,15 +423,17 @@ class Rows:
         for kept in self._kept.values():
             kept.rows, kept.dirty, kept.whole = {}, {}, False
 
-    def prefetch(self, streams: list[str]) -> None:
+    def prefetch(self, keys: list[bytes | None]) -> None:
         """Bring the rows that are kept by stream alone into memory, in one step per table."""
-        for kept in self._kept.values():
-            if kept.key_name and kept.key_name == kept.table.stream and not kept.whole:
+        wanted = [k for k in self._kept.values() if k.by_stream and not k.whole]
+        if wanted:
+            streams = list({k.decode("utf-8", "replace") for k in keys if k is not None})
+            for kept in wanted:
                 missing = [(s,) for s in streams if (s,) not in kept.rows]
                 if missing:
                     kept.rows.update(dict.fromkeys(missing))
                     for row in self._store.fetch(self._generation, kept.table, list(missing)):
-                        kept.rows[(row[kept.key_name],)] = kept.loaded(row)
+                        kept.rows[(row[kept.table.stream],)] = kept.loaded(row)
 
     def mark_stale(self, stream: str, since: Instant) -> None:
         """Mark rows of a stream in memory; the store marks those it has."""
@@ -440,7 +453,7 @@ class Rows:
         return row
 
     def _put(self, kept: _Kept, key: Key, old: Row | None, row: Row | None) -> None:
-        self._journal.append((kept, key, old))
+        self._journal.append((kept, key, old, None))
         kept.rows[key] = row
         kept.dirty[key] = None
 

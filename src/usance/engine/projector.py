@@ -471,9 +471,9 @@ class Projector:
             return 0
 
     def _prefetch(self, records: list[Record], takers: list[_Follower]) -> None:
-        streams = list({_key(record) for record in records})
+        keys = [record.key for record in records]
         for follower in takers:
-            follower.rows.prefetch(streams)
+            follower.rows.prefetch(keys)
 
     def _routes_for(
         self, place: TopicPartition, takers: list[_Follower]
