@@ -179,8 +179,8 @@ def response_of(answer: Answer | None, command_id: str) -> tuple[int, bytes, str
         return 202, _encode(body), "application/json"
     if answer.outcome == "accepted":
         return 200, _encode(answer), "application/json"
-    told = refusal_of(answer)
-    return told.status, told.encode(), "application/problem+json"
+    refusal = refusal_of(answer)
+    return refusal.status, refusal.encode(), "application/problem+json"
 
 
 def refusal_of(answer: Answer) -> Problem:

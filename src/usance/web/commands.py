@@ -108,7 +108,7 @@ def command_types() -> dict[str, CommandType]:
     for entry in catalogue.default().types():
         name, category = entry.cls.__name__, _category(entry.cls.__module__)
         if entry.kind == "command" and category and name not in INTERNAL:
-            decoder = msgspec.json.Decoder(entry.cls)
+            decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(entry.cls)
             found[name] = CommandType(
                 name, entry.cls, category, IDENTITY.get(name, ""), decoder.decode
             )

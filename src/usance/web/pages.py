@@ -138,8 +138,21 @@ def presentation(visit: Visit) -> Shown:
     """One presentation: checklist, findings, deadline, the refusal builder."""
     key = visit.key("presentation")
     found = visit.queries.presentation(visit.viewer, key)
-    extra = {"acts": acts.presentation_acts(found), "refusal": acts.refusal_act(found)}
+    extra = {
+        "acts": acts.presentation_acts(found),
+        "refusal": acts.refusal_act(found),
+        "required": _required(visit, found.row.credit),
+    }
     return _with_history(visit, key, Shown(found, extra, found.row.revision))
+
+
+def _required(visit: Visit, reference: str) -> list[r.DocumentRequired]:
+    """Return what the credit asks for; nothing where the credit is not known here."""
+    try:
+        key = visit.queries.key("credit", reference, visit.tenant)
+        return visit.queries.credit(visit.viewer, key).documents
+    except NotFound:
+        return []
 
 
 def new_presentation(visit: Visit) -> Shown:

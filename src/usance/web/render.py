@@ -99,6 +99,23 @@ def deadline(due: int, now: int, calendar_id: str = "", article: str = "UCP600-1
     return Deadline(tone=tone, words=words, local=local, title=title)
 
 
+AMOUNTS = frozenset(
+    """additional_amount amount decrease increase limit liability liability_change margin
+    unit_price""".split()
+)
+"""Names of fields that hold minor units."""
+
+
+def fact(value: Any, name: str, currency: str) -> Any:
+    """Return a field as people read it: amounts, dates and yes by its name, the rest as it is."""
+    last = name.rpartition(".")[2]
+    if last in AMOUNTS and currency and str(value).lstrip("-").isdigit():
+        return money(int(value), currency)
+    if value is True:
+        return "yes"
+    return day(str(value), weekday="expiry" in last or "shipment" in last)
+
+
 def words(text: str) -> str:
     """Return a code as words: `IN_PROCESS` and `presentAtOnce` are `in process`, `present at once`."""
     spaced = "".join(f" {c}" if c.isupper() and not text.isupper() else c for c in text)
@@ -199,6 +216,7 @@ def environment() -> Environment:
         "instant": instant,
         "span": span,
         "words": words,
+        "fact": fact,
         "link": link,
         "path_of": path_of,
         "id": identifier,

@@ -1,0 +1,242 @@
+"""Pages without scripts: they show what their twins say, escape everything, and take forms."""
+
+from __future__ import annotations
+
+import re
+import time
+from html import unescape
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+from world import CHECKER, COMPLIANCE, ENGINEER, HOSTILE, LISTED, MAKER
+
+PAGES = [
+    "/", "/work", "/credits", "/credits?side=import&order=-amount&min=1,000", "/apply",
+    "/credits/TF26LC000102", "/credits/TF26LC000102?tab=timeline&view=full",
+    "/credits/TF26LC000102?tab=timeline&view=json", "/credits/TF26LC000102?tab=state&revision=5",
+    "/credits/TF26LC000102?tab=messages", "/credits/TF26LC000102?tab=ledger", "/credits/EXP001",
+    "/presentations", "/presentations/PR26000001", "/presentations/PR26000002?tab=state",
+    "/present?credit=TF26LC000102", "/facilities", "/facilities/F1", "/approvals",
+    "/approvals/credit:albion/credit/TF26LC000104", "/ledger", "/messages", "/search?q=TF26",
+    "/sagas", "/sagas/issuance:TF26LC000103", "/incidents", "/dead-letters", "/parked", "/answers",
+    "/events", "/projections", "/schemas", "/system",
+]  # fmt: skip
+
+
+class Form(HTMLParser):
+    """The first form that posts to `action`, with its fields as a browser would send them."""
+
+    def __init__(self, action: str, page: str) -> None:
+        super().__init__()
+        self.action, self.inside, self.fields = action, False, dict[str, str]()
+        self.select = ""
+        self.found = False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        said = dict(attrs)
+        if tag == "form":
+            self.inside = said.get("action") == self.action and not self.found
+            self.found = self.found or self.inside
+        if self.inside and tag in ("input", "textarea") and said.get("name"):
+            self.fields[said["name"]] = said.get("value") or ""
+        if self.inside and tag == "select":
+            self.select = said["name"]
+        if self.inside and tag == "option" and self.select:
+            self.fields.setdefault(self.select, said.get("value") or "")
+
+    def handle_endtag(self, tag):
+        if tag == "form":
+            self.inside = False
+        if tag == "select":
+            self.select = ""
+
+
+@pytest.fixture
+def browse(address):
+    """A browser without scripts that acts as the person named."""
+    clients = []
+
+    def as_person(person: str, role: str) -> httpx.Client:
+        client = httpx.Client(base_url=address, follow_redirects=True, timeout=20)
+        client.headers["accept"] = "text/html"
+        client.post("/act-as", data={"person": f"{person}:{role}", "back": "/"})
+        clients.append(client)
+        return client
+
+    yield as_person
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_answers_within_its_size_with_a_twin_and_a_strict_policy(browse, path):
+    client = browse(CHECKER, "checker")
+    page = client.get(path)
+    assert page.status_code == 200, page.text[-800:]
+    assert len(page.content) < 200_000
+    policy = page.headers["content-security-policy"]
+    assert "unsafe-inline" not in policy and "script-src 'self'" in policy
+    assert not re.search(r"<script(?![^>]*src=)|\son\w+=|\sstyle=|https?://(?!www\.w3)", page.text)
+    twin = re.search(r'rel="alternate" type="application/json" href="([^"]+)"', page.text)
+    assert twin, "no twin"
+    assert client.get(unescape(twin[1])).headers["content-type"] == "application/json"
+
+
+def test_the_rows_of_a_page_are_those_of_its_twin(browse):
+    client = browse(MAKER, "maker")
+    page = client.get("/credits?side=import&order=reference").text
+    twin = client.get("/credits.json?side=import&order=reference").json()
+    shown = re.findall(r'href="/credits/(TF26LC\d+)">', page)
+    assert shown == [row["reference"] for row in twin["rows"]]
+    assert "USD</abbr> 250,000.00" in page
+
+
+def test_hostile_names_are_text_and_nothing_else(browse):
+    client = browse(CHECKER, "checker")
+    for path in (
+        "/credits",
+        "/credits/TF26LC000104",
+        "/search?q=<script>alert(1)</script>",
+        "/approvals/credit:albion/credit/TF26LC000104",
+        "/credits?text=%22><script>",
+    ):
+        page = client.get(path).text
+        assert "<script>alert" not in page and '"><script>' not in page
+    assert HOSTILE in unescape(client.get("/credits/TF26LC000104").text)
+
+
+def test_whoever_made_it_is_told_why_he_cannot_approve_and_finds_no_button(browse):
+    made = browse(MAKER, "maker").get("/approvals/credit:albion/credit/TF26LC000101").text
+    assert "nobody approves their own work" in made and "/do/ApproveCredit" not in made
+    second = browse(CHECKER, "checker").get("/approvals/credit:albion/credit/TF26LC000101").text
+    assert "/do/ApproveCredit" in second
+
+
+def test_a_second_person_approves_what_is_shown_and_sees_the_outcome(browse):
+    maker = browse(MAKER, "maker")
+    fields = Form("/do/ApplyForCredit", maker.get("/apply").text).fields | {
+        "credit": "WEB001", "application": "APP-WEB1", "facility": "F1",
+        "terms.currency": "USD", "terms.amount~terms.currency": "12,500.00",
+        "terms.expiry_date": "2027-02-26", "terms.expiry_place": "SINGAPORE",
+        "terms.available_with": "MERLSGSGXXX", "terms.advising_bank": "MERLSGSGXXX",
+        "terms.issuing_bank": "ALBNGB2LXXX", "parties.subject": "party-1",
+        "parties.applicant.name": "Albion Furniture Ltd", "parties.applicant.country": "GB",
+        "parties.beneficiary.name": "Tanjong Timber Pte Ltd",
+        "parties.beneficiary.country": "SG", "narrative.goods": "TEAK",
+        "narrative.subject": "party-1", "terms.required_documents.0.kind": "invoice",
+    }  # fmt: skip
+    applied = maker.post("/do/ApplyForCredit", data=fields)
+    assert applied.url.path == "/credits/WEB001" and "Accepted" in applied.text, applied.text
+    assert "USD</abbr> 12,500.00" in applied.text
+    approval = "/approvals/credit:albion/credit/WEB001"
+    checker = browse(CHECKER, "checker")
+    page = wait_for(checker, approval)
+    form = Form("/do/ApproveCredit", page).fields
+    preview = checker.post("/do/ApproveCredit", data=form | {"preview": "1"})
+    assert "It would be accepted" in preview.text and "CreditApproved" in preview.text
+    done = checker.post("/do/ApproveCredit", data=form)
+    assert "Accepted" in done.text and done.url.path == "/approvals"
+    again = checker.post("/do/ApproveCredit", data=form)
+    assert "Accepted" in again.text, "the same form sent twice is the same act"
+
+
+def wait_for(client: httpx.Client, path: str) -> str:
+    for _ in range(100):
+        page = client.get(path)
+        if page.status_code == 200:
+            return page.text
+        time.sleep(0.1)
+    raise AssertionError(f"{path} never came")
+
+
+def test_a_form_that_is_refused_comes_back_as_it_was_filled_in(browse):
+    maker = browse(MAKER, "maker")
+    fields = Form("/do/ApplyForCredit", maker.get("/apply").text).fields
+    filled = fields | {
+        "credit": "BAD1", "terms.currency": "USD", "terms.amount~terms.currency": "12.345,67",
+        "parties.beneficiary.name": HOSTILE,
+    }  # fmt: skip
+    back = maker.post("/do/ApplyForCredit", data=filled)
+    assert back.status_code == 400 and "point" in back.text
+    assert 'value="BAD1"' in back.text and HOSTILE in unescape(back.text)
+    assert "<script>alert" not in back.text
+
+
+def test_a_refusal_on_a_page_shows_rule_and_next_step_after_the_redirect(browse):
+    checker = browse(CHECKER, "checker")
+    fields = {"key": "TF26LC000101", "back": "/credits/TF26LC000101", "reason": "wrong"}
+    page = checker.post("/do/RequestVoid", data=fields)
+    assert page.url.path == "/credits/TF26LC000101" and "outcome=" in str(page.url)
+    assert "Refused" in page.text and "NOT_IN_THIS_STATE" in page.text and "Next" in page.text
+
+
+def test_the_refusal_builder_previews_the_one_notice_and_offers_only_lawful_disposals(browse):
+    page = browse(CHECKER, "checker").get("/presentations/PR26000002").text
+    offered = re.findall(r'<option value="(\w+)">[A-Z]+ –', page)
+    assert offered == ["HOLD", "NOTIFY", "RETURN", "PREVINST"]
+    form = Form("/do/RefusePresentation", page).fields
+    assert "discrepancies" not in form, "discrepancies are those found, never typed"
+    preview = browse(MAKER, "maker").post("/do/RefusePresentation", data=form | {"preview": "1"})
+    assert "PresentationRefused" in preview.text or "would be refused" in preview.text
+
+
+def test_cases_show_compliance_the_score_and_the_list_and_nobody_else_the_page(browse):
+    trade, officer = browse(MAKER, "maker"), browse(COMPLIANCE, "compliance")
+    assert 'href="/cases"' not in trade.get("/").text
+    assert trade.get("/cases").status_code == 404
+    page = officer.get("/cases").text
+    reference = re.search(r'href="/cases/([^"]+)"', page)
+    shown = officer.get(f"/cases/{reference[1]}").text
+    assert LISTED in unescape(shown) and "token by token" in shown
+    held = trade.get("/credits/TF26LC000105").text
+    assert "in process" in held
+    assert not re.search(r"sanction|screening|hit\b|compliance case", held, re.IGNORECASE)
+
+
+def test_the_slider_page_shows_what_an_event_changed(browse):
+    page = browse(CHECKER, "checker").get("/credits/TF26LC000102?tab=state&revision=5").text
+    assert "AWAITING_APPROVAL" in page and "What changed" in page
+    twin = browse(CHECKER, "checker").get("/credits/TF26LC000102.json?tab=state&revision=5").json()
+    assert twin["revision"] == 5 and {c["field"] for c in twin["changed"]} >= {"state"}
+
+
+def test_filters_are_kept_under_a_name_and_forgotten(browse):
+    client = browse(MAKER, "maker")
+    client.post("/saved", data={"name": "Big", "back": "/credits?min=200000"})
+    assert "★ Big" in client.get("/credits").text
+    client.post("/saved", data={"name": "Big", "back": "/credits", "forget": "1"})
+    assert "★ Big" not in client.get("/credits").text
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil", "/a\r\nb"])
+def test_a_redirect_never_leaves_the_console(address, back):
+    with httpx.Client(base_url=address) as client:
+        answer = client.post("/act-as", data={"person": f"{MAKER}:maker", "back": back})
+        assert answer.headers["location"] == "/"
+
+
+def test_a_wrong_address_and_a_wrong_filter_are_pages_that_say_what_next(browse):
+    client = browse(MAKER, "maker")
+    for path, status in (
+        ("/nowhere", 404), ("/credits/NONE", 404), ("/credits?amount_from=abc", 400),
+        ("/credits?cursor=%00garbage", 400), ("/events/none", 404), ("/messages/none", 404),
+        ("/schemas/none", 404), ("/credits/TF26LC000102?tab=state&revision=99999", 404),
+    ):  # fmt: skip
+        page = client.get(path)
+        assert page.status_code in (status, 200), (path, page.status_code)
+        assert ("Traceback" not in page.text and "Next" in page.text) or page.status_code == 200
+
+
+def test_a_dead_letter_shows_its_bytes_and_is_discarded_with_a_reason(browse):
+    engineer = browse(ENGINEER, "engineer")
+    twin = engineer.get("/dead-letters.json").json()["rows"]
+    assert twin, "the broken file is a dead letter"
+    page = engineer.get(f"/dead-letters/{twin[0]['id']}").text
+    assert "this is no message" in page
+    form = Form("/do/Discard", page).fields | {"reason": "test file"}
+    preview = engineer.post("/do/Discard", data=form | {"preview": "1"})
+    assert preview.status_code == 200
+    done = engineer.post("/do/Discard", data=form)
+    assert "Accepted" in done.text, done.text
