@@ -211,3 +211,17 @@ def test_pieces_joined_are_the_input(before: bytes, after: bytes, cut: int) -> N
     pieces = split(data)
     assert b"".join(pieces) == data
     assert all(pieces)
+
+
+def test_a_line_of_text_that_begins_like_the_end_of_the_text_does_not_cut_the_message() -> None:
+    data = fin("799", ":20:A\n:79:TEXT\n-} MORE\n")
+    message = parse(data)
+    assert message.value("79") == "TEXT\n-} MORE"
+    assert split(data + data) == [data, data]
+
+
+def test_rubbish_behind_a_message_does_not_spoil_it() -> None:
+    data = fin("799", ":20:A\n:79:TEXT\n")
+    assert split(data + b"rubbish") == [data, b"rubbish"]
+    bare = data[: data.index(b"-}") + 2]
+    assert split(bare + b"rubbish" + data) == [bare, b"rubbish", data]

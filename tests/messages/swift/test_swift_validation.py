@@ -167,3 +167,59 @@ def test_order_is_reported_exactly_when_fields_are_not_in_order(rest: list[str])
     wrong = [f.rule for f in validate(message) if f.rule.startswith("order-")]
     assert bool(wrong) == (places != sorted(places))
     assert len(wrong) < len(places)
+
+
+def instead(text: str, tags: str, field: str) -> str:
+    """Put one field in the place of a run of fields whose tags begin alike."""
+    return re.sub(rf"(?ms)(^:{tags}[A-Z]?:.*?\n)+(?=:(?!{tags})|\Z)", field + "\n", text, count=1)
+
+
+def test_a_party_written_as_in_another_release_is_named_once_and_its_place_once() -> None:
+    old = instead(TEXTS["700"], "50", ":50:ALBION IMPORTS\nLONDON")
+    assert [f.rule for f in findings("700", old)] == ["unknown-50", "mandatory-50N"]
+    assert "use 50N, 50S, 50T, 50P, 50R" in findings("700", old)[0].message
+    new = instead(TEXTS["700 SR2025"], "50", ":50N:A\n:50S:B\n:50T:C\n:50R:GB")
+    assert [f.rule for f in findings("700", new, "SR2025")] == ["unknown-50N", "mandatory-50"]
+
+
+def test_a_group_that_is_absent_is_one_mistake_and_says_what_to_add() -> None:
+    (finding,) = findings("700", instead(TEXTS["700"], "59", "").replace("\n\n", "\n"))
+    assert (finding.tag, finding.rule) == ("59N", "mandatory-59N")
+    assert "add 59N, 59S, 59T, 59R" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "code", "rule"),
+    [
+        ("49", "MAYBE", "T67", "code-49"),
+        ("40A", "IRREVOCABLE AND TRANSFERABLE", "T60", "code-40A"),
+        ("41A", "BBBBSGSGXXX", "T68", "code-41a"),
+        ("41A", "BBBBSGSGXXX\nBY DEFERRED PAYMENT", "T68", "code-41a"),
+        ("40E", "UNIFORM CUSTOMS, LATEST VERSION 2007", "T59", "code-40E"),
+        ("49", "CONFIRÉ", "M60", "charset-49"),
+        ("43P", "PERHAPS, PERHAPS", "T64", "code-43P"),
+    ],
+)
+def test_a_wrong_code_word_is_one_mistake_whatever_its_length(
+    tag: str, value: str, code: str, rule: str
+) -> None:
+    text = re.sub(rf"(?ms)^:{tag}:.*?\n(?=:)", f":{tag}:{value}\n", TEXTS["700"], count=1)
+    assert [(f.code, f.tag, f.rule) for f in findings("700", text)] == [(code, tag, rule)]
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "at"),
+    [
+        ("41D", "ANY BANK\n" + "X" * 36 + "\nBY PAYMENT", 1),
+        ("42D", "/123\nA\nB\nC\nD\nE", 5),
+        ("42D", "A\nB@C", 1),
+        ("44I", "CIF\nHERE\n" + "X" * 71, 2),
+        ("45A", "+A\n+B\n- C", 2),
+    ],
+)
+def test_the_line_of_a_wrong_line_of_text_is_named(tag: str, value: str, at: int) -> None:
+    pattern = rf"(?ms)^:{tag[:2]}[{'AD' if tag in ('41D', '42D') else tag[2]}]:.*?\n(?=:)"
+    text = re.sub(pattern, f":{tag}:{value}\n", TEXTS["700"], count=1)
+    (finding,) = findings("700", text)
+    start = next(f.line for f in parse(fin("700", text)).fields if f.tag == tag)
+    assert (finding.rule, finding.line) == (f"format-{tag}", start + at)

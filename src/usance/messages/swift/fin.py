@@ -27,7 +27,8 @@ _TRAILER = re.compile(rb"\s*\{5:((?:\s*\{[^{}]*\})*)\s*\}")
 _SYSTEM = re.compile(rb"\s*\{S:((?:\s*\{[^{}]*\})*)\s*\}")
 _PAIRS = re.compile(rb"\{([^{}]*)\}")
 _HEADER = rb"\{1:[A-Z][0-9]{2}[A-Z0-9]{12}[0-9]{10}\}"
-_TEXT_END = re.compile(rb"\n-\}|" + _HEADER)
+_TEXT_END = re.compile(rb"\n-\}(?=[\s$\x01\x03]*(?:\{|\Z))|" + _HEADER)
+_ANY_TEXT_END = re.compile(rb"\n-\}|" + _HEADER)
 _MORE = re.compile(rb"\s*\{(?!1:)")
 _START = re.compile(_HEADER)
 _BETWEEN = re.compile(rb"(?:[\s$\x01\x03]|\xef\xbb\xbf)*")
@@ -207,7 +208,7 @@ def build(message: Message) -> bytes:
     if message.acknowledgement is not None:
         data = _render(message.acknowledgement) + data
     try:
-        same = parse(data) == _renumbered(message)
+        same = parse(data) == _renumbered(message) and data.count(b"\n-}") == _texts(message)
     except Unreadable:
         same = False
     if not same:
@@ -217,6 +218,12 @@ def build(message: Message) -> bytes:
             hint="take out control characters, braces, and lines starting with ':' or '-'",
         )
     return data
+
+
+def _texts(message: Message) -> int:
+    """Return how many block 4 texts are written: no line inside one may read as its end."""
+    answer = message.acknowledgement
+    return int(not message.tagged) + (_texts(answer) if answer else 0)
 
 
 def _unreadable(reason: str) -> Unreadable:
@@ -262,8 +269,8 @@ def _frame(data: bytes, position: int) -> _Frame:
 
 def _frame_text(data: bytes, frame: _Frame) -> None:
     if opening := _TEXT.match(data, frame.end):
-        closing = _TEXT_END.search(data, opening.end() - 1)
-        if not closing or closing[0] != b"\n-}":
+        closing = _text_end(data, opening.end() - 1)
+        if not closing:
             raise _unreadable("truncated: block 4 has no end")
         frame.text = data[opening.end() : closing.start()].removesuffix(b"\r")
         frame.end = closing.end()
@@ -271,6 +278,19 @@ def _frame_text(data: bytes, frame: _Frame) -> None:
         frame.tagged, frame.end = tagged[1], tagged.end()
     else:
         raise _unreadable("truncated or malformed before block 4's text")
+
+
+def _text_end(data: bytes, position: int) -> re.Match[bytes] | None:
+    """Return the end of block 4: where more blocks or nothing follow, else the first `-}` at all.
+
+    So a line of text that begins with `-}` does not cut the message, and rubbish behind a whole
+    message does not spoil it.
+    """
+    for pattern in (_TEXT_END, _ANY_TEXT_END):
+        closing = pattern.search(data, position)
+        if closing and closing[0] == b"\n-}":
+            return closing
+    return None
 
 
 def _end_of(data: bytes, position: int) -> int:

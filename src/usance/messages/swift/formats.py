@@ -75,31 +75,38 @@ def _shape_problem(value: str, notation: str, meanings: tuple[str, ...]) -> Prob
     narrative = _LINES.search(notation) is not None
     for number, line in enumerate(lines):
         if not line:
-            return Problem("format", None, number, "an empty line is not allowed")
+            return Problem("format", None, number, "an empty line is not allowed: take it out")
         if _OUTSIDE_Z.search(line):
-            return Problem("charset", "M60", number, "a character outside SWIFT's character set")
+            return Problem("charset", "M60", number, "a character outside SWIFT's set: replace it")
         if line[0] in ":-" and (number or narrative):
-            return Problem("format", None, number, "a line must not start with ':' or '-'")
+            return Problem(
+                "format", None, number, "a line must not start with ':' or '-': change it"
+            )
     if _pattern(notation, meanings).fullmatch(value):
         return None
     return _narrative_problem(lines, notation) or Problem(
-        "format", None, 0, f"the value does not follow {notation.replace('$', ' / ')}"
+        "format", None, 0, f"write the value as {notation.replace('$', ' / ')}"
     )
 
 
 def _narrative_problem(lines: list[str], notation: str) -> Problem | None:
-    """Say which line is wrong where the whole field is lines of text."""
-    whole = _LINES.fullmatch(notation)
-    if not whole:
+    """Say which line is wrong among a field's lines of text, its other lines set aside."""
+    found = _LINES.search(notation)
+    if not found:
         return None
-    limit, width = int(whole[1]), int(whole[2])
-    for number, line in enumerate(lines):
-        if number == limit:
-            return Problem("format", None, number, f"more than {limit} lines")
+    limit, width = int(found[1]), int(found[2])
+    optional = notation.startswith("[")
+    first = int("$" in notation[: found.start()] and not (optional and lines[0][0] != "/"))
+    last = len(lines) - notation.count("$", found.end())
+    for number, line in enumerate(lines[first:last], first):
+        if number - first == limit:
+            return Problem("format", None, number, f"more than {limit} lines of text: shorten it")
         if len(line) > width:
-            return Problem("format", None, number, f"a line is longer than {width} characters")
-        if re.search(f"[^{X_SET}]", line) and whole[3] == "x":
-            return Problem("format", None, number, "a character that this field does not allow")
+            return Problem(
+                "format", None, number, f"a line is longer than {width} characters: break it"
+            )
+        if re.search(f"[^{X_SET}]", line) and found[3] == "x":
+            return Problem("format", None, number, "a character not allowed here: replace it")
     return None
 
 

@@ -145,7 +145,7 @@ def coded(code: str | None, tag: str, allowed: frozenset[str], *, line: int = 0)
         if line >= len(lines) or lines[line] in allowed:
             return None
         text = f"{field.tag}: code is not one of {', '.join(sorted(allowed))}"
-        return _found(code, f"code-{tag}", field, text, len(lines) - 1 if line < 0 else line)
+        return _found(code, f"code-{_name(tag)}", field, text, len(lines) - 1 if line < 0 else line)
 
     return check
 
@@ -186,7 +186,7 @@ def _rules_narrative(view: View) -> Finding | None:
 
 
 def _sequence(first: bool) -> Rule:
-    """Make a rule for 27: number within total, eight at most; the main message is the first."""
+    """Make a rule for 27 (T75): number within total, eight at most; the main message is the first."""
 
     def check(view: View) -> Finding | None:
         field = view.first("27")
@@ -197,7 +197,9 @@ def _sequence(first: bool) -> Rule:
         if 1 <= number <= total <= 8 and (number == 1) == first:
             return None
         text = "27: number is 1" if first else "27: number is 2 or more"
-        return _found(None, "sequence", field, f"{text}, and at most the total, which is at most 8")
+        return _found(
+            "T75", "sequence", field, f"{text}, and at most the total, which is at most 8"
+        )
 
     return check
 
@@ -224,7 +226,7 @@ def _coded_lines(tag: str, allowed: frozenset[str] | None) -> Rule:
 
 
 def _changes(tag: str) -> Rule:
-    """Make a rule: an amendment's text begins with a change code, as other lines with `/` do."""
+    """Make a rule (T67): an amendment's text, and any line with `/`, begins with a change code."""
 
     def check(view: View) -> Finding | None:
         field = view.first(tag)
@@ -234,7 +236,7 @@ def _changes(tag: str) -> Rule:
                 continue
             assert field is not None
             text = f"{tag}: text, and any line with '/', begins with /ADD/, /DELETE/ or /REPALL/"
-            return _found(None, f"lines-{tag}", field, text, number)
+            return _found("T67", f"lines-{tag}", field, text, number)
         return None
 
     return check
@@ -265,8 +267,8 @@ _TERMS: tuple[Rule, ...] = (
     _applicable_rules,
     _rules_narrative,
     _AVAILABLE,
-    coded(None, "43P", codes.ALLOWANCES),
-    coded(None, "43T", codes.ALLOWANCES),
+    coded("T64", "43P", codes.ALLOWANCES),
+    coded("T65", "43T", codes.ALLOWANCES),
     at_most_one("D06", "one-shipment-date", ("44C",), ("44D",)),
     coded("T67", "49", codes.CONFIRMATIONS),
     _DEDUCTED,

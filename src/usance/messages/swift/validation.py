@@ -39,12 +39,23 @@ def validate(message: Message, release: str = CURRENT) -> list[Finding]:
         *_order(message.fields, table),
         *_missing(message.fields, table),
     ]
-    for field in message.fields:
-        if field.tag in table.index:
-            findings += check_field(field, *format_of(field.tag, release))
     view = View(message.fields, year)
-    findings += [finding for rule in RULES[kind] if (finding := rule(view))]
-    return _in_order(findings)
+    broken = [finding for rule in RULES[kind] if (finding := rule(view))]
+    formats = [
+        finding
+        for field in message.fields
+        if field.tag in table.index
+        for finding in check_field(field, *format_of(field.tag, release))
+    ]
+    return _in_order(findings + _one_each(formats, broken))
+
+
+def _one_each(formats: list[Finding], broken: list[Finding]) -> list[Finding]:
+    """Join findings of format and of code words: a wrong word is one mistake, whatever its length."""
+    coded = {f.tag for f in broken if f.rule.startswith("code-")}
+    kept = [f for f in formats if f.rule != f"format-{f.tag}" or f.tag not in coded]
+    odd = {f.tag for f in kept if f.rule == f"charset-{f.tag}"}
+    return kept + [f for f in broken if not (f.rule.startswith("code-") and f.tag in odd)]
 
 
 def _in_order(findings: list[Finding]) -> list[Finding]:
@@ -65,31 +76,36 @@ def _text_limit(fields: tuple[Field, ...]) -> list[Finding]:
         size += len(field.tag) + len(field.value) + field.value.count("\n") + 4
         if size > TEXT_LIMIT:
             text = f"the text is longer than {TEXT_LIMIT:,} characters: use a second message"
-            return [
-                Finding(code="M50", tag=field.tag, line=field.line, rule="length", message=text)
-            ]
+            return [_finding("M50", field, "length", text)]
     return []
 
 
 def _unknown(fields: tuple[Field, ...], kind: str, table: Layout) -> list[Finding]:
-    return [
-        Finding(
-            code="T13",
-            tag=field.tag,
-            line=field.line,
-            rule=f"unknown-{field.tag}",
-            message=f"{field.tag} is no field of MT{kind} in this release{_known(kind, field)}",
+    """Name fields that the type does not have; a party written as in another release once."""
+    findings, before = [], ""
+    for field in fields:
+        tag = field.tag
+        known = () if tag in table.index else releases_with(kind, tag)
+        if tag not in table.index and not (known and tag[:2] == before):
+            text = f"{tag} is no field of MT{kind} in this release{_advice(tag, known, table)}"
+            findings.append(_finding("T13", field, f"unknown-{tag}", text))
+        before = tag[:2] if known else ""
+    return findings
+
+
+def _advice(tag: str, known: tuple[str, ...], table: Layout) -> str:
+    """Say where an unknown field is known, and which fields to use in its place."""
+    text = ""
+    if known:
+        text = (
+            f" (known from {known[0]} to {known[-1]})" if len(known) > 1 else f" ({known[0]} only)"
         )
-        for field in fields
-        if field.tag not in table.index
-    ]
+    instead = [other for other in table.index if other[:2] == tag[:2]]
+    return f"{text}: use {', '.join(instead)}" if instead else f"{text}: take it out"
 
 
-def _known(kind: str, field: Field) -> str:
-    known = releases_with(kind, field.tag)
-    if not known:
-        return ""
-    return f" (known from {known[0]} to {known[-1]})" if len(known) > 1 else f" ({known[0]} only)"
+def _finding(code: str, field: Field, rule: str, text: str) -> Finding:
+    return Finding(code=code, tag=field.tag, line=field.line, rule=rule, message=text)
 
 
 def _order(fields: tuple[Field, ...], table: Layout) -> list[Finding]:
@@ -101,26 +117,20 @@ def _order(fields: tuple[Field, ...], table: Layout) -> list[Finding]:
             continue
         slot = table.slots[place]
         if place in seen and not slot.repeats:
-            findings.append(_misplaced("repeat", slot, field, "may stand once only"))
+            findings.append(_misplaced("repeat", slot, field, "may stand once only: take one out"))
         else:
             once.append((place, field))
         seen.add(place)
     kept = _longest_run([place for place, _ in once])
     for position, (place, field) in enumerate(once):
         if position not in kept:
-            text = "does not stand in its place in the order of fields"
+            text = "does not stand in its place in the order of fields: move it"
             findings.append(_misplaced("order", table.slots[place], field, text))
     return findings
 
 
 def _misplaced(rule: str, slot: Slot, field: Field, text: str) -> Finding:
-    return Finding(
-        code="T13",
-        tag=field.tag,
-        line=field.line,
-        rule=f"{rule}-{slot.name}",
-        message=f"{slot.name} {text}",
-    )
+    return _finding("T13", field, f"{rule}-{slot.name}", f"{slot.name} {text}")
 
 
 def _longest_run(places: list[int]) -> set[int]:
@@ -140,25 +150,38 @@ def _longest_run(places: list[int]) -> set[int]:
 
 
 def _missing(fields: tuple[Field, ...], table: Layout) -> list[Finding]:
-    """Name mandatory fields that are absent, at the line where each should have begun."""
+    """Name mandatory fields that are absent, at the line where each should have begun.
+
+    A group that is absent as a whole is named by its first field.
+    """
     present = {table.index[field.tag] for field in fields if field.tag in table.index}
     groups = {table.slots[place].group for place in present}
     skipped = table.optional_groups - groups
-    return [
-        Finding(
-            code="T13",
-            tag=slot.name,
-            line=_line_of(place, fields, table),
-            rule=f"mandatory-{slot.name}",
-            message=f"{slot.name} is mandatory{_in_group(slot)}",
+    findings = []
+    for place, slot in enumerate(table.slots):
+        if not slot.mandatory or place in present or slot.group in skipped:
+            continue
+        if slot.group and slot.group not in groups:
+            skipped |= {slot.group}
+        findings.append(
+            Finding(
+                code="T13",
+                tag=slot.name,
+                line=_line_of(place, fields, table),
+                rule=f"mandatory-{slot.name}",
+                message=_demand(slot, table, slot.group in skipped),
+            )
         )
-        for place, slot in enumerate(table.slots)
-        if slot.mandatory and place not in present and slot.group not in skipped
-    ]
+    return findings
 
 
-def _in_group(slot: Slot) -> str:
-    return f" in the group {slot.group}" if slot.group else ""
+def _demand(slot: Slot, table: Layout, whole: bool) -> str:
+    if not slot.group:
+        return f"{slot.name} is mandatory: add it"
+    if not whole:
+        return f"{slot.name} is mandatory in the group {slot.group}: add it"
+    needed = [each.name for each in table.slots if each.group == slot.group and each.mandatory]
+    return f"the group {slot.group} is mandatory: add {', '.join(needed)}"
 
 
 def _line_of(place: int, fields: tuple[Field, ...], table: Layout) -> int:
