@@ -1,0 +1,1 @@
+"""The story that `tools/make_book.py` plays to write `examples/book/`."""
