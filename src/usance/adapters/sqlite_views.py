@@ -46,7 +46,8 @@ PARAMETERS_MAX = 32_000
 ROWS_PER_STATEMENT = 256
 DIFFERENCES_MAX = 100
 POLL_SECONDS = 0.005
-CACHE_KIB = 32_768
+CACHE_KIB = 65_536
+NARROW_COLUMNS = 10
 
 SCHEMA = """
 CREATE TABLE projection_log (log_id TEXT NOT NULL);
@@ -383,7 +384,10 @@ class SqliteViews:
                 for c in table.all_columns
             )
             keys = ", ".join(f'"{k}"' for k in table.key)
-            run(f'CREATE TABLE "{physical}" ({columns}, PRIMARY KEY ({keys})) WITHOUT ROWID')
+            # wide rows in a key-ordered tree would make it deep, and each insert dear
+            narrow = len(table.columns) <= NARROW_COLUMNS and not table.fold
+            kind = " WITHOUT ROWID" if narrow else ""
+            run(f'CREATE TABLE "{physical}" ({columns}, PRIMARY KEY ({keys})){kind}')
             stream = ((table.stream,),) if table.stream and table.stream != table.key[0] else ()
             for n, index in enumerate((*table.indexes, *stream)):
                 listed = ", ".join(f'"{c}"' for c in index)

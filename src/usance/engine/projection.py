@@ -16,7 +16,8 @@ import msgspec
 
 from usance.kernel.clock import MS_PER_SECOND, Instant
 from usance.log.contract import Record, TopicPartition, header
-from usance.messages.envelope import Decoder, Meta
+from usance.messages.decoder import Decoder
+from usance.messages.meta import Meta
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]

@@ -29,7 +29,7 @@ from usance.engine.projection import (
 from usance.engine.topics import Topics
 from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable, Unreadable
 from usance.log.contract import Log, Record, TopicPartition
-from usance.messages.envelope import Decoder
+from usance.messages.decoder import Decoder
 
 BATCH_RECORDS_MAX = 2_000
 """Records per partition and step."""
@@ -174,8 +174,8 @@ class Projector:
         """
         if not self._followers and not self._rebuilds:
             return 0
-        if wait and not self._rebuilds:
-            self.log.wait(self._beyond(), wait)
+        if not self._rebuilds and not self.log.wait(self._beyond(), wait):
+            return 0  # one question for all partitions, however many there are
         try:
             done = self._batch()
         except Fenced:

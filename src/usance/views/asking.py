@@ -16,7 +16,7 @@ from usance.engine.topics import CONTEXT_OF_CATEGORY, CONTEXTS, Topics
 from usance.kernel.decider import Actor, Decider, key_of, key_parts
 from usance.kernel.errors import Conflict, NotFound, Unreadable
 from usance.log.contract import Log, Record, TopicPartition
-from usance.messages.envelope import Decoder
+from usance.messages.decoder import Decoder
 from usance.views import results as r
 
 COMPLIANCE_ROLES = frozenset({"compliance", "compliance_officer", "auditor"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from usance.engine.projection import Row
+from usance.engine.projection import Checkpoint, Row
 from usance.engine.reading import Order, Reading, Where
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound
@@ -14,6 +14,8 @@ from usance.views.asking import MANY, flat, loads, made, sees_compliance
 from usance.views.asking_history import entry_of
 from usance.views.asking_trade import balanced, identity, saga_rows
 from usance.views.asking_work import WorkQuestions, case_approval, incidents
+
+Checkpoints = dict[TopicPartition, Checkpoint]
 
 PREVIEW_BYTES = 2_048
 _COUNTED = {
@@ -229,7 +231,8 @@ class OperationQuestions(WorkQuestions):
         with self.reading(viewer) as reading:
             checkpoints, parked = reading.checkpoints(), reading.parked()
             generations = reading.generations()
-        found = []
+        found: list[r.ProjectionRow] = []
+        known: dict[tuple[TopicPartition, int], int] = {}
         for row in generations:
             live = row["state"] == "live"
             name = row["name"]
@@ -244,20 +247,24 @@ class OperationQuestions(WorkQuestions):
                     row,
                     generation=row["number"],
                     position=_positions(self.topics.context_of, own),
-                    lag=self._lag(own),
+                    lag=self._lag(own, known),
                     stale_rows=row["stale"],
                     parked=[made(r.ParkedProjectionKey, k, projection=name) for k in keys],
                 )
             )
         return found
 
-    def _lag(self, checkpoints: dict[TopicPartition, Any]) -> int:
+    def _lag(self, checkpoints: Checkpoints, known: dict[tuple[TopicPartition, int], int]) -> int:
+        """Return how many offsets there are to read; `known` remembers it per place and offset."""
         behind = 0
         for place, checkpoint in checkpoints.items():
-            end = self.log.end(place)
-            if end > checkpoint.offset:
-                first = next(iter(self.log.scan(place, checkpoint.offset, end, 1)), None)
-                behind += 0 if first is None else end - checkpoint.offset
+            at = (place, checkpoint.offset)
+            if at not in known:
+                end = self.log.end(place)
+                rest = self.log.scan(place, checkpoint.offset, end, 1)
+                empty = end <= checkpoint.offset or next(iter(rest), None) is None
+                known[at] = 0 if empty else end - checkpoint.offset
+            behind += known[at]
         return behind
 
     def schemas(self, viewer: Actor) -> list[r.SchemaRow]:  # noqa: ARG002  open to everybody
@@ -311,7 +318,8 @@ class OperationQuestions(WorkQuestions):
                 inner = (Where("input", "=", 0),)
                 for source, n in reading.count(f"{prefix}commands", inner, ("source",)).items():
                     others[source] = others.get(source, 0) + n
-            checkpoints = reading.checkpoints()
+            known: dict[tuple[TopicPartition, int], int] = {}
+            lags = [self._lag(c, known) for c in reading.checkpoints().values()]
             return r.Status(
                 inputs=sum(counts.values()),
                 commands=commands,
@@ -330,7 +338,7 @@ class OperationQuestions(WorkQuestions):
                 incidents_open=reading.count("incidents", (Where("open", "=", 1),)),
                 parked_keys=reading.count("parked_keys"),
                 dead_letters_open=reading.count("dead_letters", (Where("state", "=", "open"),)),
-                projection_lag=max((self._lag(c) for c in checkpoints.values()), default=0),
+                projection_lag=max(lags, default=0),
                 projections_stale=len({p["name"] for p in reading.parked()}),
                 position=self.token(reading),
             )

@@ -13,7 +13,7 @@ from usance.engine.reading import ReadStore
 from usance.engine.topics import Topics
 from usance.kernel.decider import Decider
 from usance.log.contract import Log
-from usance.messages.envelope import Decoder
+from usance.messages.decoder import Decoder
 from usance.views import PROJECTIONS
 from usance.views.asking_operations import OperationQuestions
 
