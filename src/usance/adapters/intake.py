@@ -37,30 +37,46 @@ def intake_reaction(
 
     def react(record: Record) -> list[Outgoing]:
         received = record.value or b""
-        causation = f"intake:{record.topic}/{record.partition}/{record.offset}"
-        try:
-            found = decode_input(received, tenant=tenant, our_bic=our_bic)
-        except Unreadable as error:
-            return [_unreadable(record, received, tenant, error, causation)]
-        if found.notes and noted is not None:
-            noted(found)
-        return [Outgoing(found.key, found.command, found.command_id, causation, actor=found.actor)]
+        digest = hashlib.sha256(received).hexdigest()
+        outgoing = input_command(
+            received,
+            tenant=tenant,
+            our_bic=our_bic,
+            source=(record.key or b"").decode("utf-8", "replace"),
+            file_digest=(header(record.headers, FILE_DIGEST) or digest.encode()).decode(),
+            ordinal=(header(record.headers, ORDINAL) or b"1").decode(),
+            causation=f"intake:{record.topic}/{record.partition}/{record.offset}",
+            noted=noted,
+        )
+        return [outgoing]
 
     return react
 
 
-def _unreadable(
-    record: Record, received: bytes, tenant: str, error: Unreadable, causation: str
+def input_command(
+    received: bytes,
+    *,
+    tenant: str,
+    our_bic: str,
+    source: str,
+    file_digest: str,
+    ordinal: int | str,
+    causation: str,
+    noted: Callable[[Input], None] | None = None,
 ) -> Outgoing:
-    digest = hashlib.sha256(received).hexdigest()
-    whole = (header(record.headers, FILE_DIGEST) or digest.encode()).decode()
-    ordinal = (header(record.headers, ORDINAL) or b"1").decode()
-    command = UnreadableInput(
-        received=received,
-        stage=error.stage,
-        reason=f"{error.reason}; {error.hint}" if error.hint else error.reason,
-        source=(record.key or b"").decode("utf-8", "replace"),
-    )
-    command_id = uuid5_text(NAMESPACE.bytes, f"{tenant}/unreadable/{whole}/{ordinal}")
-    key = key_of(tenant, "unreadable", digest[:16])
-    return Outgoing(key, command, command_id, causation, actor=INTAKE)
+    """Return the command of one input; `file_digest` and `ordinal` name one that is unreadable."""
+    try:
+        found = decode_input(received, tenant=tenant, our_bic=our_bic)
+    except Unreadable as error:
+        command = UnreadableInput(
+            received=received,
+            stage=error.stage,
+            reason=f"{error.reason}; {error.hint}" if error.hint else error.reason,
+            source=source,
+        )
+        command_id = uuid5_text(NAMESPACE.bytes, f"{tenant}/unreadable/{file_digest}/{ordinal}")
+        key = key_of(tenant, "unreadable", hashlib.sha256(received).hexdigest()[:16])
+        return Outgoing(key, command, command_id, causation, actor=INTAKE)
+    if found.notes and noted is not None:
+        noted(found)
+    return Outgoing(found.key, found.command, found.command_id, causation, actor=found.actor)

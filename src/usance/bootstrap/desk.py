@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from usance.adapters.intake import input_command
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
 from usance.adapters.sqlite_views import SqliteViews
@@ -60,14 +62,10 @@ class Desk:
         self.runtime = runtime
         self.owner = owner
         self.lag = 0
-        if runtime is not None:
-            self.store, self.views, self.queries = runtime.store, runtime.views, runtime.queries
-            self.directory: Directory = runtime.directory
-            return
-        self.store = Store(folder, settings, clock, owner=False)
-        self.views = SqliteViews(folder.views)
+        self.store = runtime.store if runtime else Store(folder, settings, clock, owner=False)
+        self.views = runtime.views if runtime else SqliteViews(folder.views)
         self.queries: Queries = make_queries(self.store, self.views)
-        self.directory = read_directory(folder.people)
+        self.directory: Directory = read_directory(folder.people)
 
     def preview(self, key: str, command: Any, actor: Actor) -> Preview:
         """Decide a command against what is recorded; records nothing."""
@@ -166,9 +164,23 @@ class Desk:
                     yield message
 
 
+def intake_command(desk: Desk, data: bytes, one: bytes, name: str, ordinal: int) -> Outgoing:
+    """Return the command that the gateway would make of input `ordinal` (from 1) of a file."""
+    bank = desk.settings.bank
+    return input_command(
+        one,
+        tenant=bank.tenant,
+        our_bic=bank.bic,
+        source=f"{name}#{ordinal}",
+        file_digest=sha256(data).hexdigest(),
+        ordinal=ordinal,
+        causation="",
+    )
+
+
 def act(folder: Folder, settings: Settings) -> Desk:
     """Open a folder to act in it; an empty one becomes a log."""
-    clock = clock_of(folder, settings)
+    clock = running(clock_of(folder, settings))
     try:
         runtime = Runtime(folder, settings, clock)
     except Owned as owned:
@@ -183,7 +195,7 @@ def look(folder: Folder, settings: Settings) -> Desk:
     Raises Unavailable where no log is.
     """
     demand_log(folder)
-    desk = Desk(folder, settings, clock_of(folder, settings), None, 0)
+    desk = Desk(folder, settings, running(clock_of(folder, settings)), None, 0)
     try:
         _catch_up(desk)
     except BaseException:
@@ -233,8 +245,15 @@ def _lag(desk: Desk) -> int:
     return max(behind)
 
 
+def running(clock: Clock) -> Clock:
+    """Let a book's clock tick from where it stands."""
+    if isinstance(clock, BookClock):
+        clock.run()
+    return clock
+
+
 def clock_of(folder: Folder, settings: Settings) -> Clock:
-    """Return the clock of a folder's log: a book's goes on from the last instant of its log."""
+    """Return the clock of a folder's log: a book's stands at the last instant of its log."""
     if not folder.log.exists():
         return SystemClock()
     log = SqliteLog.open(folder.log, owner=False)

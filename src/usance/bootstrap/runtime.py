@@ -16,6 +16,7 @@ from usance.aml.case import CaseDecider
 from usance.aml.decision import ScreeningDecider
 from usance.aml.screening import Screener, open_screener
 from usance.bootstrap.compiling import CompilingScreener
+from usance.bootstrap.lists import active_lists
 from usance.bootstrap.people import Directory, read_directory
 from usance.config import Settings
 from usance.domain.deciders import DECIDERS
@@ -230,7 +231,9 @@ class Runtime:
         self.store = Store(folder, settings, self.clock, owner=True)
         self.telemetry = Telemetry(enabled=settings.telemetry.enabled)
         self.directory: Directory = read_directory(folder.people)
-        self.screener = CompilingScreener(lambda: screener or open_screener(cache=folder.cache))
+        self.screener = CompilingScreener(
+            lambda: screener or open_screener(active_lists(folder.root), cache=folder.cache)
+        )
         self.waiters = Waiters()
         self.stopping = threading.Event()
         self.threads: list[threading.Thread] = []

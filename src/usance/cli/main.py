@@ -26,7 +26,7 @@ COMMANDS: Members = {
         "Documentary credits: look, apply, issue, amend, advise.",
     ),
     "dead-letter": (
-        "usance.cli.operations:dead_letter",
+        "usance.cli.flow:dead_letter",
         "What could not be decided: show, redrive, discard.",
     ),
     "demo": ("usance.cli.running:demo", "Play the sample book and print a summary."),
@@ -42,7 +42,7 @@ COMMANDS: Members = {
         "usance.cli.trade:presentation",
         "Presentations: look, examine, refuse, take up.",
     ),
-    "projection": ("usance.cli.operations:projection", "Read models: list and rebuild."),
+    "projection": ("usance.cli.flow:projection", "Read models: list and rebuild."),
     "restore": ("usance.cli.folder:restore", "Make a data folder from a backup."),
     "saga": ("usance.cli.operations:saga", "Sagas: look, retry, skip, compensate."),
     "schema": ("usance.cli.operations:schema", "Registered schemas."),
@@ -50,7 +50,7 @@ COMMANDS: Members = {
     "start": ("usance.cli.running:start", "Start everything in one process."),
     "status": ("usance.cli.operations:status", "Counts of a data folder, as `demo --output json`."),
     "swift": ("usance.cli.swift:swift", "Parse and validate FIN messages."),
-    "topic": ("usance.cli.operations:topic", "The log's topics: list, read, seek a group."),
+    "topic": ("usance.cli.flow:topic", "The log's topics: list, read, seek a group."),
     "version": ("usance.cli.folder:version", "Print the version."),
     "work": ("usance.cli.desk:work", "What waits for a person."),
 }

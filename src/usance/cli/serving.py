@@ -130,7 +130,7 @@ def _on_signals(server: ConsoleServer, runtime: Runtime) -> None:
         server.should_exit = True
         runtime.stopping.set()
 
-    server.handle_exit = stop  # type: ignore[method-assign]
+    server.handle_exit = stop  # type: ignore[method-assign, assignment]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
 

@@ -17,7 +17,10 @@ swift = Noun("swift", help="Parse and validate FIN messages.")
 @verb(swift)
 @click.argument("file", type=click.File("rb"), default="-")
 def parse(file: BinaryIO) -> None:
-    """Print the blocks and fields of one message. Example: usance swift parse message.fin"""
+    """Print the blocks and fields of one message.
+
+    Example: usance swift parse message.fin
+    """
     from usance.messages.swift.report import parse_report
 
     report, code = parse_report(file.read())
@@ -29,7 +32,10 @@ def parse(file: BinaryIO) -> None:
 @click.option("--release", type=click.Choice(list(RELEASES)), default=CURRENT, show_default=True)
 @click.argument("file", type=click.File("rb"), default="-")
 def validate(release: str, file: BinaryIO) -> None:
-    """Check one message against a standards release. Example: usance swift validate message.fin"""
+    """Check one message against a standards release.
+
+    Example: usance swift validate message.fin
+    """
     from usance.messages.swift.report import validate_report
 
     report, code = validate_report(file.read(), release)

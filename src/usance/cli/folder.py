@@ -1,0 +1,126 @@
+"""`usance backup|restore|doctor|config|version`: the data folder and the program itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from usance.cli.options import EXIT_REFUSED, EXIT_TAMPERED, Noun, Verb, dry_run, say, verb
+
+
+@click.command(cls=Verb)
+@click.argument("target", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@dry_run
+def backup(target: Path, dry_run: bool) -> None:
+    """Copy the data folder to DIR while it is in use, and verify the copy's chain.
+
+    Example: usance backup /backups/friday
+    """
+    from usance.bootstrap import care
+    from usance.bootstrap.desk import demand_log
+    from usance.cli.opening import folder, settings
+    from usance.cli.show import emit
+
+    demand_log(folder())
+    if dry_run:
+        say(f"Would copy the log of {folder().root} to {target} and verify the copy.")
+        return
+    records = care.backup(folder(), settings(), target, chain_progress)
+    emit({"backup": str(target), "records": records, "chain_verified": True}, _done_lines)
+    say(f"Next: usance restore {target} --data NEW")
+
+
+@click.command(cls=Verb)
+@click.argument(
+    "source", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR"
+)
+@dry_run
+def restore(source: Path, dry_run: bool) -> None:
+    """Make the data folder from the backup in DIR, after verifying its chain.
+
+    Example: usance restore /backups/friday --data restored
+    """
+    from usance.bootstrap import care
+    from usance.bootstrap.runtime import Folder
+    from usance.cli.opening import folder, settings
+    from usance.cli.show import emit
+
+    if dry_run:
+        records = care.verified(Folder(source), settings(), chain_progress)
+        say(f"The backup is whole ({records:,} records); would be restored to {folder().root}.")
+        return
+    records = care.restore(source, folder(), settings(), chain_progress)
+    found = {"restored": str(folder().root), "records": records, "chain_verified": True}
+    emit(found, _done_lines)
+    say(f"Next: usance status --data {folder().root}")
+
+
+def _done_lines(found: dict[str, Any]) -> list[str]:
+    from usance.cli.show import facts
+
+    return facts({name.replace("_", " "): str(value) for name, value in found.items()})
+
+
+def chain_progress(place: Any, records: int) -> None:
+    """Say on a terminal how far the verification is."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{place.topic} {place.partition}: {records:,} records ", err=True, nl=False)
+
+
+@click.command(cls=Verb)
+def doctor() -> None:
+    """Check machine and data folder; exit code 1 when something is not well, 5 when damaged."""
+    from usance.bootstrap import care
+    from usance.cli.opening import folder
+    from usance.cli.show import Column, emit, table
+
+    columns = (
+        Column("Check", lambda f: f.check),
+        Column("", lambda f: "ok" if f.well else "NOT WELL"),
+        Column("Found", lambda f: f.found),
+        Column("What to do", lambda f: "" if f.well else f.hint),
+    )
+    findings = list(care.examine(folder()))
+    emit([f._asdict() for f in findings], lambda _: table(columns, findings))
+    if any(f.tampered for f in findings):
+        sys.exit(EXIT_TAMPERED)
+    if not all(f.well for f in findings):
+        sys.exit(EXIT_REFUSED)
+
+
+config = Noun("config", help="Settings.")
+
+
+@verb(config, "show")
+def show_config() -> None:
+    """Show every setting with its value and where it was set; secrets are masked."""
+    from usance.cli.opening import effective
+    from usance.cli.show import Column, emit, table
+    from usance.config import shown
+
+    rows = shown(effective())
+    columns = (
+        Column("Setting", lambda r: r[0]),
+        Column("Value", lambda r: r[1]),
+        Column("Set by", lambda r: r[2]),
+    )
+    as_json = {name: {"value": value, "source": source} for name, value, source in rows}
+    emit(as_json, lambda _: table(columns, rows))
+
+
+@click.command(cls=Verb)
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        found = installed("usance")
+    except PackageNotFoundError:
+        found = "0 (not installed)"
+    from usance.cli.options import session
+
+    click.echo(f'{{"version": "{found}"}}' if session().json else f"usance {found}")

@@ -1,0 +1,49 @@
+"""`usance bench` and `usance chaos`: numbers of this machine, and what survives being killed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from usance.cli.options import Verb, session
+
+
+@click.command(cls=Verb)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quick", is_flag=True, help="Short parts: for a look, not for numbers to quote.")
+@click.option("--seed", type=int, default=1, show_default=True)
+def bench(as_json: bool, quick: bool, seed: int) -> None:
+    """Measure throughput, latency, restore, projection and HTTP, beside two peers.
+
+    Counts are verified afterwards; a mismatch gives no numbers. Example: usance bench --json
+    """
+    from usance.testing.bench import run_bench
+
+    _print(run_bench(quick=quick, seed=seed), as_json=as_json)
+
+
+@click.command(cls=Verb)
+@click.option("--kills", type=click.IntRange(0), default=10, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def chaos(kills: int, seed: int, as_json: bool) -> None:
+    """Kill the program with SIGKILL at random moments while a book is fed, and check everything.
+
+    Exit code 1 when anything is violated. Example: usance chaos --kills 50 --json
+    """
+    from usance.testing.chaos import run_chaos
+
+    found = run_chaos(kills, seed)
+    _print(found, as_json=as_json)
+    if found["violations"]:
+        sys.exit(1)
+
+
+def _print(found: dict[str, Any], *, as_json: bool) -> None:
+    from usance.cli.show import emit, facts
+
+    if as_json:
+        session().said["output"] = "json"
+    emit(found, lambda f: facts({name: str(value) for name, value in f.items()}))
