@@ -131,7 +131,7 @@ def test_a_second_owner_is_told_who_the_first_is(tmp_path: Path) -> None:
     log = new_log(tmp_path)
     with child("own", tmp_path) as second:
         said = line(second)
-    assert said.startswith("Unavailable") and said.endswith(f"process {os.getpid()}")
+    assert said.startswith("Owned") and said.endswith(f"process {os.getpid()}")
     log.close()
     with child("own", tmp_path) as second:
         assert line(second) == ""

@@ -268,7 +268,7 @@ class SqliteLog(SqliteReader):
         def put(connection: sqlite3.Connection) -> None:
             row = (self._clock.now(), packed.plan, packed.body)
             self._put(connection, sqlite_rows.PUT_RECORDS, row, packed)
-            ends.update(self._bounds(connection, list(packed.counts)))
+            ends.update(self._bounds_now(connection, list(packed.counts)))
 
         self._writer.submit(Job(put, size=len(packed.body))).result()
         following = {p: ends[p][1] - count for p, count in packed.counts.items()}

@@ -34,6 +34,10 @@ FORMAT_VERSION = 1
 POLL_SECONDS = 0.01
 READ_BYTES_MAX = 16 * 1024 * 1024
 READ_SECONDS = 0.05
+FRESH_SECONDS = 0.001
+"""How long bounds read from the database may be used for what other processes append."""
+
+_UNKNOWN: tuple[int, float, dict[int, tuple[int, int]]] = (-1, 0.0, {})
 
 
 class SqliteReader:
@@ -46,6 +50,7 @@ class SqliteReader:
         self._closed = False
         self._awake = threading.Condition()
         self._commits = 0
+        self._bounds_of = _UNKNOWN
         self._topics: dict[str, TopicSettings] = {}
         self._places: dict[tuple[str, int], int] = {}
         self._fetch: dict[tuple[str, int], str] = {}
@@ -149,7 +154,24 @@ class SqliteReader:
     def _bounds(
         self, connection: sqlite3.Connection, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, tuple[int, int]]:
-        """Return the first kept and the next offset of partitions, in one step."""
+        """Return the first kept and the next offset of partitions.
+
+        What this process commits is seen at once, what others append within FRESH_SECONDS: parts at
+        rest ask for this thousands of times a second, and ask memory.
+        """
+        known = self._known_bounds(connection)
+        found = {}
+        for partition in partitions:
+            place = self._place(partition)
+            if place not in known:
+                known = self._read_bounds(connection)
+            found[partition] = known[place]
+        return found
+
+    def _bounds_now(
+        self, connection: sqlite3.Connection, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """Return bounds as this connection sees them, its own open changes included."""
         wanted = {self._place(p): p for p in partitions}
         text = msgspec.json.encode(list(wanted)).decode()
         row = connection.execute(
@@ -158,6 +180,21 @@ class SqliteReader:
             (text,),
         ).fetchone()
         return {wanted[i]: (start, end) for i, start, end in msgspec.json.decode(row[0])}
+
+    def _known_bounds(self, connection: sqlite3.Connection) -> dict[int, tuple[int, int]]:
+        commits, checked, known = self._bounds_of
+        if commits == self._commits and self._clock.monotonic() - checked < FRESH_SECONDS:
+            return known
+        return self._read_bounds(connection)
+
+    def _read_bounds(self, connection: sqlite3.Connection) -> dict[int, tuple[int, int]]:
+        commits, now = self._commits, self._clock.monotonic()
+        row = connection.execute(
+            "SELECT json_group_array(json_array(id, start, next)) FROM place"
+        ).fetchone()
+        known = {i: (start, end) for i, start, end in msgspec.json.decode(row[0])}
+        self._bounds_of = (commits, now, known)
+        return known
 
     def _fetch_run(
         self,
@@ -218,6 +255,8 @@ class SqliteReader:
             while True:
                 commits = self._commits
                 version = _data_version(connection)
+                if timeout > 0:
+                    self._bounds_of = _UNKNOWN  # what is waited for must not be missed
                 if attempt(connection):
                     return True
                 while self._commits == commits and _data_version(connection) == version:

@@ -246,9 +246,9 @@ class Writer:
             return
         self.groups += 1
         self._checkpointer.wrote(sum(job.size + JOB_PAGES_BYTES for job, _ in applied))
+        self._committed()  # before the receipts: who has one must see the new bounds
         for job, value in applied:
             job.succeed(value)
-        self._committed()
 
     def _begin(self) -> sqlite3.Connection:
         self.check()
