@@ -158,5 +158,6 @@ def make_server(app: Starlette, host: str = "127.0.0.1", port: int = 8400) -> Co
         lifespan="on",
         timeout_graceful_shutdown=STOP_S,
         server_header=False,
+        proxy_headers=False,
     )
     return ConsoleServer(config)

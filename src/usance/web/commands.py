@@ -13,6 +13,7 @@ from usance.engine.topics import Topics
 from usance.kernel.decider import key_of, key_parts
 from usance.kernel.errors import NotFound, Refused
 from usance.messages import catalogue
+from usance.web.forms import whole_number
 
 CATEGORY_OF_MODULE = {
     "usance.aml.case": "case",
@@ -78,12 +79,13 @@ class CommandType(msgspec.Struct, frozen=True):
 
 
 def _control_key(tenant: str, topics: Topics, said: str) -> str:
-    context, _, number = said.partition(".p")
-    if number.isdigit() and int(number) < topics.partitions:
+    context, _, text = said.partition(".p")
+    number = whole_number(text)
+    if number is not None and number < topics.partitions:
         category = {"compliance": "case", "system": "person"}.get(context, "control")
         for n in count():
             key = key_of(tenant, category, f"control-{n}")
-            if topics.place(key).partition == int(number):
+            if topics.place(key).partition == number:
                 return key
     if said.startswith(f"{tenant}/") and said.count("/") >= 2:
         return said

@@ -2,6 +2,7 @@
 
 `changes.increase~USD` is a decimal amount in USD, `terms.amount~terms.currency` one in the currency
 that another field names; both become minor units. Empty fields are left out, so defaults hold.
+`narrative.subject@parties.subject` repeats another field where the rest of `narrative` is there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from usance.kernel.errors import Unreadable
 from usance.kernel.money import CURRENCIES, parse_decimal
 
 DEPTH_MAX = 6
+DIGITS_MAX = 9
 FIELDS_MAX = 300
 
 
@@ -24,9 +26,19 @@ def command_of(cls: type, fields: Mapping[str, str]) -> Any:
         raise Unreadable("validate", f"a form has {FIELDS_MAX} fields at most")
     tree: dict[str, Any] = {}
     for name, text in fields.items():
-        if text.strip():
+        if text.strip() and "@" not in name:
             _put(tree, *_read(name, text.replace("\r\n", "\n").strip(), fields))
+    for name in fields:
+        _repeat(tree, name, fields)
     return msgspec.convert(_listed(tree), cls, strict=False)
+
+
+def _repeat(tree: dict[str, Any], name: str, fields: Mapping[str, str]) -> None:
+    path, _, source = name.partition("@")
+    parent, _, last = path.rpartition(".")
+    place = tree.get(parent)
+    if source and isinstance(place, dict) and fields.get(source, "").strip():
+        place.setdefault(last, fields[source].strip())
 
 
 def _read(name: str, text: str, fields: Mapping[str, str]) -> tuple[list[str], Any]:
@@ -38,6 +50,11 @@ def _read(name: str, text: str, fields: Mapping[str, str]) -> tuple[list[str], A
         return parts, text
     code = fields.get(currency, currency).strip().upper()
     return parts, amount(text, code, parts[-1])
+
+
+def whole_number(text: str) -> int | None:
+    """Return a small whole number of ASCII digits, None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
 
 
 def amount(text: str, currency: str, name: str = "amount") -> int:
@@ -66,6 +83,6 @@ def _listed(tree: Any) -> Any:
     """Return the tree with objects whose names are all numbers turned into lists, in order."""
     if not isinstance(tree, dict):
         return tree
-    if tree and all(name.isdigit() for name in tree):
+    if tree and all(whole_number(name) is not None for name in tree):
         return [_listed(tree[name]) for name in sorted(tree, key=int)]
     return {name: _listed(value) for name, value in tree.items()}

@@ -61,7 +61,7 @@ def flaw_of(method: str, headers: Headers) -> Problem | None:
             "Act from the pages of this console, or from a program that sends no Origin.",
         )
     length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > BODY_MAX:
+    if not length.isdigit() or len(length) > 9 or int(length) > BODY_MAX:
         return too_large()
     return None
 

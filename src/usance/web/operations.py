@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from usance.views import results as r
 from usance.web import acts
+from usance.web.forms import whole_number
 from usance.web.pages import Page, Shown, Visit
 
 
@@ -75,8 +76,7 @@ def schemas(visit: Visit) -> Shown:
 
 def schema(visit: Visit) -> Shown:
     """One schema with its text; `version` chooses an older one."""
-    said = visit.query.get("version", "")
-    version = int(said) if said.isdigit() else 0
+    version = whole_number(visit.query.get("version", "")) or 0
     return Shown(visit.queries.schema(visit.viewer, visit.ref, version))
 
 

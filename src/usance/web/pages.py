@@ -14,7 +14,7 @@ from usance.messages.swift.report import parse_report, validate_report
 from usance.views import results as r
 from usance.views.queries import Queries
 from usance.web import acts
-from usance.web.forms import amount
+from usance.web.forms import amount, whole_number
 
 F = TypeVar("F")
 PAGE_ROWS = 50
@@ -46,8 +46,8 @@ class Visit(NamedTuple):
     @property
     def limit(self) -> int:
         """Rows wanted, within bounds."""
-        said = self.query.get("limit", "")
-        return min(max(int(said), 1), PAGE_ROWS_MAX) if said.isdigit() else PAGE_ROWS
+        said = whole_number(self.query.get("limit", ""))
+        return PAGE_ROWS if said is None else min(max(said, 1), PAGE_ROWS_MAX)
 
     def key(self, category: str) -> str:
         """Return the aggregate key that the address means."""
@@ -112,8 +112,8 @@ def _with_history(visit: Visit, key: str, shown: Shown) -> Shown:
         extra["timeline"] = queries.timeline(viewer, key, visit.cursor)
         extra["twin"] = extra["timeline"]
     elif tab == "state":
-        said = visit.query.get("revision", "")
-        revision = int(said) if said.isdigit() else (shown.revision or 0)
+        said = whole_number(visit.query.get("revision", ""))
+        revision = (shown.revision or 0) if said is None else said
         extra["at"] = queries.state_at(viewer, key, revision)
         extra["twin"] = extra["at"]
     elif tab == "ledger":

@@ -16,6 +16,7 @@ from usance.domain.calendars import calendar
 from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE
 from usance.kernel.decider import key_parts
 from usance.kernel.money import format_minor
+from usance.web.tag_names import tag_name
 
 _PATHS = {
     "credit": "/credits",
@@ -114,6 +115,17 @@ def fact(value: Any, name: str, currency: str) -> Any:
     if value is True:
         return "yes"
     return day(str(value), weekday="expiry" in last or "shipment" in last)
+
+
+def basis(value: Any) -> str:
+    """Return ten-thousandths as per cent: 9000 is `90 %`, -1000 is `−10 %`."""
+    try:
+        hundredths = int(value)
+    except (TypeError, ValueError):
+        return str(value)
+    sign, whole = ("−" if hundredths < 0 else ""), abs(hundredths)
+    rest = f"{whole % 100:02d}".rstrip("0")
+    return f"{sign}{whole // 100}{'.' + rest if rest else ''} %"
 
 
 def words(text: str) -> str:
@@ -217,6 +229,8 @@ def environment() -> Environment:
         "span": span,
         "words": words,
         "fact": fact,
+        "basis": basis,
+        "tag_name": tag_name,
         "link": link,
         "path_of": path_of,
         "id": identifier,
