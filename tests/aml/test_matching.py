@@ -278,3 +278,69 @@ def test_clean_names_stay_clear(screener: Screener) -> None:
     bands += [screener.screen(f, "organisation").band for f in firms]
     assert bands.count("hit") <= len(bands) * 2 // 1000
     assert bands.count("review") <= len(bands) // 100
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "primary"),
+    [
+        ("Alexander Lukashenko", "person", "LUKASHEN"),
+        ("Александр Лукашенко", "person", "LUKASHEN"),
+        ("Viktor Bout", "person", "BOUT"),
+        ("Nicolas Maduro", "person", "MADURO MOROS"),
+        ("MELLI BANK PLC LONDON", "organisation", "MELLI BANK"),
+        ("HUAWEI TECHNOLOGIES (THAILAND) CO.", "organisation", "HUAWEI"),
+        ("E. Badege", "person", "BADEGE"),
+        ("Hezbollah", "organisation", "HIZBALLAH"),
+        ("usamabinladin", "person", "LADIN"),
+        ("ERICBADEGE", "unknown", "BADEGE"),
+        ("U s a m a  b i n  L a d i n", "unknown", "LADIN"),
+    ],
+)
+def test_a_name_cut_short_run_together_or_with_more_around_it_is_for_review(
+    screener: Screener, name: str, kind: str, primary: str
+) -> None:
+    result = best(screener, name, kind)
+    assert result.band == "review"
+    assert primary in result.explanation.primary.upper()
+
+
+def test_a_fact_against_a_name_that_only_stands_in_another_clears_it(screener: Screener) -> None:
+    assert best(screener, "Alexander Lukashenko", "person").band == "review"
+    differs = best(screener, "Alexander Lukashenko", "person", birth_date="1990-01-01")
+    assert differs.band == "clear"
+    assert "birth_conflict" in [q.kind for q in differs.explanation.qualifiers]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Société Générale", "Bank of China", "Korea Development Bank", "Export-Import Bank of Korea"],
+)
+def test_a_great_bank_that_shares_words_with_a_listed_one_is_clear(
+    screener: Screener, name: str
+) -> None:
+    assert best(screener, name, "organisation").band == "clear"
+
+
+@pytest.mark.parametrize("name", ["AB", "Li", "12345678", "7 7", "😀😀", "BP plc"])
+def test_signs_and_two_letters_are_no_name_to_clear_on(screener: Screener, name: str) -> None:
+    result = best(screener, name)
+    assert result.band == "review"
+    assert result.explanation.not_evaluated
+
+
+def test_a_ship_with_another_good_imo_number_is_clear_with_a_reason_and_with_a_bad_one_for_review(
+    screener: Screener,
+) -> None:
+    other = best(screener, "ARTAVIL IMO 9074729", "vessel")
+    assert (other.band, other.explanation.primary) == ("clear", "ARTAVIL")
+    assert "imo_conflict" in [q.kind for q in other.explanation.qualifiers]
+    assert best(screener, "ARTAVIL (IMO NO. 9187620)", "vessel").band == "review"
+    for text in ("IMO9187629", "M/T ARTAVIL IMO9187629", "ARTAVIL, IMO: 9187629"):
+        assert best(screener, text, "vessel").band == "hit"
+
+
+def test_a_birth_date_that_cannot_be_read_agrees_with_nothing(screener: Screener) -> None:
+    for birth in ("05.05.1971", "unknown"):
+        result = best(screener, "Eric Badege", "person", birth_date=birth)
+        assert result.band == "hit"
+        assert [q.kind for q in result.explanation.qualifiers] == ["birth_not_read"]

@@ -200,3 +200,10 @@ def test_a_person_may_be_called_like_a_place() -> None:
 def test_a_persons_name_is_not_searched_for_places(screener: Screener) -> None:
     report = screener.screen_parties(strings(("59", "person", "Yalta Brightwater")), DAY)
     assert report.band == "clear"
+
+
+def test_all_but_the_name_of_a_batch_line_may_be_absent_or_null(screener: Screener) -> None:
+    line = b'{"name":"Eric Badege","id":null,"type":null,"birth_date":null,"country":null}'
+    full, bare = answers(screener, line, b'{"name":"Eric Badege"}')
+    assert full == bare
+    assert (bare["id"], bare["band"]) == (None, "hit")

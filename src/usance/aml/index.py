@@ -29,7 +29,7 @@ from usance.aml.names import (
     skeleton,
 )
 
-INDEX_VERSION = "index/1"
+INDEX_VERSION = "index/2"
 """Changes with the layout or the weights; part of every snapshot id."""
 
 USUAL_NAMES = 20_000
@@ -131,7 +131,7 @@ def build(lists: Sequence[ListSnapshot], matcher_version: str, config_digest: st
         [counts[t] for t in vocabulary],
         postings,
         _grouped((skeleton(t), n) for n, t in enumerate(vocabulary)),
-        _grouped(("".join(p[3]), n) for n, p in enumerate(prepared)),
+        _grouped((key, n) for n, p in enumerate(prepared) for key in _joined(p[3], entries[p[0]])),
         _grouped((a + b, n) for n, p in enumerate(prepared) for a, b in _neighbours(p[3])),
         _grouped((i.split(":", 1)[1].upper(), n) for n, e in enumerate(entries) for i in e.ids),
         weight_of("", 0, len(prepared)),
@@ -170,6 +170,12 @@ def _listed(
         tuple(sorted(filter(None, map(number_of, words)))),
         name.abjad,
     )
+
+
+def _joined(words: Sequence[str], entry: Entry) -> Sequence[str]:
+    """Return the words written as one; a person's may begin at any of them."""
+    turns = range(len(words)) if entry.kind == "person" and len(words) <= 4 else range(1)
+    return ["".join((*words[at:], *words[:at])) for at in turns]
 
 
 def _neighbours(words: Sequence[str]) -> Sequence[tuple[str, str]]:

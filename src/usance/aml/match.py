@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import msgspec
@@ -31,6 +32,8 @@ from usance.aml.qualify import (
     BELOW_HIT,
     FULL,
     HIT,
+    REVIEW,
+    WHOLE,
     Config,
     Qualifier,
     Query,
@@ -40,7 +43,7 @@ from usance.aml.qualify import (
     ship_conflict,
 )
 
-MATCHER_VERSION = "match/1"
+MATCHER_VERSION = "match/2"
 """Changes whenever a score could change; part of every snapshot id."""
 
 
@@ -97,6 +100,17 @@ class Alignment(NamedTuple):
         low, high = sorted((self.given, self.listed))
         return (2 * low + high) // 3
 
+    def stands_whole(self, given: tuple[str, ...], kind: str) -> bool:
+        """Say whether one name stands whole in the other: all its words, near together, two at least.
+
+        A string may also lack the lesser half of a listed person's name, such as a patronymic.
+        """
+        person = kind == "person" and self.given >= _WHOLE and self.listed >= _MOST
+        if self.full < 2 or not (person or self.listed >= _WHOLE):
+            return False
+        places = [given.index(word) for pair in self.pairs for word in pair.given.split()]
+        return max(places) - min(places) < len(places) + _SLACK
+
 
 @lru_cache(maxsize=262_144)
 def token_similarity(given: str, listed: str, abjad: bool = False) -> int:
@@ -125,6 +139,11 @@ def token_similarity(given: str, listed: str, abjad: bool = False) -> int:
 
 _GENERIC = sorted(w for w in GENERIC_TOKENS if len(w) > 4)
 _JOINED_LENGTH = 12
+_WHOLE = 9_200
+_MOST = 5_500
+_RARE = 20
+"""Listed names that share a word rare enough to tell by it that one name stands whole in another."""
+_SLACK = 3
 _ENOUGH = 55
 """Per cent of either side's weight without which no name can reach the floor of 7,000."""
 
@@ -181,9 +200,14 @@ class Matcher:
         return self.index.postings[number]
 
     def telling(self, words: tuple[str, ...]) -> bool:
-        """Say whether words can identify anyone: more than particles, trade words and one common name."""
-        known = [w for w in self._telling(words) if w not in GENERIC_TOKENS]
-        return len(known) > 1 or any(map(self._distinctive, known))
+        """Say whether words can identify anyone: a rare word of three signs, or two with a name among them.
+
+        Digits alone name nobody.
+        """
+        said = [w for w in self._telling(words) if not w.isdigit()]
+        names = [w for w in said if w not in GENERIC_TOKENS]
+        rare = any(len(w) > 2 and self._distinctive(w) for w in names)
+        return rare or (len(said) > 1 and bool(names))
 
     def _joined_neighbours(self, joined: str) -> tuple[int, ...]:
         """Return the short names one edit from this one, spaces aside: a slip weighs most in them."""
@@ -268,7 +292,20 @@ class Matcher:
             and 100 * sum([totals[t] for t in names[n].tokens if t in near_any])
             >= _ENOUGH * names[n].total
         }
-        return found.union(self._joined_candidates(name))
+        return found.union(self._joined_candidates(name), self._whole_candidates(name))
+
+    def _whole_candidates(self, name: Name) -> set[int]:
+        """Return the names with a rare word of this one that hold all its words, or the reverse."""
+        index, numbers = self.index, self._numbers
+        core = {numbers.get(word, -1) for word in name.core if len(word) > 1}
+        words = core.union(numbers.get(word, -1) for word in name.words)
+        return {
+            n
+            for word in dict.fromkeys(name.core)
+            if is_significant(word) and word not in GENERIC_TOKENS
+            for n in self.holders(word)
+            if core.issubset(index.names[n].tokens) or words.issuperset(index.names[n].tokens)
+        }
 
     def _joined_candidates(self, name: Name) -> set[int]:
         """Return the names that are this one with a space more or less."""
@@ -292,20 +329,27 @@ class Matcher:
         given = name.words if entry.kind == "person" else name.core
         significant = self._telling(given)
         short = listed.short or len(significant) < 2
-        whole = _joined_similarity(
-            "".join(given), "".join(map(self.index.vocabulary.__getitem__, listed.tokens))
-        )
-        if short and not whole and not _one_edit("".join(significant), listed.significant):
+        theirs = list(map(self.index.vocabulary.__getitem__, listed.tokens))
+        joined = _joined_similarity("".join(given), theirs, turned=entry.kind == "person")
+        if short and not joined and not self._comparable(given, significant, listed):
             return None
         aligned = self._aligned(given, listed, name.abjad or listed.abjad)
         similarity, method = aligned.similarity, "tokens"
-        if whole > similarity:
-            similarity, method = whole, "joined"
-        if similarity < self.config.floor:
+        if joined > similarity:
+            similarity, method = joined, "joined"
+        whole = (
+            entry.kind in ("person", "organisation")
+            and aligned.stands_whole(given, entry.kind)
+            and any(self._rare(pair.listed) for pair in aligned.pairs)
+        )
+        if similarity < self.config.floor and not whole:
             return None
         qualifiers = list(
             self._qualifiers(query, name, given, listed, entry, aligned, method, short)
         )
+        if whole and similarity < REVIEW:
+            detail = "all words of one name stand in the other"
+            qualifiers.append(Qualifier(WHOLE, detail, REVIEW - similarity))
         score = lowered(similarity, qualifiers)
         if score < self.config.floor:
             return None
@@ -325,6 +369,27 @@ class Matcher:
                 similarity=similarity,
                 qualifiers=tuple(qualifiers),
             ),
+        )
+
+    def _comparable(
+        self, given: tuple[str, ...], significant: list[str], listed: ListedName
+    ) -> bool:
+        """Say whether a name with fewer than two telling words is near enough to be aligned at all.
+
+        Equal, one edit apart, or long and equal in consonants; or a rare word and an initial, which
+        alignment judges.
+        """
+        ours = "".join(significant)
+        if _one_edit(ours, listed.significant) or _same_sound(ours, listed.significant):
+            return True
+        initials = [word for word in given if len(word) == 1 and word.isalpha()]
+        return (
+            len(significant) == 1
+            and bool(initials)
+            and not listed.short
+            and len(given) == len(listed.tokens) == len(initials) + 1
+            and self._distinctive(significant[0])
+            and self._numbers.get(significant[0], -1) in listed.tokens
         )
 
     def _telling(self, given: tuple[str, ...]) -> list[str]:
@@ -370,6 +435,11 @@ class Matcher:
         number = self._numbers.get(token)
         known = self.index.counts[number] if number is not None else 0
         return known <= self._common and token not in GENERIC_TOKENS
+
+    def _rare(self, token: str) -> bool:
+        number = self._numbers.get(token)
+        known = self.index.counts[number] if number is not None else FULL
+        return known <= _RARE and len(token) > 2 and token not in GENERIC_TOKENS
 
     def _rejoined(
         self,
@@ -429,9 +499,10 @@ class Matcher:
 
     def identifiers(self, query: Query) -> list[Match]:
         """Return the entries that an identifier in the string names exactly."""
+        text = _ID_LABEL.sub(r"\1 ", query.text.upper())
         return [
             self._identified(query, key, number)
-            for token in dict.fromkeys(_ID_TOKEN.findall(query.text.upper()))
+            for token in dict.fromkeys(_ID_TOKEN.findall(text))
             for key in dict.fromkeys((token, token[:8] if len(token) == 11 else token))
             for number in self.index.identifiers.get(key, ())
         ]
@@ -472,12 +543,30 @@ def _near(token: str, words: Sequence[str]) -> bool:
 
 
 _ID_TOKEN = re.compile(r"[A-Z0-9]{7,120}")
+_ID_LABEL = re.compile(r"\b(IMO|MMSI)(?=\d{7})")
 
 
-def _joined_similarity(given: str, listed: str) -> int:
-    """Return how alike two names are when written without spaces: equal, or one edit in five letters."""
+def _same_sound(given: str, listed: str) -> bool:
+    """Say whether two long names of one word have the same consonants and nearly the same vowels."""
+    return (
+        min(len(given), len(listed)) >= 7
+        and skeleton(given) == skeleton(listed) != ""
+        and OSA.distance(given, listed, score_cutoff=2) <= 2
+    )
+
+
+def _joined_similarity(given: str, words: Sequence[str], *, turned: bool) -> int:
+    """Return how alike two names are when written without spaces: equal, or one edit in five letters.
+
+    `turned`: the listed words may begin at any of them ("LADIN, Usama" is also usamaladin).
+    """
+    listed = "".join(words)
     if given == listed:
         return 9_800
+    if turned and len(given) == len(listed) and given in listed + listed:
+        starts = accumulate(map(len, words), initial=0)
+        if any(given == listed[at:] + listed[:at] for at in starts):
+            return 9_800
     shortest, longest = sorted((len(given), len(listed)))
     comparable = shortest >= 5 and longest <= _JOINED_LENGTH + 1
     if comparable and OSA.distance(given, listed, score_cutoff=1) <= 1:

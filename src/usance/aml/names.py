@@ -68,6 +68,7 @@ _TITLE = re.compile(
 _VESSEL = re.compile(
     r"^\s*(?:m/[vt]|s/s|(?:motor|steam) (?:vessel|tanker|ship)|vessel|mv|mt|ss)\b[.: ]*"
 )
+_SHIP_NUMBER = re.compile(r"[\s,;(]+(?:imo|mmsi)(?:\s*(?:no|number))?[\s.:#-]*\d{7,9}\)?(?=\W|$)")
 _VOYAGE = re.compile(r"\s+(?:v\.?|voy\.?|voyage)\s?\d{1,5}[a-z]{0,2}\s*$")
 
 
@@ -155,6 +156,9 @@ def _clean(text: str) -> tuple[str, list[str], list[str], bool]:
             flags.append("bidi_marks")
         elif category in ("Cc", "Cf", "Cs", "Co", "Cn") and char not in "\t\r\n":
             flags.append("invisible_characters")
+        elif category == "So" and unicodedata.normalize("NFKC", char) == char:
+            flags.append("pictures")  # emoji have English names, which are no one's
+            kept.append(" ")
         else:
             kept.append(char)
     text = unicodedata.normalize("NFKC", "".join(kept))[: 4 * MAX_CHARACTERS]
@@ -205,7 +209,7 @@ def _stripped(text: str, kind: str) -> str:
     text = text.lower()
     patterns = [_LABEL]
     if kind in ("vessel", "unknown"):
-        patterns += [_VESSEL, _VOYAGE]
+        patterns += [_SHIP_NUMBER, _VESSEL, _VOYAGE]
     if kind in ("person", "unknown"):
         patterns.append(_TITLE)
     for pattern in patterns:

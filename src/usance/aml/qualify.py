@@ -87,23 +87,41 @@ def valid_imo(number: str) -> bool:
 
 
 def lowered(similarity: int, qualifiers: Iterable[Qualifier]) -> int:
-    """Apply qualifiers: caps first, then conflicts; soft ones never carry a review below review."""
+    """Apply qualifiers: hard conflicts, caps, then soft ones, which never carry below review.
+
+    A name that stands whole in the other is for review, unless a fact speaks against it.
+    """
     score = similarity
     soft = 0
+    whole = 0
+    capped = False
     for q in qualifiers:
+        if q.kind == WHOLE:
+            whole = REVIEW
+            continue
         if q.kind.endswith("_cap"):
-            score = min(score, BELOW_HIT)
+            capped = True
         elif q.kind in ("number_conflict", "imo_conflict", "ship_or_person"):
             score += q.effect
         else:
             soft += q.effect
+    if capped:
+        score = min(score, BELOW_HIT)
+    if not soft:
+        score = max(score, min(whole, score + REVIEW - similarity))
     return max(score + soft, min(score, REVIEW))
+
+
+WHOLE = "stands_whole"
+"""Kind of the qualifier of a name all of whose words stand in the other name."""
 
 
 def known_facts(config: Config, query: Query, entry: Entry) -> Iterable[Qualifier]:
     """Compare birth date, country and kind where both sides state them."""
     if query.birth_date and entry.births:
-        if not any(_births_agree(query.birth_date, b) for b in entry.births):
+        if not _YEAR.match(query.birth_date):
+            yield Qualifier("birth_not_read", "no date of the form YYYY-MM-DD", 0)
+        elif not any(_births_agree(query.birth_date, b) for b in entry.births):
             detail = f"{query.birth_date[:10]} against {', '.join(entry.births)}"
             yield Qualifier("birth_conflict", detail, -config.birth_conflict)
         else:

@@ -331,11 +331,11 @@ def gate(
 
 
 class BatchLine(msgspec.Struct, frozen=True):
-    """One line of a batch; dates and countries may be null or absent."""
+    """One line of a batch; all but the name may be null or absent."""
 
-    id: str | int | None
     name: str
-    type: Kind = "unknown"
+    id: str | int | None = None
+    type: Kind | None = "unknown"
     birth_date: str | None = None
     country: str | None = None
 
@@ -372,7 +372,9 @@ def screen_batch(screener: Screener, lines: Iterable[bytes]) -> Iterator[bytes]:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             yield encode(BatchError(_id_of(line), number, _reason(error)))
             continue
-        r = screener.screen(asked.name, asked.type, asked.birth_date or "", asked.country or "")
+        r = screener.screen(
+            asked.name, asked.type or "unknown", asked.birth_date or "", asked.country or ""
+        )
         yield encode(
             BatchAnswer(asked.id, r.band, r.score, r.entry, r.list, r.list_version, r.explanation)
         )
