@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from usance.engine.control import Discard, Redrive
 from usance.engine.reactor import Outgoing
 from usance.engine.topics import Topics
 from usance.kernel.decider import Actor
@@ -28,7 +29,7 @@ from usance.web.answers import Answer, Answers, EventAt, answer_of, key_reused, 
 from usance.web.backend import Backend
 from usance.web.commands import CommandType, command_type
 from usance.web.guard import BODY_MAX, Headers, send_body, send_problem, too_large
-from usance.web.previews import Forecast, forecast
+from usance.web.previews import Forecast, forecast, settling
 from usance.web.problems import Problem, problem_of
 
 BATCH_MAX = 500
@@ -148,6 +149,10 @@ class Desk:
 
     def forecast(self, outgoing: Outgoing) -> Forecast:
         """Return what a command would do now."""
+        if isinstance(outgoing.command, Redrive | Discard):
+            queries, said = self.backend.queries, outgoing.command.dead_letter_id
+            letter = queries.dead_letter(outgoing.actor, said)
+            return settling(type(outgoing.command).__name__, letter)
         answer = self.backend.preview(outgoing.key, outgoing.command, outgoing.actor)
         return forecast(outgoing.key, answer)
 

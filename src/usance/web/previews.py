@@ -8,6 +8,7 @@ import msgspec
 
 from usance.domain.posting import Posting
 from usance.kernel.decider import key_parts
+from usance.views.results import DeadLetter
 from usance.web.backend import Previewed
 
 
@@ -60,6 +61,26 @@ def forecast(key: str, answer: Previewed) -> Forecast:
         messages=sorted({m for m in messages if m}),
         postings=[p for e in answer.events for p in getattr(e, "postings", ())],
     )
+
+
+def settling(name: str, letter: DeadLetter) -> Forecast:
+    """Return what Redrive or Discard (`name`) of a dead letter would do; no aggregate decides these."""
+    row = letter.row
+    if row.state != "open" or (name == "Redrive" and not row.parks):
+        return Forecast(
+            outcome="refused",
+            revision=-1,
+            code="NO_DEAD_LETTER",
+            message="No dead letter that this could settle is open under this id.",
+            hint="An input that nobody could read is corrected by its sender, and discarded here.",
+        )
+    first = (
+        "It is decided again with today's program, under its first id"
+        if name == "Redrive"
+        else "Its command is answered as discarded, for good"
+    )
+    behind = f"; then the {letter.waiting} that wait behind it, in order" if letter.waiting else ""
+    return Forecast(outcome="accepted", revision=-1, message=f"{first}{behind}.")
 
 
 def _would(key: str, message: Any) -> Would:
