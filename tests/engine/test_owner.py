@@ -24,7 +24,7 @@ from toy_world import (
 
 from usance.engine import attempts
 from usance.engine import owner as owner_module
-from usance.engine.owner import OWNER_GROUP
+from usance.engine.owner import OWNER_GROUP, Owner
 from usance.kernel.clock import BookClock
 from usance.kernel.errors import Fenced, Tampered, Unavailable
 from usance.log.contract import Output
@@ -425,11 +425,31 @@ def test_no_mixture_of_faults_changes_the_books(faults: list[str], seed: int, ba
         owner.step()
     for _ in range(300):
         owner.step(0.1)
+    world.repairs.bugs = True
+    redrive_all(world, owner)
     verdict = world.verdict()
     assert verdict.states["t/purse/a"].balance == 36
     assert verdict.states["t/purse/c"].balance == 8
-    assert verdict.states["t/purse/d"].balance == 3
+    assert verdict.states["t/purse/d"].balance == 9
     assert memory(owner) == memory(world.owner())
+
+
+def redrive_all(world: World, owner: Owner) -> None:
+    """Redrive what is open, as an operator does: crashes in a row make a record look like a killer."""
+    for attempt in range(5):
+        open_letters = {
+            letter: found.key.rpartition("/")[2]
+            for state in owner.states.values()
+            for letter, found in state.dead_letters.items()
+            if found is not None
+        }
+        if not open_letters:
+            return
+        for letter, key in open_letters.items():
+            world.redrive(letter, key, f"redrive-{letter}-{attempt}")
+        for _ in range(100):
+            owner.step(0.1)
+    raise AssertionError("dead letters stay open")
 
 
 def test_a_dropped_unit_leaves_nothing_in_memory(make: Make) -> None:

@@ -16,7 +16,8 @@ from schema_strategies import schema_and_values
 
 from usance.kernel.errors import Unreadable
 from usance.messages.avro import decode, encode
-from usance.messages.avro_codegen import make_reader, make_writer
+from usance.messages.avro_codegen import make_writer
+from usance.messages.avro_reader import make_reader
 from usance.messages.avro_schema import Schema
 from usance.messages.varints import VARINTS
 

@@ -21,11 +21,11 @@ from usance.log.contract import (
     RECORD_BYTES_MAX,
     UNIT_BYTES_MAX,
     UNIT_RECORDS_MAX,
-    Headers,
     Output,
     Record,
     TopicPartition,
 )
+from usance.messages.headers import pack_headers, unpack_headers
 
 SCHEMA = """
 CREATE TABLE topic (
@@ -148,20 +148,6 @@ def fetch_statement(name: str) -> str:
     FROM {name} WHERE "offset" >= ?1 AND "offset" <= ifnull(({small}), ({cut}))"""
 
 
-_encode_headers = msgspec.msgpack.Encoder().encode
-_decode_headers = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
-
-
-def pack_headers(headers: Headers) -> bytes:
-    """Return headers as MessagePack, an array of [name, value]; none are empty bytes."""
-    return _encode_headers(headers) if headers else b""
-
-
-def unpack_headers(data: bytes) -> Headers:
-    """Return the headers that `pack_headers` packed."""
-    return _decode_headers(data) if data else ()
-
-
 class Packed(NamedTuple):
     """Outputs ready for one statement: plan {place: [start, count]} as JSON, body, counts, size."""
 
@@ -178,6 +164,9 @@ def _bound(what: str, found: int, bound: int) -> Unreadable:
     )
 
 
+_DIGITS = [b"%8d" % n for n in range(4096)]
+
+
 def pack(
     outputs: Iterable[Output], place_of: Callable[[tuple[str, int]], int], what: str
 ) -> Packed:
@@ -186,22 +175,28 @@ def pack(
     Raises Unreadable when a record or the whole is over its bound; what `place_of` raises passes.
     """
     parts: dict[tuple[str, int], list[bytes]] = {}
+    part: list[bytes] = []
+    last_topic, last_partition = "", -1
     for topic, partition, key, value, headers in outputs:
-        at = (topic, partition)
-        part = parts.get(at)
-        if part is None:
-            part = parts[at] = []
-        head = pack_headers(headers)
-        k = -1 if key is None else len(key)
-        v = -1 if value is None else len(value)
-        if k + v + len(head) > RECORD_BYTES_MAX:
-            raise _bound("a record's bytes", k + v + len(head), RECORD_BYTES_MAX)
-        part += (b"%8d%8d%8d" % (k, len(head), v), key or b"", head, value or b"")
+        if partition != last_partition or topic != last_topic:
+            part = parts.setdefault((topic, partition), [])
+            last_topic, last_partition = topic, partition
+        head = headers if isinstance(headers, bytes) else pack_headers(headers)
+        h = len(head)
+        if key is None or value is None or h > 4095 or len(key) > 4095 or len(value) > 4095:
+            k = -1 if key is None else len(key)
+            v = -1 if value is None else len(value)
+            if k + v + h > RECORD_BYTES_MAX:
+                raise _bound("a record's bytes", k + v + h, RECORD_BYTES_MAX)
+            part += (b"%8d" % k, b"%8d" % h, b"%8d" % v, key or b"", head, value or b"")
+        else:
+            lengths = (_DIGITS[len(key)], _DIGITS[h], _DIGITS[len(value)])
+            part += (*lengths, key, head, value)
     plan, counts, bodies, start = {}, {}, [], 1
     for at, part in parts.items():
         body = b"".join(part)
-        plan[str(place_of(at))] = (start, len(part) >> 2)
-        counts[TopicPartition(*at)] = len(part) >> 2
+        plan[str(place_of(at))] = (start, len(part) // 6)
+        counts[TopicPartition(*at)] = len(part) // 6
         bodies.append(body)
         start += len(body)
     if sum(counts.values()) > UNIT_RECORDS_MAX:

@@ -6,7 +6,6 @@ back; dead-lettered and parked are interim and stay open until a redrive or disc
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
 from usance.engine import control
@@ -194,41 +193,40 @@ class Handling:
         decision: Decision,
     ) -> None:
         share = self.share
-        encoder = self.world.encoder
-        tail = share.overlay.tail("events")
-        index, last = tail
+        overlay, place = share.overlay, share.place
+        index, last = overlay.tail("events")
         state, revision, timers = entry.state, entry.revision, entry.timers
         staged: list[Output] = []
         receipts: list[Receipt] = []
-        topic, partition = share.names["events"], share.place.partition
-        for ordinal, event in enumerate(decision.events):
-            revision += 1
-            encoded = encoder.event(
-                event,
+        if decision.events:
+            records, last = self.world.encoder.events(
+                decision.events,
                 meta,
                 stream=key,
-                ordinal=ordinal,
-                revision=revision,
+                revision=revision + 1,
                 index=index,
                 prev=last,
                 instant=share.instant,
                 input=position,
             )
-            last = sha256(last + encoded[3]).digest()
-            staged.append(Output(topic, partition, encoded[0], encoded[1], encoded[2]))
-            receipts.append(Receipt(partition=partition, index=index, envelope_hash=encoded[3]))
-            index += 1
-            if isinstance(event, _TIMERS):
-                timers = _moved(timers, event)
-            state = self._evolved(decider, state, event)
+            topic, partition = share.names["events"], place.partition
+            for event, (raw, value, headers, digest) in zip(decision.events, records, strict=True):
+                staged.append(Output(topic, partition, raw, value, headers))
+                receipts.append(Receipt(partition=partition, index=index, envelope_hash=digest))
+                index += 1
+                if isinstance(event, _TIMERS):
+                    timers = _moved(timers, event)
+                state = self._evolved(decider, state, event)
+            revision += len(records)
         sends = [self._send(meta, key, n, s) for n, s in enumerate(decision.sends)]
         recent = entry.recent
         if staged:
             recent = with_recent(recent, recent_id(meta.command_id, meta.body_hash))
-            share.overlay.entries[key] = Entry(state, revision, recent, timers)
-            share.overlay.tails["events"] = Tail(index, last)
+            overlay.entries[key] = Entry(state, revision, recent, timers)
+            overlay.tails["events"] = Tail(index, last)
             share.merge("events", staged)
-        share.merge("elsewhere", sends)
+        if sends:
+            share.merge("elsewhere", sends)
         self._answer(meta, position, "accepted", receipts=receipts, revision=revision)
 
     def _evolved(self, decider: Any, state: Any, event: Any) -> Any:

@@ -82,9 +82,9 @@ class Owner:
         self.topics = topics
         self.clock = clock
         self.deciders: Mapping[str, Decider[Any]] = {d.category: d for d in deciders}
-        self.world = World(
-            log_id, topics, encoder, decoder, self.deciders, book_clock, self._parked
-        )
+        own = decoder.splicing()
+        encoder.splices = own.splices
+        self.world = World(log_id, topics, encoder, own, self.deciders, book_clock, self._parked)
         self.telemetry = telemetry or Telemetry(enabled=False)
         self.batch_max = batch_max
         self.on_outcomes = on_outcomes
@@ -168,6 +168,10 @@ class Owner:
                 share.instant = max(share.instant, self.clock.now())
         self._commit(builder)
         return 1
+
+    def settle(self) -> int:
+        """Wait until the unit under way is durable; returns how many commands it carried."""
+        return self._settle()
 
     def idle(self) -> bool:
         """Tell whether nothing is under way, due or waiting to be read."""
@@ -255,6 +259,7 @@ class Owner:
     def _decide(self, batch: Batch) -> UnitBuilder:
         assert self.member is not None
         builder = self.building = UnitBuilder(self.world, batch.fence, batch)
+        self.world.decoder.splices.clear()
         with self.telemetry.poll_span(batch):
             for tp, records in batch.records.items():
                 place = self._place(tp)

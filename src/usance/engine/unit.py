@@ -15,7 +15,7 @@ from usance.engine.topics import Place, Topics
 from usance.kernel.clock import Instant
 from usance.kernel.decider import Decider
 from usance.log.contract import Batch, Fence, Output, TopicPartition, Unit
-from usance.messages.envelope import Encoded, Encoder, InputPosition, Meta
+from usance.messages.envelope import Encoded, Encoder, InputPosition, Meta, Sealed
 from usance.messages.outcome import Outcome, UnitFooter
 
 
@@ -52,7 +52,7 @@ class PartitionUnit:
             for kind in ("commands", "events", "outcomes", "parked", "dead-letters", "snapshots")
         }
 
-    def chained(self, kind: str, encoded: Encoded) -> Output:
+    def chained(self, kind: str, encoded: Encoded | Sealed) -> Output:
         """Move the chain of `kind` over an encoded record and return it as an output."""
         tail = self.overlay.tail(kind)
         key, value, headers, envelope_hash = encoded
@@ -62,10 +62,10 @@ class PartitionUnit:
     def outcome(self, outcome: Outcome, meta: Meta, position: InputPosition) -> None:
         """Stage the outcome of one command and keep it for whoever waits."""
         tail = self.overlay.tail("outcomes")
-        encoded = self.world.encoder.outcome(
+        sealed = self.world.encoder.answer(
             outcome, meta, index=tail.next, prev=tail.hash, instant=self.instant, input=position
         )
-        self.outputs.append(self.chained("outcomes", encoded))
+        self.outputs.append(self.chained("outcomes", sealed))
         self.counts["outcomes"] += 1
         self.answers.append((outcome.command_id, outcome))
 

@@ -37,13 +37,16 @@ class Record(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A record to be written: the log gives offset and timestamp."""
+    """A record to be written: the log gives offset and timestamp.
+
+    `headers` are pairs, or the same packed by `usance.messages.headers`, as the hot path has them.
+    """
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes | None
-    headers: Headers = ()
+    headers: Headers | bytes = ()
 
 
 class TopicSettings(NamedTuple):

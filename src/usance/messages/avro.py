@@ -19,9 +19,9 @@ from usance.messages.avro_codegen import (
     UNWRITABLE,
     Reader,
     Writer,
-    make_reader,
     make_writer,
 )
+from usance.messages.avro_reader import make_reader
 from usance.messages.avro_schema import Schema
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

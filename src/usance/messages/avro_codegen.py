@@ -1,12 +1,13 @@
-"""Straight-line Avro writers and readers, generated as Python source per schema and class.
+"""Straight-line Avro writers, generated as Python source per schema and class; readers in `avro_reader`.
 
 The generated text holds field names that were checked to be identifiers, local names made here,
 and nothing else; every other value (symbols, constants, classes) enters through the namespace.
 Bytes are those of fastavro's schemaless writer: collections as one block. Readers take any valid
 Avro.
 
-What earns its keep: one `bytes.join` per record, small integers from a table, string lengths
-and one-byte numbers read through tables, truncation found once at the end (see `END`).
+What earns its keep: one `bytes.join` per record, small integers and lengths from tables, fields that
+stand at their defaults known as a whole, and values that go unchanged from one message into another
+copied as the bytes they came in (see `Splices`).
 """
 
 from __future__ import annotations
@@ -14,26 +15,30 @@ from __future__ import annotations
 import struct
 import types
 import typing
-from collections.abc import Callable
-from io import BytesIO
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from sys import intern
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from usance.kernel.errors import Unreadable
-from usance.messages.avro_schema import Field, Node, Schema, check_name
+from usance.messages.avro_schema import Field, Node, Schema, canonical_form, check_name
 from usance.messages.varints import (
     LENGTHS,
     VARINTS,
     Prefixed,
     Read,
-    read_length,
-    read_long,
 )
 
-Writer = Callable[[Any, bytes], bytes]
-"""`write(value, prefix)` returns prefix + Avro bytes."""
+Writer = Callable[..., bytes]
+"""`write(value, prefix)` returns prefix + Avro bytes; a third argument are the `Splices` at hand."""
+Splices = dict[int, tuple[Any, str, bytes]]
+"""Public records as they were read: by `id`, the object, its schema's tag, and its Avro bytes.
+
+A writer that meets the very object under the very schema copies the bytes. The object is kept here,
+so its `id` stays its own; whoever holds the dictionary clears it after each batch.
+"""
 Reader = Callable[[bytes, int, Any], Any]
 """`read(data, start, blocks)` returns the value; `blocks` reads private blocks (see `Blocks`)."""
 
@@ -41,8 +46,8 @@ MALFORMED = (IndexError, ValueError, KeyError, OverflowError, struct.error)
 """What a reader may raise on bad bytes; UnicodeDecodeError is a ValueError."""
 UNWRITABLE = (AttributeError, TypeError, ValueError, KeyError, OverflowError, struct.error)
 """What a writer may raise on a value that does not fit its schema."""
-END = b"\xff"
-"""Closing mark behind the bytes that are read: what reads too far swallows it and is found out."""
+RUN_MIN = 3
+"""Fields in a row with defaults that are worth looking at as a whole."""
 ITEMS_WITHOUT_BYTES_MAX = 4_096
 """Bound on collections whose items take no bytes, so that a count cannot claim all memory."""
 UNKNOWN = "unknown"
@@ -59,42 +64,18 @@ class Private(NamedTuple):
 
 
 class Blocks(Protocol):
-    """What a reader asks about private blocks: may they stand in clear, and what to do if unusual."""
+    """What a reader asks of its caller: may private blocks stand in clear, what if they are unusual."""
 
     clear: bool
+    splices: Splices | None
 
     def read(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:
         """Read a whole `private` array; return the structs by field name."""
         ...
 
 
-def _block(read: Read, first: bytes, most: int) -> int:
-    """Return how many items the array or map block that starts with `first` holds."""
-    n = read_long(read, first)
-    if n < 0:
-        n = -n
-        read_length(read, read(1))
-    if n > most:
-        raise ValueError("a collection claims more items than there are bytes")
-    return n
-
-
 def _fit(size: int) -> bytes:
     raise ValueError(f"a fixed value has not {size} bytes")
-
-
-def _branch() -> None:
-    raise ValueError("a union names no such branch")
-
-
-def _end() -> None:
-    raise ValueError("truncated, or bytes left over after the value")
-
-
-def _takes_bytes(node: Node) -> bool:
-    if node.kind == "record":
-        return any(_takes_bytes(f.type) for f in node.fields)
-    return node.kind != "null" and not (node.kind == "fixed" and node.size == 0)
 
 
 _BASE: dict[str, Any] = {
@@ -107,21 +88,10 @@ _BASE: dict[str, Any] = {
     "B0": b"\x02",
     "PF": struct.Struct("<f").pack,
     "PD": struct.Struct("<d").pack,
-    "UF": struct.Struct("<f").unpack,
-    "UD": struct.Struct("<d").unpack,
     "N0": Prefixed(b"\x00"),
     "N1": Prefixed(b"\x02"),
-    "RN": read_long,
-    "RL": read_length,
-    "LENGTHS": {bytes((n,)): -1 if n & 129 else n >> 1 for n in range(256)},
-    "LONGS": {bytes((n,)): None if n > 127 else (n >> 1) ^ -(n & 1) for n in range(256)},
-    "FLAGS": {b"\x00": False, b"\x01": True},
-    "BYTES": BytesIO,
-    "END": END,
-    "BLOCK": _block,
     "FIT": _fit,
-    "BRANCH": _branch,
-    "STOP": _end,
+    "EMPTY": {},
 }
 
 
@@ -143,43 +113,49 @@ def hints_of(cls: Any) -> dict[str, Any]:
     return {name: hints[name] for name in names}
 
 
-class _Source:
+class Source:
     """Lines of a function under construction, and the namespace they need."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: dict[str, Any]) -> None:
         self.lines: list[str] = []
         self.depth = 1
-        self.names: dict[str, Any] = dict(_BASE)
+        self.names: dict[str, Any] = dict(names)
         self._numbers = count(1)
         self._open: list[str] = []
 
     def line(self, text: str) -> None:
+        """Add a line at the present depth."""
         self.lines.append("    " * self.depth + text)
 
     def fresh(self) -> str:
+        """Return a local name of its own."""
         return f"v{next(self._numbers)}"
 
     def constant(self, value: Any) -> str:
+        """Return the name under which generated code finds a value."""
         name = f"K{next(self._numbers)}"
         self.names[name] = value
         return name
 
     def enter(self, node: Node) -> None:
+        """Begin a record; raises Unreadable when it stands inside itself."""
         if node.name in self._open:
             raise Unreadable("schema", "a record holds itself", hint="refer to it by an identifier")
         self._open.append(node.name)
 
     def leave(self) -> None:
+        """End a record."""
         self._open.pop()
 
     def function(self, head: str) -> Any:
+        """Return the function of the lines so far."""
         text = f"def generated({head}):\n" + "\n".join(self.lines) + "\n"
         # The text holds checked identifiers and our own local names only (module docstring).
         exec(compile(text, "<avro>", "exec"), self.names)  # noqa: S102
         return self.names["generated"]
 
 
-def _field_hints(node: Node, cls: Any, private: tuple[Private, ...] = ()) -> dict[str, Any]:
+def field_hints(node: Node, cls: Any, private: tuple[Private, ...] = ()) -> dict[str, Any]:
     """Return hints by field name, having checked that class and schema name the same fields."""
     if cls is None:
         return {f.name: None for f in node.fields}
@@ -197,7 +173,7 @@ def _field_hints(node: Node, cls: Any, private: tuple[Private, ...] = ()) -> dic
     return hints | {"private": None}
 
 
-def _symbol_values(node: Node, hint: Any) -> dict[str, str]:
+def symbol_values(node: Node, hint: Any) -> dict[str, str]:
     """Return the class's value per symbol: a hyphen in a Literal is an underscore in a symbol."""
     if typing.get_origin(hint) is not typing.Literal:
         return {s: s for s in node.symbols}
@@ -205,14 +181,14 @@ def _symbol_values(node: Node, hint: Any) -> dict[str, str]:
     return {s: values[s] for s in node.symbols if s in values}
 
 
-class _WriterSource(_Source):
+class _WriterSource(Source):
     """Each method returns the expressions whose values, joined, are the Avro bytes."""
 
     def with_fallback(self, head: str) -> Any:
         """Return the function over a list of lengths, which falls back to the unbounded table."""
         slow = self.function(head)
         self.lines = ["    try:", *("    " + line for line in self.lines)]
-        self.line(f"except IndexError: return SLOW({head})")
+        self.line("except IndexError: return SLOW(m, prefix, splices)")
         self.names = self.names | {"X": LENGTHS, "SLOW": slow}
         return self.function(head)
 
@@ -228,7 +204,7 @@ class _WriterSource(_Source):
         if kind in ("float", "double"):
             return [f"P{kind[0].upper()}({expr})"]
         if kind == "enum":
-            values = _symbol_values(node, hint)
+            values = symbol_values(node, hint)
             table = {values[s]: VARINTS[i] for i, s in enumerate(node.symbols) if s in values}
             return [f"{self.constant(table)}[{expr}]"]
         if kind == "record":
@@ -248,12 +224,48 @@ class _WriterSource(_Source):
 
     def record(self, node: Node, expr: str, cls: Any) -> list[str]:
         self.enter(node)
-        hints = _field_hints(node, cls)
-        parts: list[str] = []
-        for field in node.fields:
-            parts += self.field(field, expr, hints[field.name], cls)
+        hints = field_hints(node, cls)
+        parts = self.fields(node.fields, expr, hints, cls)
         self.leave()
         return parts
+
+    def fields(
+        self, fields: Sequence[Field], expr: str, hints: dict[str, Any], cls: Any
+    ) -> list[str]:
+        """Write fields one by one, but those in a row that all stand at their defaults as one."""
+        parts: list[str] = []
+        for run, known in runs(fields, hints, cls):
+            inner: list[str] = []
+            if known is None:
+                for field in run:
+                    parts += self.field(field, expr, hints[field.name], cls)
+                continue
+            out = self.fresh()
+            values = ", ".join(f"{expr}.{check_name(f.name)}" for f in run)
+            usual = self.constant(tuple(d.value for d in known))
+            self.line(f"if ({values}) == {usual}: {out} = {self.constant(joined_bytes(known))}")
+            self.line("else:")
+            self.depth += 1
+            for field in run:
+                inner += self.field(field, expr, hints[field.name], cls)
+            self.line(f"{out} = {self.joined(inner)}")
+            self.depth -= 1
+            parts.append(out)
+        return parts
+
+    def spliced(self, field: Field, expr: str, hint: Any) -> list[str]:
+        """Write a field of records, or copy the bytes it came in."""
+        local, out, found = self.fresh(), self.fresh(), self.fresh()
+        self.line(f"{local} = {expr}.{check_name(field.name)}")
+        self.line(f"{found} = splices.get(id({local}))")
+        mine = f"{found}[0] is {local} and {found}[1] is {self.constant(tag(field.type))}"
+        self.line(f"if {found} is not None and {mine}: {out} = {found}[2]")
+        self.line("else:")
+        self.depth += 1
+        parts = self.value(field.type, local, hint)
+        self.line(f"{out} = {self.joined(parts)}")
+        self.depth -= 1
+        return [out]
 
     def field(self, field: Field, expr: str, hint: Any, cls: Any) -> list[str]:
         name = check_name(field.name)
@@ -347,7 +359,7 @@ class _WriterSource(_Source):
 
     def block(self, local: str, block: Private) -> list[str]:
         node = block.schema.root
-        hints = _field_hints(node, block.cls)
+        hints = field_hints(node, block.cls)
         parts: list[str] = []
         subject: list[str] = []
         for field in node.fields:
@@ -371,164 +383,78 @@ def nullable_branch(node: Node) -> tuple[Node, int]:
     return node.branches[index], index
 
 
-class _ReaderSource(_Source):
-    """Each method writes lines that read on with `r`, and returns the value's expression."""
+class Default(NamedTuple):
+    """What a field has when nothing was said: the value, and its Avro bytes."""
 
-    def value(self, node: Node, hint: Any) -> str:
-        hint = unwrap(hint)[0]
-        kind = node.kind
-        if kind == "null":
-            return "None"
-        if kind == "record":
-            return self.record(node, hint)
-        if kind == "union":
-            return self.nullable(node, hint)
-        if kind in ("array", "map"):
-            return self.collection(node, hint)
-        return self.scalar(node, hint)
+    value: Any
+    data: bytes
 
-    def scalar(self, node: Node, hint: Any) -> str:
-        out, kind = self.fresh(), node.kind
-        if kind in ("string", "bytes"):
-            self.line("n = LENGTHS[h := r(1)]")
-            self.line("if n < 0: n = RL(r, h)")
-            self.line(f"{out} = r(n){'.decode()' if kind == 'string' else ''}")
-        elif kind in ("int", "long"):
-            self.number(out)
-        elif kind == "boolean":
-            self.line(f"{out} = FLAGS[r(1)]")
-        elif kind == "fixed":
-            self.line(f"{out} = r({node.size})")
-        elif kind == "enum":
-            values = _symbol_values(node, hint)
-            table = {i: values[s] for i, s in enumerate(node.symbols) if s in values}
-            self.number(out)
-            self.line(f"{out} = {self.constant(table)}[{out}]")
-        else:
-            self.line(f"{out} = U{kind[0].upper()}(r({4 if kind == 'float' else 8}))[0]")
-        return out
 
-    def number(self, out: str) -> None:
-        self.line("n = r(1)")
-        self.line(f"{out} = LONGS[n]")
-        self.line(f"if {out} is None: {out} = RN(r, n)")
+def joined_bytes(known: Sequence[Default]) -> bytes:
+    """Return the bytes of defaults in a row."""
+    return b"".join(d.data for d in known)
 
-    def nullable(self, node: Node, hint: Any) -> str:
-        inner, index = nullable_branch(node)
-        out = self.fresh()
-        self.line("n = r(1)")
-        self.line(f"if n == {'Z' if index else 'B0'}: {out} = None")
-        self.line("else:")
-        self.depth += 1
-        self.line(f"if n != {'B0' if index else 'Z'}: BRANCH()")
-        self.line(f"{out} = {self.value(inner, hint)}")
-        self.depth -= 1
-        return out
 
-    def record(self, node: Node, cls: Any, private: tuple[Private, ...] = ()) -> str:
-        self.enter(node)
-        hints = _field_hints(node, cls, private)
-        values: list[tuple[str, str]] = []
-        for field in node.fields:
-            if private and field.name == "private":
-                values += self.private(private)
-            else:
-                values.append((check_name(field.name), self.value(field.type, hints[field.name])))
-        self.leave()
-        if cls is None:
-            return "{" + ", ".join(f'"{n}": {v}' for n, v in values) + "}"
-        return f"{self.constant(cls)}({', '.join(f'{n}={v}' for n, v in values)})"
+def defaults_of(fields: Sequence[Field], hints: dict[str, Any], cls: Any) -> list[Default | None]:
+    """Return per field the class's default with its bytes; None where it has none to look for."""
+    if cls is None or not issubclass(cls, msgspec.Struct):
+        return [None] * len(fields)
+    known = {f.name: f for f in msgspec.structs.fields(cls)}
+    return [_default(f, known[f.name], hints[f.name]) if f.name in known else None for f in fields]
 
-    def private(self, private: tuple[Private, ...]) -> list[tuple[str, str]]:
-        table = {p.field.encode(): p for p in private}
-        opened, ok, at = self.fresh(), self.fresh(), self.fresh()
-        names = [self.fresh() for _ in private]
-        self.line("tell = r.__self__.tell")
-        self.line(f"{at} = tell(); {ok} = False")
-        self.line("while blocks.clear:")
-        self.depth += 1
-        for n, (local, block) in enumerate(zip(names, private, strict=True)):
-            self._expected(local, block, VARINTS[len(private)] if n == 0 else b"")
-        self.line(f"{ok} = r(1) == Z; break")
-        self.depth -= 1
-        self.line(f"if not {ok}:")
-        self.depth += 1
-        self.line(f"r.__self__.seek({at})")
-        self.line(f"{opened} = blocks.read(r, {self.constant(table)})")
-        for local, block in zip(names, private, strict=True):
-            name = check_name(block.field)
-            got = f'.get("{name}")' if block.optional else f'["{name}"]'
-            self.line(f"{local} = {opened}{got}")
-        self.depth -= 1
-        return [(check_name(p.field), n) for p, n in zip(private, names, strict=True)]
 
-    def _expected(self, local: str, block: Private, total: bytes) -> None:
-        """Read a clear block of the newest schema in its usual place, or leave the loop.
+def _default(field: Field, info: Any, hint: Any) -> Default | None:
+    value = info.default
+    if value is msgspec.NODEFAULT and info.default_factory in (list, dict):
+        value = info.default_factory()
+    if value is msgspec.NODEFAULT or not (
+        value is None or value == [] or value == {} or type(value) in (str, int, bool)
+    ):
+        return None
+    return Default(value, make_writer(field.type, hint)(value, b""))
 
-        `total` is the count that stands before the first block. Whatever is not as usual (another
-        number or order of blocks, an older schema, a sealed block) is left to `blocks.read`.
-        """
-        name = block.field.encode()
-        head = total + VARINTS[len(name)] + name
-        self.line(f"if r({len(head)}) != {self.constant(head)}: break")
-        subject = self.scalar(Node("bytes"), None)
-        self.line(f"if r(8) != {self.constant(block.schema.fingerprint)}: break")
-        self.line("n = LENGTHS[h := r(1)]")
-        self.line("if n < 0: n = RL(r, h)")
-        end = self.fresh()
-        self.line(f"{end} = tell() + n")
-        self.line("if r(1) != Z: break")
-        self.line(f"{local} = {self.record(block.schema.root, block.cls)}")
-        self.line(f"if tell() != {end} or {local}.subject.encode() != {subject}: break")
 
-    def collection(self, node: Node, hint: Any) -> str:
-        out, counter = self.fresh(), self.fresh()
-        args = typing.get_args(hint)
-        empty = node.kind == "array" and not _takes_bytes(node.items)
-        self.line(f"{out} = {'[]' if node.kind == 'array' else '{}'}")
-        most = ITEMS_WITHOUT_BYTES_MAX if empty else "len(b)"
-        self.line("while (h := r(1)) != Z:")
-        self.depth += 1
-        self.line(f"{counter} = BLOCK(r, h, {most})")
-        self.line(f"for _ in range({counter}):")
-        self.depth += 1
-        if node.kind == "array":
-            self.line(f"{out}.append({self.value(node.items, args[0] if args else None)})")
-        else:
-            key = self.scalar(Node("string"), None)
-            item = self.value(node.items, args[1] if args else None)
-            self.line(f"{out}[{key}] = {item}")
-        self.depth -= 2
-        return out
+def runs(
+    fields: Sequence[Field], hints: dict[str, Any], cls: Any
+) -> Iterator[tuple[list[Field], list[Default] | None]]:
+    """Cut fields into runs: with their defaults where RUN_MIN or more in a row have one."""
+    run: list[tuple[Field, Default]] = []
+    for field, known in [*zip(fields, defaults_of(fields, hints, cls), strict=True), (None, None)]:
+        if field is not None and known is not None:
+            run.append((field, known))
+            continue
+        if run:
+            yield [f for f, _ in run], [d for _, d in run] if len(run) >= RUN_MIN else None
+            run = []
+        if field is not None:
+            yield [field], None
+
+
+def spliceable(node: Node) -> bool:
+    """Tell whether a field's bytes are worth keeping: a record, or an array of records."""
+    return node.kind == "record" or (node.kind == "array" and node.items.kind == "record")
+
+
+def tag(node: Node) -> str:
+    """Return what two schemas must share for bytes of one to be bytes of the other."""
+    return intern(canonical_form(node))
 
 
 def make_writer(node: Node, cls: Any = None, private: tuple[Private, ...] = ()) -> Writer:
     """Return the writer of a schema from instances of `cls` (None: plain dicts)."""
-    source = _WriterSource()
-    if private:
-        hints = _field_hints(node, cls, private)
+    source = _WriterSource(_BASE)
+    if node.kind == "record" and cls is not None:
+        hints = field_hints(node, cls, private)
         parts: list[str] = []
-        for field in node.fields:
-            own = field.name == "private"
-            hint = hints[field.name]
-            parts += source.private(private) if own else source.field(field, "m", hint, cls)
+        for run, known in runs(node.fields, hints, cls):
+            field = run[0]
+            if private and field.name == "private":
+                parts += source.private(private)
+            elif known is None and spliceable(field.type):
+                parts += source.spliced(field, "m", hints[field.name])
+            else:
+                parts += source.fields(run, "m", hints, cls)
     else:
         parts = source.value(node, "m", cls)
     source.line(f"return J((prefix, {', '.join(parts)}))" if parts else "return prefix")
-    return typing.cast(Writer, source.with_fallback("m, prefix"))
-
-
-def make_reader(node: Node, cls: Any = None, private: tuple[Private, ...] = ()) -> Reader:
-    """Return the reader of a schema into instances of `cls` (None: plain dicts).
-
-    It raises one of MALFORMED on bad bytes, and ValueError when bytes are left over.
-    """
-    source = _ReaderSource()
-    source.line("r = BYTES(b + END).read")
-    source.line("r(start)")
-    record = node.kind == "record"
-    result = source.record(node, cls, private) if record else source.value(node, cls)
-    source.line(f"m = {result}")
-    source.line("if r() != END: STOP()")
-    source.line("return m")
-    return typing.cast(Reader, source.function("b, start, blocks"))
+    return typing.cast(Writer, source.with_fallback("m, prefix, splices=EMPTY"))

@@ -90,7 +90,7 @@ class Schema:
     @cached_property
     def canonical(self) -> str:
         """The Parsing Canonical Form: what decides the bytes on the wire, and nothing else."""
-        return _canonical(self.root, set())
+        return canonical_form(self.root)
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -192,6 +192,11 @@ class _Parser:
             tuple(spec.get("aliases", ())),
             {k: v for k, v in spec.items() if k not in known},
         )
+
+
+def canonical_form(node: Node) -> str:
+    """Return the Parsing Canonical Form of a type."""
+    return _canonical(node, set())
 
 
 def _canonical(node: Node, seen: set[str]) -> str:

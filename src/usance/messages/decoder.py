@@ -10,8 +10,9 @@ from usance.messages.avro_codegen import (
     MALFORMED,
     Private,
     Reader,
-    make_reader,
+    Splices,
 )
+from usance.messages.avro_reader import make_reader
 from usance.messages.catalogue import Catalogue, MessageType
 from usance.messages.meta import Meta
 from usance.messages.outcome import Headers
@@ -59,10 +60,17 @@ class Decoder:
         self.catalogue = catalogue
         self.registry = registry
         self.clear = clear_blocks
+        self.splices: Splices | None = None
         self._entries: dict[bytes, _Entry] = {}
         self._blocks: dict[tuple[str, bytes], Reader] = {}
         self._meta_frame = frame(registry.id_of(catalogue.meta.schema))
         self._meta_reader = catalogue.meta.reader
+
+    def splicing(self) -> Decoder:
+        """Return a decoder for one thread that keeps the bytes of public records in `splices`."""
+        own = Decoder(catalogue=self.catalogue, registry=self.registry, clear_blocks=self.clear)
+        own.splices = {}
+        return own
 
     def meta(self, headers: Headers) -> Meta:
         """Return what `usance-meta` says; raises Unreadable when it is missing or malformed."""

@@ -18,22 +18,33 @@ instant) is built once, and records are plain tuples.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import sha1, sha256
 from typing import Any, NamedTuple
 
 from usance.audit.chain import ABSENT, envelope, envelope_hash, prefixed
 from usance.kernel.clock import Instant, iso
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound
-from usance.kernel.ids import namespace_of, uuid5_text
+from usance.kernel.ids import namespace_of
 from usance.messages.avro import encode, unwritable
 from usance.messages.avro_codegen import (
     UNWRITABLE,
+    Splices,
     Writer,
 )
 from usance.messages.catalogue import Catalogue
-from usance.messages.decoder import Decoded, Decoder, Sealed
+from usance.messages.decoder import Decoded, Decoder
+from usance.messages.headers import (
+    BIN,
+    Headers,
+    array_of,
+    bin_of,
+    packed_name,
+    packed_pair,
+    unpack_headers,
+)
 from usance.messages.meta import NO_HASH, InputOffset, InputPosition, Meta
 from usance.messages.outcome import Outcome, UnitFooter
 from usance.messages.registry import RegistryState, frame
@@ -48,17 +59,17 @@ __all__ = [
     "InputOffset",
     "InputPosition",
     "Meta",
-    "Sealed",
     "body_hash",
     "envelope",
     "envelope_hash",
 ]
 
-Headers = tuple[tuple[str, bytes], ...]
 Wire = tuple[bytes | None, bytes | None, Headers]
 """key, value, headers."""
 Encoded = tuple[bytes | None, bytes | None, Headers, bytes]
 """key, value, headers, envelope hash."""
+Sealed = tuple[bytes | None, bytes | None, bytes, bytes]
+"""key, value, packed headers, envelope hash."""
 
 BODY_KEY_CLEAR = b"usance/body-hash/v1/published-key-of-logs-with-clear-blocks"
 """Key of body hashes in logs that allow clear blocks: published, as nothing is secret there."""
@@ -74,6 +85,21 @@ _TIME_LENGTH = _LENGTHS[24]
 _HEADS_MAX = 4_096
 _NULLS = b"\x00\x00"
 """A record's own meta carries neither instant nor reply."""
+_PACKED_SPEC = packed_pair(*SPEC_VERSION) + packed_name("ce_id") + BIN[36]
+_STARTS = [array_of(count) + _PACKED_SPEC for count in range(10)]
+_PACKED_SUBJECT = packed_name("ce_subject")
+_PACKED_META = packed_name("usance-meta")
+_PACKED_END = packed_pair(*CONTENT_TYPE)
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+def _uuid5(namespace: bytes, name: bytes) -> bytes:
+    """Return `kernel.ids.uuid5_text` as bytes, with fewer steps: two or more per command."""
+    h = sha1(namespace + name, usedforsecurity=False).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}".encode()
+
+
+_ORDINALS = [str(n).encode() for n in range(64)]
 
 
 def _length(size: int) -> bytes:
@@ -101,9 +127,8 @@ def instant_text(instant: Instant) -> bytes:
     return f"{_second(instant // 1000)}{instant % 1000:03d}Z".encode()
 
 
-@lru_cache(maxsize=4096)
-def _namespace(command_id: str) -> bytes:
-    return namespace_of(command_id)
+_Piece = tuple[tuple[str, bytes], bytes, bytes]
+"""A header: as a pair, as it is hashed, as it is packed."""
 
 
 class _Type(NamedTuple):
@@ -113,18 +138,20 @@ class _Type(NamedTuple):
     prefix: bytes
     header: tuple[str, bytes]
     hashed: bytes
+    packed: bytes
     meta_tail: bytes
     fullname: str
 
 
 class _Cause:
-    """What all records caused by one command share."""
+    """What all records caused by one command share: bytes of their meta, and the namespace of ids."""
 
-    __slots__ = ("input", "meta", "middle", "namespace")
+    __slots__ = ("head", "input", "meta", "middle", "namespace")
 
-    def __init__(self, meta: Meta, position: InputPosition | None) -> None:
+    def __init__(self, meta: Meta, position: InputPosition | None, head: bytes) -> None:
         self.meta = meta
         self.input = position
+        self.head = head
         self.namespace = b""
         if len(meta.body_hash) != 32:
             raise ValueError("a body hash has 32 bytes")
@@ -147,6 +174,16 @@ class _Cause:
             self.middle = b"".join(parts + where)
 
 
+class _Frame(NamedTuple):
+    """What stands around type, id and meta of records with one key, context and instant."""
+
+    start: bytes
+    packed: bytes
+    hashed: bytes
+    key_hashed: bytes
+    end: bytes
+
+
 class Encoder:
     """Makes records. One per thread: it remembers the last command and the last instant."""
 
@@ -164,13 +201,15 @@ class Encoder:
         self.body_key = body_key
         self._log_namespace = namespace_of(log_id)
         self._types: dict[type, _Type] = {}
-        self._sources: dict[str, tuple[tuple[str, bytes], bytes]] = {}
+        self._sources: dict[str, _Piece] = {}
         self._instant: Instant = -1
-        self._time: tuple[tuple[str, bytes], bytes] = (("ce_time", b""), b"")
+        self._time: _Piece = (("ce_time", b""), b"", b"")
         self._last: _Cause | None = None
         self._frame = frame(registry.id_of(catalogue.meta.schema))
         self._heads: dict[tuple[str, Actor], bytes] = {}
         self._outcome = self._type(Outcome)
+        self.splices: Splices = {}
+        """The bytes of public records just read, where the decoder of this thread keeps them."""
 
     # -- commands
 
@@ -226,6 +265,44 @@ class Encoder:
 
     # -- chained records
 
+    def events(
+        self,
+        messages: Sequence[Any],
+        meta: Meta,
+        *,
+        stream: str,
+        revision: int,
+        index: int,
+        prev: bytes,
+        instant: Instant,
+        input: InputPosition,  # noqa: A002 - the protocol's word
+        traceparent: bytes | None = None,
+    ) -> tuple[list[Sealed], bytes]:
+        """Return the records of all events of the command whose meta is given, and the chain after.
+
+        `stream` is the aggregate key, `revision` and `index` those of the first event, `prev` the
+        chain before it. Raises Unreadable (stage `serialize`), NotFound for an unknown class.
+        """
+        cause = self._caused(meta, input)
+        namespace = cause.namespace = cause.namespace or namespace_of(meta.command_id)
+        key = stream.encode()
+        frame = self._frame_of(key, key, input.topic, instant, traceparent)
+        out: list[Sealed] = []
+        for ordinal, message in enumerate(messages):
+            entry = self._types.get(type(message)) or self._type(type(message))
+            name = _ORDINALS[ordinal] if ordinal < 64 else str(ordinal).encode()
+            try:
+                value = entry.writer(message, entry.prefix, self.splices)
+            except UNWRITABLE as error:
+                raise unwritable(error, entry.fullname) from error
+            ce_id = _uuid5(namespace, name)
+            packed, digest = self._sealed(
+                entry, cause, frame, ce_id, value, revision + ordinal, index + ordinal, prev
+            )
+            prev = sha256(prev + digest).digest()
+            out.append((key, value, packed, digest))
+        return out, prev
+
     def event(
         self,
         message: Any,
@@ -240,29 +317,17 @@ class Encoder:
         input: InputPosition,  # noqa: A002 - the protocol's word
         traceparent: bytes | None = None,
     ) -> Encoded:
-        """Return the record of event number `ordinal` of the command whose meta is given.
-
-        `stream` is the aggregate key, `prev` the chain before this record. Raises Unreadable (stage
-        `serialize`), NotFound for an unknown class.
-        """
+        """Return the record of event number `ordinal` alone; see `events`."""
+        cause = self._caused(meta, input)
+        key = stream.encode()
         entry = self._types.get(type(message)) or self._type(type(message))
-        cause = self._last
-        if cause is None or cause.meta is not meta or cause.input is not input:
-            cause = self._cause(meta, input)
-        if not cause.namespace:
-            cause.namespace = _namespace(meta.command_id)
-        ce_id = uuid5_text(cause.namespace, str(ordinal)).encode()
-        try:
-            value = entry.writer(message, entry.prefix)
-        except UNWRITABLE as error:
-            raise unwritable(error, entry.fullname) from error
-        raw = stream.encode()
-        return self._chained(
-            entry, cause, ce_id, raw, raw, value, revision, index, prev, instant, input.topic,
-            traceparent,
-        )  # fmt: skip
+        value = encode(entry.writer, message, entry.fullname, entry.prefix)
+        ce_id = _uuid5(namespace_of(meta.command_id), str(ordinal).encode())
+        frame = self._frame_of(key, key, input.topic, instant, traceparent)
+        sealed = self._sealed(entry, cause, frame, ce_id, value, revision, index, prev)
+        return key, value, unpack_headers(sealed[0]), sealed[1]
 
-    def outcome(
+    def answer(
         self,
         outcome: Outcome,
         meta: Meta,
@@ -273,25 +338,28 @@ class Encoder:
         input: InputPosition,  # noqa: A002 - the protocol's word
         stream: str | None = None,
         traceparent: bytes | None = None,
-    ) -> Encoded:
+    ) -> Sealed:
         """Return an outcome's record; its key is the command id, `stream` the aggregate key."""
         entry = self._outcome
-        cause = self._last
-        if cause is None or cause.meta is not meta or cause.input is not input:
-            cause = self._cause(meta, input)
+        cause = self._caused(meta, input)
         name = f"{input.partition}/{input.offset}/outcome"
         if outcome.answer in _SUFFIXED:
             name = f"{name}/{outcome.answer}"
-        ce_id = uuid5_text(self._log_namespace, name).encode()
+        ce_id = _uuid5(self._log_namespace, name.encode())
         try:
             value = entry.writer(outcome, entry.prefix)
         except UNWRITABLE as error:
             raise unwritable(error, entry.fullname) from error
+        key = outcome.command_id.encode()
         subject = None if stream is None else stream.encode()
-        return self._chained(
-            entry, cause, ce_id, outcome.command_id.encode(), subject, value, -1, index, prev,
-            instant, input.topic, traceparent,
-        )  # fmt: skip
+        frame = self._frame_of(key, subject, input.topic, instant, traceparent)
+        packed, digest = self._sealed(entry, cause, frame, ce_id, value, -1, index, prev)
+        return key, value, packed, digest
+
+    def outcome(self, outcome: Outcome, meta: Meta, **place: Any) -> Encoded:
+        """Return an outcome's record with its headers as pairs; see `answer`."""
+        key, value, packed, digest = self.answer(outcome, meta, **place)
+        return key, value, unpack_headers(packed), digest
 
     def footer(
         self,
@@ -307,7 +375,7 @@ class Encoder:
         assert log_id in ("", self.log_id), "an encoder serves one log"
         entry = self._types.get(UnitFooter) or self._type(UnitFooter)
         name = f"{footer.partition}/{footer.unit}"
-        ce_id = uuid5_text(self._log_namespace, name)
+        ce_id = _uuid5(self._log_namespace, name.encode())
         meta = Meta(
             tenant="",
             actor=Actor("engine", "", "system"),
@@ -318,10 +386,11 @@ class Encoder:
         )
         value = encode(entry.writer, footer, entry.fullname, entry.prefix)
         key = f"footer/{footer.partition}".encode()
-        return self._chained(
-            entry, self._cause(meta, None), ce_id.encode(), key, key, value, -1, index, prev,
-            instant, f"usance.{context}.outcomes", None,
-        )  # fmt: skip
+        frame = self._frame_of(key, key, f"usance.{context}.outcomes", instant, None)
+        packed, digest = self._sealed(
+            entry, self._cause(meta, None), frame, ce_id, value, -1, index, prev
+        )
+        return key, value, unpack_headers(packed), digest
 
     def dead_letter(
         self,
@@ -347,37 +416,61 @@ class Encoder:
             b"",
             ("ce_type", DEAD_LETTER_TYPE),
             prefixed(DEAD_LETTER_TYPE),
+            packed_pair("ce_type", DEAD_LETTER_TYPE),
             bytes(8) + _NULLS,
             "",
         )
-        out = self._chained(
-            entry, cause, dead_letter_id.encode(), key, _utf8(key), value, -1, index, prev, instant,
-            input.topic, None,
-        )  # fmt: skip
-        own = tuple(h for h in out[2] if h[0] != "content-type")
-        return out[0], out[1], (*own, *headers), out[3]
+        frame = self._frame_of(key, _utf8(key), input.topic, instant, None)
+        packed, digest = self._sealed(
+            entry, cause, frame, dead_letter_id.encode(), value, -1, index, prev
+        )
+        own = tuple(h for h in unpack_headers(packed) if h[0] != "content-type")
+        return key, value, (*own, *headers), digest
 
-    def _chained(
+    def _frame_of(
+        self,
+        key: bytes | None,
+        subject: bytes | None,
+        topic: str,
+        instant: Instant,
+        traceparent: bytes | None,
+    ) -> _Frame:
+        source = self._sources.get(topic) or self._source(topic)
+        time = self._time if instant == self._instant else self._at(instant)
+        key_hashed = ABSENT if key is None else _length(len(key)) + key
+        if subject is None:
+            packed, subject_hashed, count = source[2] + time[2], ABSENT, 7
+        else:
+            size = len(subject)
+            mark = BIN[size] if size < 4096 else bin_of(size)
+            packed = b"".join((source[2], _PACKED_SUBJECT, mark, subject, time[2]))
+            subject_hashed = key_hashed if subject is key else prefixed(subject)
+            count = 8
+        end = _PACKED_END
+        if traceparent is not None:
+            end += packed_pair("traceparent", traceparent)
+            count += 1
+        hashed = source[1] + subject_hashed + time[1]
+        return _Frame(_STARTS[count], packed, hashed, key_hashed, end)
+
+    def _sealed(
         self,
         entry: _Type,
         cause: _Cause,
+        frame: _Frame,
         ce_id: bytes,
-        key: bytes | None,
-        subject: bytes | None,
         value: bytes | None,
         revision: int,
         index: int,
         prev: bytes,
-        instant: Instant,
-        topic: str,
-        traceparent: bytes | None,
-    ) -> Encoded:
+    ) -> tuple[bytes, bytes]:
+        """Return packed headers and envelope hash of a record."""
         assert len(prev) == 32, "prev is a chain value"
         assert len(ce_id) == 36, "a ce_id is a UUID"
-        of = cause.meta
+        start, packed, hashed, key_hashed, end = frame
         meta = b"".join(
             (
-                self._heads.get((of.tenant, of.actor)) or self._head(of),
+                cause.head,
                 VARINTS[revision],
                 VARINTS[index],
                 b"\x02",
@@ -386,24 +479,15 @@ class Encoder:
                 entry.meta_tail,
             )
         )
-        source, source_hashed = self._sources.get(topic) or self._source(topic)
-        time, time_hashed = self._time if instant == self._instant else self._at(instant)
-        key_hashed = ABSENT if key is None else _length(len(key)) + key
-        subject_hashed = key_hashed if subject is key else prefixed(subject)
-        value_length = ABSENT if value is None else _length(len(value))
-        hashed = (
-            _SPEC_AND_ID, ce_id, entry.hashed, source_hashed, subject_hashed, time_hashed,
-            _length(len(meta)), meta, key_hashed, value_length, value or b"",
+        size = len(meta)
+        value_hashed = ABSENT if value is None else _length(len(value))
+        whole = b"".join(
+            (_SPEC_AND_ID, ce_id, entry.hashed, hashed, _length(size), meta, key_hashed,
+             value_hashed, value or b"")
         )  # fmt: skip
-        headers: Headers = (
-            SPEC_VERSION, ("ce_id", ce_id), entry.header, source, time, ("usance-meta", meta),
-            CONTENT_TYPE,
-        )  # fmt: skip
-        if subject is not None:
-            headers = (*headers[:4], ("ce_subject", subject), *headers[4:])
-        if traceparent is not None:
-            headers = (*headers, ("traceparent", traceparent))
-        return key, value, headers, sha256(b"".join(hashed)).digest()
+        mark = BIN[size] if size < 4096 else bin_of(size)
+        headers = b"".join((start, ce_id, entry.packed, packed, _PACKED_META, mark, meta, end))
+        return headers, sha256(whole).digest()
 
     # -- what is kept ready
 
@@ -420,14 +504,22 @@ class Encoder:
             frame(self.registry.id_of(found.schema)),
             ("ce_type", name),
             prefixed(name),
+            packed_pair("ce_type", name),
             found.schema.fingerprint + _NULLS,
             found.fullname,
         )
         return entry
 
+    def _caused(self, meta: Meta, position: InputPosition) -> _Cause:
+        last = self._last
+        if last is not None and last.meta is meta and last.input is position:
+            return last
+        return self._cause(meta, position)
+
     def _cause(self, meta: Meta, position: InputPosition | None) -> _Cause:
         try:
-            cause = self._last = _Cause(meta, position)
+            head = self._heads.get((meta.tenant, meta.actor)) or self._head(meta)
+            cause = self._last = _Cause(meta, position, head)
         except UNWRITABLE as error:
             raise unwritable(error, "usance.Meta") from error
         return cause
@@ -442,16 +534,18 @@ class Encoder:
         self._heads[meta.tenant, actor] = head
         return head
 
-    def _source(self, topic: str) -> tuple[tuple[str, bytes], bytes]:
+    def _source(self, topic: str) -> _Piece:
         parts = topic.split(".")
         text = f"/usance/{self.log_id}/{parts[-2] if len(parts) > 1 else topic}".encode()
-        made = self._sources[topic] = (("ce_source", text), prefixed(text))
+        pair = ("ce_source", text)
+        made = self._sources[topic] = (pair, prefixed(text), packed_pair(*pair))
         return made
 
-    def _at(self, instant: Instant) -> tuple[tuple[str, bytes], bytes]:
+    def _at(self, instant: Instant) -> _Piece:
         text = instant_text(instant)
         self._instant = instant
-        self._time = (("ce_time", text), _TIME_LENGTH + text)
+        pair = ("ce_time", text)
+        self._time = (pair, _TIME_LENGTH + text, packed_pair(*pair))
         return self._time
 
 

@@ -14,18 +14,23 @@ def _varint(z: int) -> bytes:
     return bytes(out)
 
 
+_LAST = [bytes((z,) if z < 128 else (z & 127 | 128, z >> 7)) for z in range(1 << 14)]
+"""The last one or two bytes of a number."""
+_PAIRS = [bytes((z & 127 | 128, z >> 7 | 128)) for z in range(1 << 14)]
+"""Two bytes with more to follow."""
+
+
 class _Varints(dict[int, bytes]):
     """Zigzag varints of small numbers from the table, of all others computed and not kept."""
 
     def __missing__(self, n: int) -> bytes:
         z = (n << 1) ^ (n >> 63)
+        if 1 << 14 <= z < 1 << 28:  # amounts, offsets
+            return _PAIRS[z & 16383] + _LAST[z >> 14]
+        if 1 << 28 <= z < 1 << 42:  # instants
+            return _PAIRS[z & 16383] + _PAIRS[z >> 14 & 16383] + _LAST[z >> 28]
         if not -(2**63) <= n < 2**63:
             raise OverflowError("a number needs more than 64 bits")
-        if 0x200000 <= z < 0x10000000:  # most amounts take four bytes, instants six
-            return bytes((z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128, z >> 21))
-        if 0x800000000 <= z < 0x40000000000:
-            low = (z & 127 | 128, z >> 7 & 127 | 128, z >> 14 & 127 | 128)
-            return bytes((*low, z >> 21 & 127 | 128, z >> 28 & 127 | 128, z >> 35))
         return _varint(z)
 
 
@@ -81,3 +86,34 @@ def read_length(read: Read, first: bytes) -> int:
     if raw & 1:
         raise ValueError("a length is negative")
     return raw >> 1
+
+
+def long_at(data: bytes, at: int) -> tuple[int, int]:
+    """Return the signed number at an index, and the index behind it; IndexError when cut short."""
+    raw = data[at]
+    at += 1
+    if raw < 128:
+        return (raw >> 1) ^ -(raw & 1), at
+    raw -= 128
+    shift = 7
+    while (byte := data[at]) > 127:
+        if shift > 56:
+            raise ValueError("a number is longer than 64 bits")
+        raw += (byte - 128) << shift
+        at += 1
+        shift += 7
+    raw += byte << shift
+    if raw >> 64:
+        raise ValueError("a number is longer than 64 bits")
+    return (raw >> 1) ^ -(raw & 1), at + 1
+
+
+def span_at(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the text or bytes begin and end whose length stands at an index."""
+    low, high = data[at], data[at + 1]
+    if low > 127 and high < 128 and not low & 1:
+        return at + 2, at + 2 + (low - 128 >> 1) + (high << 6)
+    size, start = long_at(data, at)
+    if size < 0:
+        raise ValueError("a length is negative")
+    return start, start + size

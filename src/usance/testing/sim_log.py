@@ -48,6 +48,7 @@ from usance.log.contract import (
     TopicSettings,
     Unit,
 )
+from usance.messages.headers import pairs
 
 
 class Hazards(msgspec.Struct, frozen=True, kw_only=True):
@@ -456,7 +457,7 @@ class SimulatedLog:
         for output in outputs:
             self._at(TopicPartition(output.topic, output.partition))
             size = len(output.key or b"") + len(output.value or b"")
-            size += sum(len(name.encode()) + len(value) for name, value in output.headers)
+            size += sum(len(name.encode()) + len(value) for name, value in pairs(output.headers))
             if size > RECORD_BYTES_MAX:
                 raise Unreadable("log", "a record's bytes are over the bound", hint="split it")
             total += size
@@ -524,8 +525,8 @@ class SimulatedLog:
             found = touched[at] = self._at(at)
             found.last = max(found.last, now)
             offset = found.next
-            key, value, headers = output.key, output.value, output.headers
-            found.records.append(Record(*at, offset, key, value, tuple(headers), found.last))
+            key, value, headers = output.key, output.value, pairs(output.headers)
+            found.records.append(Record(*at, offset, key, value, headers, found.last))
             found.next += 1
             offsets.append(offset)
         for found in touched.values():
