@@ -134,8 +134,8 @@ def _issue(number: str, applied: str, approved: str, *about: Any, margin: int = 
 
 
 def _issues() -> list[Step]:
-    usance = {"available_by": "acceptance", "tenor_days": 7, "tenor_from": "sight"}
-    later = {"available_by": "deferred", "tenor_days": 90, "tenor_from": "bl_date"}
+    usance: dict[str, Any] = {"available_by": "acceptance", "tenor_days": 7, "tenor_from": "sight"}
+    later: dict[str, Any] = {"available_by": "deferred", "tenor_days": 90, "tenor_from": "bl_date"}
     hamburg = {"port_of_loading": "HAMBURG", "expiry_place": "HAMBURG"}
     short = {
         "expiry_date": "2026-11-27",

@@ -336,16 +336,32 @@ class Runtime:
     # -- one thread
 
     def drive(self, *, rounds_max: int = 100_000) -> int:
-        """Run all parts in this thread until none has work; returns how much was done."""
+        """Run all parts in this thread until none has work; returns how much was done.
+
+        Each part goes on until it has nothing left before the next one begins, and each unit is durable
+        before more is read: the order of what they write depends on their input alone, so that a
+        book played twice gives the same streams.
+        """
         done = 0
         for _ in range(rounds_max):
-            worked = sum(part.step(0.0) for part in self.parts.values())
+            worked = sum(self._exhaust(part, rounds_max) for part in self.parts.values())
             done += worked
             if worked == 0 and self.owner.idle():
                 return done
         raise Unavailable(
             "the parts did not come to rest", hint="Look at `usance saga list` for a loop."
         )
+
+    def _exhaust(self, part: Part, steps_max: int) -> int:
+        done = 0
+        for _ in range(steps_max):
+            worked = part.step(0.0)
+            if part is self.owner:
+                worked += self.owner.settle()
+            if worked == 0:
+                break
+            done += worked
+        return done
 
     def run_until(self, instant: int) -> None:
         """Move a book clock to an instant, firing the timers on the way in their order."""
