@@ -207,7 +207,16 @@ class SqliteReader:
         row = connection.execute(
             self._fetch[partition], (start, mark, count, READ_BYTES_MAX)
         ).fetchone()
-        return sqlite_rows.unpack(partition.topic, partition.partition, row)
+        try:
+            return sqlite_rows.unpack(partition.topic, partition.partition, row)
+        except (msgspec.MsgspecError, ValueError, TypeError, AssertionError) as broken:
+            if count > 1:  # one by one, so that the first damaged record is the one named
+                return self._fetch_run(connection, partition, start, mark, 1)
+            raise Tampered(
+                f"a record of {partition.topic} partition {partition.partition}, at offset {start}"
+                " or the next one kept, is not as it was written",
+                hint="keep a copy of the folder as evidence and restore the last backup",
+            ) from broken
 
     def scan(
         self,

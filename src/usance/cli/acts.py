@@ -20,6 +20,8 @@ from usance.messages.inputs import command_class, identity_field
 
 AMOUNTS = frozenset({"amount", "limit", "increase", "decrease", "margin"})
 """Fields that are amounts: as an option, written as people write amounts."""
+SUBJECT = "acts_on"
+"""Name of the argument that says what a verb acts on; no command has a field of this name."""
 
 
 class Act(NamedTuple):
@@ -52,7 +54,7 @@ def act_verb(noun: str, name: str, act: Act) -> click.Command:
     cls = command_class(act.command)
     own = identity_field(cls)
     parameters: list[click.Parameter] = [
-        click.Argument(["reference"], required=not own, metavar=f"{noun.upper()}")
+        click.Argument([SUBJECT], required=not own, metavar=f"{noun.upper()}")
     ]
     fields = _scalars(cls)
     if act.spread:
@@ -94,7 +96,6 @@ def common_options() -> list[click.Parameter]:
 
 def _callback(noun: str, act: Act, own: str) -> Callable[..., None]:
     def run(
-        reference: str | None,
         file: Any,
         more: tuple[str, ...],
         command_id: str,
@@ -103,7 +104,8 @@ def _callback(noun: str, act: Act, own: str) -> Callable[..., None]:
     ) -> None:
         from usance.cli.documents import filled  # knows this module too
 
-        fields = filled(noun, act, own, reference or "", file, more, options)
+        reference = options.pop(SUBJECT) or ""
+        fields = filled(noun, act, own, reference, file, more, options)
         perform(fields, command_id, dry=dry_run)
 
     return run

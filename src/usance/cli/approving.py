@@ -102,7 +102,7 @@ def _demand_seen(approval: Approval, seen: str) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"Name what you saw: --seen {now} is what `usance approval show {approval.id}` shows."
+            f"Name what you saw with --seen: `usance approval show {approval.id}` shows it."
         )
     for line in lines(approval):
         say(clean(line))

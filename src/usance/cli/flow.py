@@ -153,7 +153,7 @@ def _read_again(
         return
     code = tell(desk, outgoing, desk.ask(outgoing))
     key, command = _control_of("Discard", desk, row, f"redriven: {reason}")
-    desk.ask(addressed(key, command, derived(row.id, "redriven"), person))
+    desk.ask(_by_operator(key, command, derived(row.id, "redriven"), person))
     if code:
         click.get_current_context().exit(code)
 
@@ -187,7 +187,12 @@ def _control(
         say(f"Would {name.lower()} {row.id}; {waiting} commands wait behind it.")
         return
     key, command = _control_of(name, desk, row, reason)
-    settle(desk, addressed(key, command, RandomIds().fresh(), person), dry=False)
+    settle(desk, _by_operator(key, command, RandomIds().fresh(), person), dry=False)
+
+
+def _by_operator(key: str, command: Redrive | Discard, command_id: str, person: Actor) -> Outgoing:
+    """Return a control command; it is no input of the book, so its causation says so."""
+    return addressed(key, command, command_id, person)._replace(causation=f"operator:{command_id}")
 
 
 # -- projections

@@ -171,7 +171,8 @@ def tell_refusal(message: str, code: str, article: str, hint: str) -> None:
 def sentence(text: str) -> str:
     """Return a text as a sentence for people."""
     text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text[-1:] in ".!?:" else ".")
+    first = text if text.startswith("usance ") else text[:1].upper() + text[1:]
+    return first + ("" if text[-1:] in ".!?:" else ".")
 
 
 def say(text: str) -> None:

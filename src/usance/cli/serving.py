@@ -23,6 +23,7 @@ from usance.kernel.clock import BookClock, SystemClock
 from usance.kernel.errors import Owned, Unavailable, UsanceError
 from usance.web.app import ConsoleServer, create_app, make_server
 
+BACKLOG = 128
 OWNED_RETRY_S = 1.5
 """A reader holds the folder for a moment while its views catch up: no reason to give up."""
 
@@ -60,6 +61,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # who reads the printed address can connect at once
     except OSError as error:
         listener.close()
         raise Unavailable(

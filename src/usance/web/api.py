@@ -96,7 +96,8 @@ class Desk:
     ) -> Outgoing:
         """Return a command ready to be sent."""
         key = kind.key(self.tenant, self.topics, said_key, command)
-        return Outgoing(key, command, command_id, "", command_id, actor)
+        source = "operator" if kind.category == "control" else "api"
+        return Outgoing(key, command, command_id, f"{source}:{command_id}", command_id, actor)
 
     async def send(self, outgoing: Outgoing) -> Answer | None:
         """Send a command and return its answer after the commit; None when none came in time."""
