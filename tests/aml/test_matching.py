@@ -294,6 +294,8 @@ def test_clean_names_stay_clear(screener: Screener) -> None:
         ("usamabinladin", "person", "LADIN"),
         ("ERICBADEGE", "unknown", "BADEGE"),
         ("U s a m a  b i n  L a d i n", "unknown", "LADIN"),
+        ("A. Al-Senussi", "person", "SENUSSI"),
+        ("Ocean Maritime Management Company Limited Hamburg", "organisation", "OCEAN"),
     ],
 )
 def test_a_name_cut_short_run_together_or_with_more_around_it_is_for_review(
@@ -344,3 +346,14 @@ def test_a_birth_date_that_cannot_be_read_agrees_with_nothing(screener: Screener
         result = best(screener, "Eric Badege", "person", birth_date=birth)
         assert result.band == "hit"
         assert [q.kind for q in result.explanation.qualifiers] == ["birth_not_read"]
+
+
+def test_digits_that_pose_as_letters_are_read_as_letters_and_flagged(screener: Screener) -> None:
+    result = best(screener, "Viktor Anatolijevitch B0UT", "person")
+    assert (result.band, result.explanation.flags) == ("hit", ("lookalike_digits",))
+    assert best(screener, "Er1c Badege", "person").band == "hit"
+
+
+@pytest.mark.parametrize("name", ["M50", "LOT 10", "G5", "PROJECT1", "Area 51", "A100B"])
+def test_numbers_in_names_stay_numbers(screener: Screener, name: str) -> None:
+    assert "lookalike_digits" not in best(screener, name).explanation.flags

@@ -207,3 +207,8 @@ def test_all_but_the_name_of_a_batch_line_may_be_absent_or_null(screener: Screen
     full, bare = answers(screener, line, b'{"name":"Eric Badege"}')
     assert full == bare
     assert (bare["id"], bare["band"]) == (None, "hit")
+
+
+def test_a_byte_order_mark_before_the_first_line_is_no_part_of_it(screener: Screener) -> None:
+    (answer,) = answers(screener, b'\xef\xbb\xbf{"id":1,"name":"Eric Badege"}')
+    assert answer["band"] == "hit"

@@ -22,6 +22,7 @@ from usance.aml.lists import WEAK, Entry
 from usance.aml.names import (
     FORM_WORDS,
     GENERIC_TOKENS,
+    STOP_TOKENS,
     Name,
     is_significant,
     number_of,
@@ -340,7 +341,7 @@ class Matcher:
         whole = (
             entry.kind in ("person", "organisation")
             and aligned.stands_whole(given, entry.kind)
-            and any(self._rare(pair.listed) for pair in aligned.pairs)
+            and self._tells_alone(aligned)
         )
         if similarity < self.config.floor and not whole:
             return None
@@ -382,12 +383,11 @@ class Matcher:
         ours = "".join(significant)
         if _one_edit(ours, listed.significant) or _same_sound(ours, listed.significant):
             return True
-        initials = [word for word in given if len(word) == 1 and word.isalpha()]
+        initials = [w for w in given if len(w) == 1 and w.isalpha() and w not in significant]
+        theirs = [n for n in listed.tokens if self.index.vocabulary[n] not in STOP_TOKENS]
         return (
             len(significant) == 1
-            and bool(initials)
-            and not listed.short
-            and len(given) == len(listed.tokens) == len(initials) + 1
+            and len(theirs) == len(initials) + 1 > 1
             and self._distinctive(significant[0])
             and self._numbers.get(significant[0], -1) in listed.tokens
         )
@@ -436,10 +436,15 @@ class Matcher:
         known = self.index.counts[number] if number is not None else 0
         return known <= self._common and token not in GENERIC_TOKENS
 
-    def _rare(self, token: str) -> bool:
-        number = self._numbers.get(token)
-        known = self.index.counts[number] if number is not None else FULL
-        return known <= _RARE and len(token) > 2 and token not in GENERIC_TOKENS
+    def _tells_alone(self, aligned: Alignment) -> bool:
+        """Say whether the words that agree suffice: a rare one among them, or three not all common."""
+        return (aligned.full > 2 and aligned.distinctive) or any(
+            len(p.listed) > 2
+            and p.listed not in GENERIC_TOKENS
+            and self.index.counts[self._numbers[p.listed]] <= _RARE
+            for p in aligned.pairs
+            if p.listed in self._numbers
+        )
 
     def _rejoined(
         self,

@@ -33,7 +33,7 @@ ABJADS = frozenset(("ARABIC", "HEBREW"))
 _TABLES = [(DATA / "reference" / f).read_bytes() for f in ("words.json", "legal_forms.json.gz")]
 _WORDS: dict[str, list[str]] = json.loads(_TABLES[0])
 
-NORMALISER_VERSION = f"names/1.{hashlib.sha256(b''.join(_TABLES)).hexdigest()[:8]}"
+NORMALISER_VERSION = f"names/2.{hashlib.sha256(b''.join(_TABLES)).hexdigest()[:8]}"
 """Changes whenever the same string could give other tokens; part of every snapshot id."""
 
 STOP_TOKENS = frozenset(_WORDS["particles"])
@@ -137,6 +137,26 @@ def _fold_lookalikes(text: str) -> tuple[str, bool]:
     return " ".join(folded), found
 
 
+_POSING_DIGIT = re.compile(r"(?<![0-9])(?:0(?![0-9])|(?<=[a-z])[15](?=[a-z]))", re.IGNORECASE)
+_MIXED = re.compile(r"\b[a-z]*[015][a-z015]*\b", re.IGNORECASE)
+
+
+def _fold_digits(text: str, flags: list[str]) -> str:
+    """Replace 0, 1 and 5 that pose as letters inside a word of letters ("BUEN0"), and flag it."""
+    if not ("0" in text or "1" in text or "5" in text):
+        return text
+
+    def folded(word: re.Match[str]) -> str:
+        if sum(map(str.isalpha, word[0])) < 3:
+            return word[0]
+        return _POSING_DIGIT.sub(lambda d: "ois"["015".index(d[0])], word[0])
+
+    changed = _MIXED.sub(folded, text)
+    if changed != text:
+        flags.append("lookalike_digits")
+    return changed
+
+
 def _clean(text: str) -> tuple[str, list[str], list[str], bool]:
     """Return Latin text, flags, what could not be read, and whether the script writes no vowels."""
     flags: list[str] = []
@@ -148,7 +168,7 @@ def _clean(text: str) -> tuple[str, list[str], list[str], bool]:
         flags.append("control_characters")
         text = _CONTROL.sub("", text)
     if text.isascii():
-        return text, flags, unread, False
+        return _fold_digits(text, flags), flags, unread, False
     kept = []
     for char in text:
         category = unicodedata.category(char)
@@ -175,7 +195,8 @@ def _clean(text: str) -> tuple[str, list[str], list[str], bool]:
         text = _GREEK.sub(lambda m: _GREEK_SOUND[m[0]], text.lower())
     if "ARABIC" in scripts:
         text = _INITIAL_ALEF.sub("a", _ARTICLE.sub("al ", text))
-    return "".join(map(_romanise, text)), sorted(set(flags)), unread, bool(scripts & ABJADS)
+    latin = _fold_digits("".join(map(_romanise, text)), flags)
+    return latin, sorted(set(flags)), unread, bool(scripts & ABJADS)
 
 
 def words_of(text: str) -> tuple[str, ...]:

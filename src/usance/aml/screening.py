@@ -364,9 +364,10 @@ def screen_batch(screener: Screener, lines: Iterable[bytes]) -> Iterator[bytes]:
     """Screen JSON lines and give one JSON line for each that is not blank; never raises for input."""
     decoder = msgspec.json.Decoder(BatchLine)
     encode = msgspec.json.Encoder().encode
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    for number, read in enumerate(lines, start=1):
+        if not read.strip():
             continue
+        line = read.removeprefix(b"\xef\xbb\xbf") if number == 1 else read
         try:
             asked = decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -223,3 +223,9 @@ def test_the_line_of_a_wrong_line_of_text_is_named(tag: str, value: str, at: int
     (finding,) = findings("700", text)
     start = next(f.line for f in parse(fin("700", text)).fields if f.tag == tag)
     assert (finding.rule, finding.line) == (f"format-{tag}", start + at)
+
+
+def test_the_fields_to_use_instead_are_those_of_the_same_party() -> None:
+    text = TEXTS["707"].replace(":31C:", ":50B:ALBION TREASURY\n:31C:", 1)
+    (finding,) = [f for f in findings("707", text) if f.rule == "unknown-50B"]
+    assert finding.message.endswith("use 50E, 50I, 50M, 50U, 50W")

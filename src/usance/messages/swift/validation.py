@@ -100,7 +100,12 @@ def _advice(tag: str, known: tuple[str, ...], table: Layout) -> str:
         text = (
             f" (known from {known[0]} to {known[-1]})" if len(known) > 1 else f" ({known[0]} only)"
         )
-    instead = [other for other in table.index if other[:2] == tag[:2]]
+    # 50 is the applicant and 50B the issuer: their groups have letters of their own.
+    instead = [
+        other
+        for other, place in table.index.items()
+        if other[:2] == tag[:2] and (table.slots[place].group == "issuer") == (tag == "50B")
+    ]
     return f"{text}: use {', '.join(instead)}" if instead else f"{text}: take it out"
 
 
