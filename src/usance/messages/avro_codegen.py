@@ -417,15 +417,17 @@ def _default(field: Field, info: Any, hint: Any) -> Default | None:
 def runs(
     fields: Sequence[Field], hints: dict[str, Any], cls: Any
 ) -> Iterator[tuple[list[Field], list[Default] | None]]:
-    """Cut fields into runs: with their defaults where RUN_MIN or more in a row have one."""
+    """Cut fields into runs of RUN_MIN or more with their defaults; other fields stand alone, with None."""
     run: list[tuple[Field, Default]] = []
     for field, known in [*zip(fields, defaults_of(fields, hints, cls), strict=True), (None, None)]:
         if field is not None and known is not None:
             run.append((field, known))
             continue
-        if run:
-            yield [f for f, _ in run], [d for _, d in run] if len(run) >= RUN_MIN else None
-            run = []
+        if len(run) >= RUN_MIN:
+            yield [f for f, _ in run], [d for _, d in run]
+        else:
+            yield from (([f], None) for f, _ in run)
+        run = []
         if field is not None:
             yield [field], None
 
