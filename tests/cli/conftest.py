@@ -85,3 +85,17 @@ def started(data: Path) -> Iterator[dict[str, Any]]:
     finally:
         found["child"].kill()
         found["child"].communicate()
+
+
+@pytest.fixture(scope="module")
+def running(
+    played_once: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """Start the program once for tests that leave it running."""
+    root = Path(shutil.copytree(played_once, tmp_path_factory.mktemp("running") / "data"))
+    found = start_program("--data", str(root), cwd=root.parent)
+    try:
+        yield found
+    finally:
+        found["child"].kill()
+        found["child"].communicate()
