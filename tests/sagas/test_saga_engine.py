@@ -296,3 +296,13 @@ def test_any_history_decides_without_error_and_replays_to_the_same_state(
     assert len(set(ids)) == len(ids), "a command id was used for two commands"
     if run.state.phase == "compensated":
         assert not run.state.after_pivot
+
+
+def test_a_step_whose_facts_were_skipped_is_an_incident_not_an_error() -> None:
+    run = Run().fact("CreditApplied")
+    run.tell(m.SkipStep(step="validate", reason="trusted"), ANN)
+    run.tell(m.ApproveAct(act_id=next(iter(run.state.acts))), BEN)
+    run.fact("ComplianceCheckCompleted")
+    assert run.state.step == "reserve"
+    incident = next(e for e in run.events if isinstance(e, m.IncidentOpened))
+    assert "max_liability" in incident.cause

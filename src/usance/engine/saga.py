@@ -222,7 +222,7 @@ class SagaDecider:
 
     def _start(self, at: _Progress, step: Step, *, undo: bool = False) -> None:
         maker = step.compensation if undo else step.action
-        act = maker(at.state.subject, at.state.facts) if maker else None
+        act, missing = _made(maker, at.state)
         n = at.state.n + 1
         command_id = ""
         if act is not None:
@@ -240,6 +240,9 @@ class SagaDecider:
             )
         )
         self._arm(at, step, n)
+        if missing:
+            acts = SUGGESTED_AFTER_PIVOT if at.state.after_pivot else SUGGESTED
+            self._open_incident(at, missing, acts)
 
     def _arm(self, at: _Progress, step: Step, n: int) -> None:
         self._disarm(at)
@@ -289,7 +292,7 @@ class SagaDecider:
             step = definition.step(name)
             if name in at.state.undone or step.compensation is None:
                 continue
-            if step.compensation(at.state.subject, at.state.facts) is None:
+            if _made(step.compensation, at.state) == (None, ""):
                 at.emit(m.StepSucceeded(step=name, how="unneeded", undo=True))
                 continue
             self._start(at, step, undo=True)
@@ -305,9 +308,10 @@ class SagaDecider:
             return
         step = definition.step(state.step)
         if state.phase == "running" and step.chase is not None and state.chases < step.chases_max:
-            act = step.chase(state.subject, state.facts, state.chases + 1)
+            chase, number = step.chase, state.chases + 1
+            act, _ = _made(lambda s, f: chase(s, f, number), state)
             if act is not None:
-                chase_id = derived(at.context.key, step.name, "chase", state.chases + 1)
+                chase_id = derived(at.context.key, step.name, "chase", number)
                 at.sends.append(Send(act.key, act.command, chase_id))
             self._arm(at, step, state.n)
             return
@@ -493,6 +497,18 @@ _ACTS: dict[type, str] = {
     m.MarkDoneOutside: "done-outside",
     m.CompensateSaga: "compensate",
 }
+
+
+def _made(
+    maker: Callable[[str, Facts], Act | None] | None, state: SagaState
+) -> tuple[Act | None, str]:
+    """Return a step's command, or why it cannot be made: a step that was skipped left facts out."""
+    if maker is None:
+        return None, ""
+    try:
+        return maker(state.subject, state.facts), ""
+    except KeyError as missing:
+        return None, f"the fact {missing.args[0]} is not known: an earlier step was skipped"
 
 
 def _observed(seen: m.ObserveEvent, *, matched: bool) -> m.SagaObserved:
