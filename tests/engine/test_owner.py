@@ -167,6 +167,21 @@ def test_a_restart_never_changes_an_answer(days: int) -> None:
     assert answers(restart=False) == answers(restart=True)
 
 
+@pytest.mark.parametrize("busy", [True, False])
+def test_beyond_the_window_an_answer_depends_on_time_and_not_on_traffic(busy: bool) -> None:
+    world = simulated()
+    owner = world.owner()
+    world.send("a", Pay(amount=-1), "no")
+    world.settle(owner)
+    tick(world, 8 * DAY)
+    if busy:
+        world.pay("b", range(1, 5))
+        world.settle(owner)
+    world.send("a", Pay(amount=-1), "no")
+    world.settle(owner)
+    assert world.answers("no") == ["refused", "refused"]
+
+
 def test_an_id_within_the_window_is_a_duplicate_also_when_the_owner_was_long_down() -> None:
     world = simulated()
     owner = world.owner()

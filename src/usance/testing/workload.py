@@ -64,11 +64,9 @@ class Workload:
 
     def _command(self, number: int, place: int) -> Outgoing:
         command_id = derived(f"workload-{self.seed}", number)
-        if number % 2:
-            key, command = f"{TENANT}/presentation/P{place:08d}", self._presentation(place)
-        else:
-            key, command = f"{TENANT}/credit/LC{place:08d}", self._application(place)
-        return Outgoing(key, command, command_id, "workload", actor=MAKER)
+        command: Any = self._presentation(place) if number % 2 else self._application(place)
+        name = f"presentation/P{place:08d}" if number % 2 else f"credit/LC{place:08d}"
+        return Outgoing(f"{TENANT}/{name}", command, command_id, "workload", actor=MAKER)
 
     def _text(self, words: int) -> str:
         return " ".join(self._random.choices(_WORDS, k=words))
@@ -138,7 +136,11 @@ class Workload:
             more = {"currency": "USD", "amount": amount}
         digest = hashlib.sha256(f"{kind}/{number}".encode()).hexdigest()
         return PresentedDocument(
-            kind=kind, reference=f"{kind[:3].upper()}-{number}", digest=digest, date="2026-11-20", **more
+            kind=kind,
+            reference=f"{kind[:3].upper()}-{number}",
+            digest=digest,
+            date="2026-11-20",
+            **more,
         )
 
 
