@@ -389,6 +389,31 @@ def test_nothing_in_trade_names_a_case_a_hit_or_a_list(played: Played, verdict: 
     assert told == set()
 
 
+def test_no_view_of_trade_shows_what_compliance_knows(played: Played, verdict: Verdict) -> None:
+    queries, now = played.runtime.queries, played.runtime.clock.now()
+    cases = played.of("case", verdict.states)
+    secret = {word for c, s in cases.items() for word in (c, s.evidence_hash)}
+    keys = [key_of("albion", "credit", credit) for credit in CREDITS]
+    shown: list[Any] = [
+        queries.today(CHECKER, now),
+        queries.work(CHECKER, limit=200),
+        queries.approvals(CHECKER),
+        queries.events(CHECKER, limit=5_000),
+        queries.commands(CHECKER, limit=5_000),
+        queries.sagas(CHECKER, limit=500),
+        queries.dead_letters(CHECKER, limit=200),
+        queries.presentations(CHECKER, limit=200),
+        queries.status(CHECKER),
+        *(queries.search(CHECKER, word) for word in secret),
+        *(queries.credit(CHECKER, key) for key in keys),
+        *(queries.timeline(CHECKER, key) for key in keys),
+    ]
+    text = repr(shown)
+    assert len(text) > 100_000
+    assert {word for word in secret if word in text} == set()
+    assert not re.search(r"ofac|ScreeningDecided|CaseOpened|Disposition", text)
+
+
 def test_a_held_credit_looks_like_a_slow_one_to_trade(played: Played) -> None:
     queries = played.runtime.queries
     key = key_of("albion", "credit", "TF26LC0112")
