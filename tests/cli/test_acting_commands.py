@@ -79,6 +79,19 @@ def test_a_dry_run_of_a_refusal_has_its_exit_code(run: Run) -> None:
     assert result.exit_code == 1 and "SELF_APPROVAL" in result.stderr
 
 
+def test_an_amendment_takes_the_next_number_and_an_amount_in_the_credits_currency(
+    run: Run, read: Run
+) -> None:
+    run("credit", "approve", CREDIT, "--as", SENIOR, "--seen", seen(read))
+    asked = run("credit", "amend", CREDIT, "--increase", "12,500.75", "--as", MAKER)
+    assert asked.exit_code == 0, asked.output
+    (amendment,) = read("credit", "show", CREDIT)["amendments"]
+    assert amendment["number"] == 1 and amendment["changes"] == {"increase": "1250075"}
+    again = run("credit", "amend", CREDIT, "--expiry-date", "2027-03-15", "--as", MAKER)
+    numbers = [a["number"] for a in read("credit", "show", CREDIT)["amendments"]]
+    assert (again.exit_code, sorted(numbers)) in ((0, [1, 2]), (1, [1]))
+
+
 def test_rejecting_needs_a_reason_and_ends_the_application(run: Run, read: Run) -> None:
     assert run("approval", "reject", CREDIT, "--as", SENIOR).exit_code == 64
     result = run("approval", "reject", CREDIT, "--as", SENIOR, "--reason", "limit under review")

@@ -242,3 +242,17 @@ def test_a_name_is_screened_in_bands(read: Run, run: Run) -> None:
     assert answers[0]["id"] == 1 and answers[0]["band"] == "hit"
     assert answers[1]["id"] == 2 and answers[1]["line"] == 2
     assert run("screen").exit_code == 64
+
+
+def test_a_list_is_imported_behind_a_gate(run: Run, read: Run, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "house.csv"
+    file.write_text("uid,name,type\nH-1,GRELLVANDER ODOBAS SHIPPING,organisation\n")
+    said = ("list", "import", str(file), "--list", "house", "--version", "2026-11-20")
+    assert run("list", "import", str(file)).exit_code == 2  # which list, and of which day
+    assert run(*said, "--dry-run").exit_code == 0
+    assert not (data / "lists").exists()
+    assert run(*said).exit_code == 0
+    assert {row["list_id"] for row in read("list", "show")} >= {"house", "un", "ofac-sdn"}
+    assert read("screen", "Grellvander Odobas Shipping")["list"] == "house"
+    older = run("list", "import", str(file), "--list", "house", "--version", "2026-10-01")
+    assert older.exit_code == 1 and "OLDER_THAN_ACTIVE" in older.stderr

@@ -9,28 +9,18 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 import click
 import msgspec
 
 from usance.cli.acting import perform
+from usance.cli.documents import AMOUNTS, Act, filled
 from usance.cli.options import Noun, Verb
 from usance.messages.inputs import command_class, identity_field
 
-AMOUNTS = frozenset({"amount", "limit", "increase", "decrease", "margin"})
-"""Fields that are amounts: as an option, written as people write amounts."""
 SUBJECT = "acts_on"
 """Name of the argument that says what a verb acts on; no command has a field of this name."""
-
-
-class Act(NamedTuple):
-    """A verb: the command it sends, its help, fields that it sets itself, a struct it spreads out."""
-
-    command: str
-    help: str
-    preset: Mapping[str, Any] = {}
-    spread: str = ""
 
 
 class ActNoun(Noun):
@@ -102,8 +92,6 @@ def _callback(noun: str, act: Act, own: str) -> Callable[..., None]:
         dry_run: bool,
         **options: Any,
     ) -> None:
-        from usance.cli.documents import filled  # knows this module too
-
         reference = options.pop(SUBJECT) or ""
         fields = filled(noun, act, own, reference, file, more, options)
         perform(fields, command_id, dry=dry_run)

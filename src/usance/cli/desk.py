@@ -99,7 +99,9 @@ def list_cases(state: str, subject: str, cursor: str, limit: int) -> None:
         Column("State", lambda c: c.state),
         Column("Hits", lambda c: str(c.hits), right=True),
         Column("Score", lambda c: f"{c.score / 100:.0f}", right=True),
-        Column("Proposal", lambda c: f"{c.proposal} by {c.proposed_by}" if c.proposal else ""),
+        Column(
+            "Proposal", lambda c: f"{c.proposal} {f'by {c.proposed_by}' if c.proposed_by else ''}"
+        ),
         Column("Opened", lambda c: instant(c.opened)),
     )
     with looking() as seen:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from collections.abc import Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import click
 import msgspec
 
 from usance.cli.acting import addressed, opened, perform, settle
-from usance.cli.acts import AMOUNTS, Act
 from usance.cli.opening import looking
 from usance.domain.message_exchange import FinText, MessageQueued, RepairMessage
 from usance.kernel.decider import key_of
@@ -16,6 +16,20 @@ from usance.kernel.errors import NotFound, Unavailable, Unreadable
 from usance.kernel.ids import RandomIds
 from usance.kernel.money import parse_decimal
 from usance.messages.inputs import category_of, command_class, identity_field
+
+AMOUNTS = frozenset(
+    {"additional_amount", "amount", "decrease", "increase", "limit", "margin", "unit_price"}
+)
+"""Fields that are amounts: as an option, written as people write amounts."""
+
+
+class Act(NamedTuple):
+    """A verb: the command it sends, its help, fields that it sets itself, a struct it spreads out."""
+
+    command: str
+    help: str
+    preset: Mapping[str, Any] = {}
+    spread: str = ""
 
 
 def filled(
@@ -43,7 +57,16 @@ def filled(
         amount = name in AMOUNTS and isinstance(value, str)
         value = _minor(name, value, found, noun, reference) if amount else value
         (found if name in plain else target)[name] = value
+    if act.command == "RequestAmendment" and "amendment" not in found:
+        found["amendment"] = _next_amendment(reference)
     return found
+
+
+def _next_amendment(reference: str) -> int:
+    """Return the number of the next amendment of a credit."""
+    with looking() as seen:
+        credit = seen.queries.credit(seen.viewer, seen.key("credit", reference))
+        return max((a.number for a in credit.amendments), default=0) + 1
 
 
 def _plain_fields(act: Act) -> set[str]:

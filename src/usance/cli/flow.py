@@ -13,8 +13,17 @@ from usance.bootstrap.runtime import make_projector
 from usance.cli.acting import addressed, opened, settle, tell, would_lines
 from usance.cli.opening import folder, looking
 from usance.cli.options import Noun, dry_run, say, verb
-from usance.cli.running import progress_on
-from usance.cli.show import Column, emit, emit_line, facts, heading, instant, one_line, table
+from usance.cli.show import (
+    Column,
+    emit,
+    emit_line,
+    facts,
+    heading,
+    instant,
+    one_line,
+    progress_on,
+    table,
+)
 from usance.cli.trade import cursor_option, limit_option
 from usance.engine.control import Discard, Redrive
 from usance.engine.projector import OnProgress, RebuildProgress, RebuildReport

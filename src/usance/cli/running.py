@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from usance.cli.options import Verb, say, session
+from usance.cli.options import Verb, session
 
 book_option = click.option(
     "--book",
@@ -42,6 +41,7 @@ def _demo(data: Path, book: Path | None) -> None:
     from usance.bootstrap.book import before, play, read_book, sample_book
     from usance.bootstrap.runtime import Folder, Runtime
     from usance.cli.opening import settings
+    from usance.cli.show import progress_on
     from usance.cli.summary import account_for
     from usance.engine import logs
     from usance.kernel.errors import Refused
@@ -62,18 +62,6 @@ def _demo(data: Path, book: Path | None) -> None:
         runtime.close()
     if not good:
         sys.exit(1)
-
-
-def progress_on(what: str) -> Callable[[int, int], None]:
-    """Return a progress line on stderr: rewritten on a terminal, at every tenth part elsewhere."""
-
-    def tell(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r{done} of {total} {what}", err=True, nl=done == total)
-        elif done == total or done * 10 // total > (done - 1) * 10 // total:
-            say(f"{done} of {total} {what}")
-
-    return tell
 
 
 @click.command(cls=Verb)

@@ -15,8 +15,7 @@ from usance.bootstrap.book import BookInput, before, play, read_book, sample_boo
 from usance.bootstrap.desk import clock_of, folder_of
 from usance.bootstrap.runtime import Runtime
 from usance.cli.options import say, session
-from usance.cli.running import progress_on
-from usance.cli.show import emit_line
+from usance.cli.show import emit_line, progress_on
 from usance.config import Settings
 from usance.engine import logs
 from usance.kernel.clock import BookClock, SystemClock

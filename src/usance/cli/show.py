@@ -132,3 +132,15 @@ def _moment(ms: int) -> datetime:
 def yes(flag: bool | None) -> str:
     """Return yes, no, or nothing for unknown."""
     return "" if flag is None else "yes" if flag else "no"
+
+
+def progress_on(what: str) -> Callable[[int, int], None]:
+    """Return a progress line on stderr: rewritten on a terminal, at every tenth part elsewhere."""
+
+    def tell(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{done} of {total} {what}", err=True, nl=done == total)
+        elif done == total or done * 10 // total > (done - 1) * 10 // total:
+            say(f"{done} of {total} {what}")
+
+    return tell

@@ -9,9 +9,9 @@ import click
 
 from usance.cli import trade_text
 from usance.cli.acting import perform
-from usance.cli.acts import Act, ActNoun, common_options
+from usance.cli.acts import ActNoun, common_options
 from usance.cli.approving import answer
-from usance.cli.documents import repaired, sent_by_name
+from usance.cli.documents import Act, repaired, sent_by_name
 from usance.cli.opening import looking
 from usance.cli.options import dry_run, verb
 from usance.cli.show import clean, emit
