@@ -180,7 +180,7 @@ def test_a_page_answers_while_the_book_plays(tmp_path: Path) -> None:
         assert "work" in page
         assert took < 10  # 2 s on an idle machine
         wait_played(child, 5)
-        clock = fetch(f"{child['url']}health/ready")
+        clock = fetch(f"{child['url']}health/live")
         assert clock["clock"] == "book"
     finally:
         child["child"].kill()
