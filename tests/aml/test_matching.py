@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usance.aml.list_formats import read_csv
-from usance.aml.match import token_similarity
 from usance.aml.qualify import valid_imo
 from usance.aml.screening import Result, Screener, open_screener, self_test
+from usance.aml.spelling import token_similarity
 
 
 @pytest.mark.slow
@@ -54,6 +54,7 @@ def test_spelling_order_and_slips_do_not_hide_a_listed_name(
         ("حسن نصر الله", "NASRALLAH"),
         ("أسامة بن لادن", "LADIN"),
         ("김정은", "KIM"),
+        ("Ким Чен Ын", "KIM"),
         ("Муаммар Каддафи", "QADDAFI"),
         ("Рособоронэкспорт", "ROSOBORONEKSPORT"),
         ("ხუსეინ ნასრალა", ""),
@@ -295,6 +296,7 @@ def test_clean_names_stay_clear(screener: Screener) -> None:
         ("ERICBADEGE", "unknown", "BADEGE"),
         ("U s a m a  b i n  L a d i n", "unknown", "LADIN"),
         ("A. Al-Senussi", "person", "SENUSSI"),
+        ("GAZPROMBANK LDT", "organisation", "GAZPROMBANK"),
         ("Ocean Maritime Management Company Limited Hamburg", "organisation", "OCEAN"),
     ],
 )
@@ -357,3 +359,8 @@ def test_digits_that_pose_as_letters_are_read_as_letters_and_flagged(screener: S
 @pytest.mark.parametrize("name", ["M50", "LOT 10", "G5", "PROJECT1", "Area 51", "A100B"])
 def test_numbers_in_names_stay_numbers(screener: Screener, name: str) -> None:
     assert "lookalike_digits" not in best(screener, name).explanation.flags
+
+
+def test_another_syllable_is_another_person_for_review_and_no_hit(screener: Screener) -> None:
+    assert best(screener, "PAK, Mun Il", "person").band == "hit"
+    assert best(screener, "PAK, Jun Il", "person").band != "hit"

@@ -8,9 +8,8 @@ lists: the same string and snapshot give the same bytes on every machine, in eve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 import msgspec
@@ -25,7 +24,6 @@ from usance.aml.names import (
     STOP_TOKENS,
     Name,
     is_significant,
-    number_of,
     prepare,
     skeleton,
 )
@@ -43,8 +41,17 @@ from usance.aml.qualify import (
     lowered,
     ship_conflict,
 )
+from usance.aml.spelling import (
+    JOINED_LENGTH,
+    is_near,
+    joined_similarity,
+    one_edit,
+    same_joined,
+    same_sound,
+    token_similarity,
+)
 
-MATCHER_VERSION = "match/2"
+MATCHER_VERSION = "match/3"
 """Changes whenever a score could change; part of every snapshot id."""
 
 
@@ -113,33 +120,7 @@ class Alignment(NamedTuple):
         return max(places) - min(places) < len(places) + _SLACK
 
 
-@lru_cache(maxsize=262_144)
-def token_similarity(given: str, listed: str, abjad: bool = False) -> int:
-    """Return how alike two tokens are, in basis points; 0 below seven tenths.
-
-    Optimal string alignment (one swap is one edit). Tokens with digits are equal or different; equal
-    consonants outweigh differing vowels, and weigh most when one side's script has none (`abjad`).
-    """
-    if given == listed:
-        return FULL
-    if number_of(given) and number_of(given) == number_of(listed):
-        return FULL
-    short, long = sorted((len(given), len(listed)))
-    if short == 1 and long > 1 and given[0] == listed[0]:
-        return 7_500
-    if short < 2 or any(map(str.isdigit, given)) or any(map(str.isdigit, listed)):
-        return 0
-    edits = OSA.distance(given, listed)
-    if edits == 1 and long < 4:
-        return 6_500
-    bones = skeleton(given)
-    if bones and bones == skeleton(listed):
-        return 9_300 if abjad else FULL - 4_500 * edits // long
-    return FULL - 8_000 * edits // long if 10 * edits <= 3 * long and short > 2 else 0
-
-
 _GENERIC = sorted(w for w in GENERIC_TOKENS if len(w) > 4)
-_JOINED_LENGTH = 12
 _WHOLE = 9_200
 _MOST = 5_500
 _RARE = 20
@@ -166,7 +147,7 @@ class Matcher:
         }
         keys: dict[int, list[str]] = {}
         for key in index.joined:
-            if len(key) <= _JOINED_LENGTH:
+            if len(key) <= JOINED_LENGTH:
                 keys.setdefault(len(key), []).append(key)
         self._joined_keys = keys
         self._common = max(20, len(index.names) // COMMON_DIVISOR)
@@ -213,7 +194,7 @@ class Matcher:
     def _joined_neighbours(self, joined: str) -> tuple[int, ...]:
         """Return the short names one edit from this one, spaces aside: a slip weighs most in them."""
         size = len(joined)
-        if not 5 <= size <= _JOINED_LENGTH:
+        if not 5 <= size <= JOINED_LENGTH:
             return ()
         near = [
             key
@@ -234,9 +215,9 @@ class Matcher:
         if number is not None:
             return self.index.weights[number]
         top = self.index.top_weight
-        if len(token) < 3 or not is_significant(token) or _near(token, FORM_WORDS):
+        if len(token) < 3 or not is_significant(token) or is_near(token, FORM_WORDS):
             return top // 10
-        if token in GENERIC_TOKENS or _near(token, _GENERIC):
+        if token in GENERIC_TOKENS or is_near(token, _GENERIC):
             return top // 3
         return top
 
@@ -331,7 +312,7 @@ class Matcher:
         significant = self._telling(given)
         short = listed.short or len(significant) < 2
         theirs = list(map(self.index.vocabulary.__getitem__, listed.tokens))
-        joined = _joined_similarity("".join(given), theirs, turned=entry.kind == "person")
+        joined = joined_similarity("".join(given), theirs, turned=entry.kind == "person")
         if short and not joined and not self._comparable(given, significant, listed):
             return None
         aligned = self._aligned(given, listed, name.abjad or listed.abjad)
@@ -381,7 +362,7 @@ class Matcher:
         alignment judges.
         """
         ours = "".join(significant)
-        if _one_edit(ours, listed.significant) or _same_sound(ours, listed.significant):
+        if one_edit(ours, listed.significant) or same_sound(ours, listed.significant):
             return True
         initials = [w for w in given if len(w) == 1 and w.isalpha() and w not in significant]
         theirs = [n for n in listed.tokens if self.index.vocabulary[n] not in STOP_TOKENS]
@@ -436,6 +417,19 @@ class Matcher:
         known = self.index.counts[number] if number is not None else 0
         return known <= self._common and token not in GENERIC_TOKENS
 
+    def _syllable_differs(self, given: tuple[str, ...], listed: ListedName) -> bool:
+        """Say whether as many words stand on both sides and one short one has another letter.
+
+        "Jun" is another name than "Mun"; "Ari" is "Air" with two letters swapped.
+        """
+        theirs = {self.index.vocabulary[n] for n in listed.tokens}
+        ours = [word for word in given if word not in theirs]
+        return len(given) == len(listed.tokens) and any(
+            len(word) == len(other) < 4 and sorted(word) != sorted(other)
+            for word in ours
+            for other in theirs.difference(given)
+        )
+
     def _tells_alone(self, aligned: Alignment) -> bool:
         """Say whether the words that agree suffice: a rare one among them, or three not all common."""
         return (aligned.full > 2 and aligned.distinctive) or any(
@@ -460,7 +454,7 @@ class Matcher:
         for i in list(ours_left):
             for j in list(theirs_left):
                 both = j in theirs_left and j + 1 in theirs_left
-                if both and _same_joined(given[i], words[j] + words[j + 1], abjad):
+                if both and same_joined(given[i], words[j] + words[j + 1], abjad):
                     weight = self.index.weights[theirs[j]] + self.index.weights[theirs[j + 1]]
                     pairs.append(Pair(given[i], f"{words[j]} {words[j + 1]}", 9_800, weight))
                     del ours_left[i], theirs_left[j], theirs_left[j + 1]
@@ -468,7 +462,7 @@ class Matcher:
         for j in list(theirs_left):
             for i in list(ours_left):
                 both = i in ours_left and i + 1 in ours_left
-                if both and _same_joined(given[i] + given[i + 1], words[j], abjad):
+                if both and same_joined(given[i] + given[i + 1], words[j], abjad):
                     weight = self.index.weights[theirs[j]]
                     pairs.append(Pair(f"{given[i]} {given[i + 1]}", words[j], 9_800, weight))
                     del theirs_left[j], ours_left[i], ours_left[i + 1]
@@ -493,6 +487,10 @@ class Matcher:
             yield Qualifier("short_name_cap", "fewer than two telling words", 0)
         elif method == "tokens" and aligned.full < 2:
             yield Qualifier("initials_cap", "fewer than two whole words agree", 0)
+        elif method == "joined" and self._syllable_differs(given, listed):
+            yield Qualifier(
+                "short_word_cap", "a word of three letters or fewer has another letter", 0
+            )
         elif method == "tokens" and not aligned.distinctive and aligned.similarity < FULL:
             yield Qualifier("common_words_cap", "only common words agree, and not all of them", 0)
         if entry.kind in ("vessel", "aircraft"):
@@ -537,50 +535,5 @@ class Matcher:
         )
 
 
-def _same_joined(given: str, listed: str, abjad: bool) -> bool:
-    """Say whether a token is two others written as one; an abjad leaves only consonants to compare."""
-    return given == listed or (abjad and token_similarity(given, listed, True) >= HIT)
-
-
-def _near(token: str, words: Sequence[str]) -> bool:
-    """Say whether a token is one edit from one of some words of its length, or a letter more or less."""
-    return bool(process.extractOne(token, words, scorer=OSA.distance, score_cutoff=1))
-
-
 _ID_TOKEN = re.compile(r"[A-Z0-9]{7,120}")
 _ID_LABEL = re.compile(r"\b(IMO|MMSI)(?=\d{7})")
-
-
-def _same_sound(given: str, listed: str) -> bool:
-    """Say whether two long names of one word have the same consonants and nearly the same vowels."""
-    return (
-        min(len(given), len(listed)) >= 7
-        and skeleton(given) == skeleton(listed) != ""
-        and OSA.distance(given, listed, score_cutoff=2) <= 2
-    )
-
-
-def _joined_similarity(given: str, words: Sequence[str], *, turned: bool) -> int:
-    """Return how alike two names are when written without spaces: equal, or one edit in five letters.
-
-    `turned`: the listed words may begin at any of them ("LADIN, Usama" is also usamaladin).
-    """
-    listed = "".join(words)
-    if given == listed:
-        return 9_800
-    if turned and len(given) == len(listed) and given in listed + listed:
-        starts = accumulate(map(len, words), initial=0)
-        if any(given == listed[at:] + listed[:at] for at in starts):
-            return 9_800
-    shortest, longest = sorted((len(given), len(listed)))
-    comparable = shortest >= 5 and longest <= _JOINED_LENGTH + 1
-    if comparable and OSA.distance(given, listed, score_cutoff=1) <= 1:
-        return FULL - 8_000 // longest
-    return 0
-
-
-def _one_edit(given: str, listed: str) -> bool:
-    """Say whether short names are equal, or one edit apart when they have four letters or more."""
-    if given == listed:
-        return True
-    return min(len(given), len(listed)) >= 4 and OSA.distance(given, listed, score_cutoff=1) <= 1

@@ -33,7 +33,7 @@ ABJADS = frozenset(("ARABIC", "HEBREW"))
 _TABLES = [(DATA / "reference" / f).read_bytes() for f in ("words.json", "legal_forms.json.gz")]
 _WORDS: dict[str, list[str]] = json.loads(_TABLES[0])
 
-NORMALISER_VERSION = f"names/2.{hashlib.sha256(b''.join(_TABLES)).hexdigest()[:8]}"
+NORMALISER_VERSION = f"names/3.{hashlib.sha256(b''.join(_TABLES)).hexdigest()[:8]}"
 """Changes whenever the same string could give other tokens; part of every snapshot id."""
 
 STOP_TOKENS = frozenset(_WORDS["particles"])
@@ -125,6 +125,29 @@ def _korean(syllable: str) -> str:
     return syllable.replace("yeo", "yo").replace("eo", "o").replace("eu", "u")
 
 
+_KOREAN = {
+    russian: korean
+    for pair in (
+        "бом:pom бон:pong ван:wang гён:kyong ги:ki гук:kuk гын:kun ген:kyong дэ:tae ё:yo ён:yong ен:yong"
+        " и:ri ир:il ким:kim кан:kang квон:kwon ли:ri мён:myong мен:myong мин:min мун:mun нам:nam о:o ок:ok"
+        " пак:pak рён:ryong рен:ryong ри:ri рим:rim рю:ryu сен:song сён:song син:sin сок:sok сон:song"
+        " су:su сун:sun тхэ:thae тэ:tae ук:uk ун:un хак:hak ха:ha хам:ham хван:hwang хе:hye хи:hui хо:ho"
+        " хон:hong хун:hun хёк:hyok хек:hyok чан:chang чен:jong чён:jong чо:jo чон:jong чу:ju чун:jun"
+        " чхве:choe чхоль:chol чхун:chun ын:un юн:yun"
+    ).split()
+    for russian, korean in [pair.split(":")]
+}
+"""Korean syllables as Russian writes them (Kontsevich), in the spelling that lists use."""
+
+
+def _korean_in_cyrillic(text: str) -> str:
+    """Return a name of Korean syllables in Cyrillic in Latin letters, or the text."""
+    words = text.lower().replace("-", " ").split()
+    if 2 <= len(words) <= 4 and all(word in _KOREAN for word in words):
+        return " ".join(_KOREAN[word] for word in words)
+    return text
+
+
 def _fold_lookalikes(text: str) -> tuple[str, bool]:
     """Replace Cyrillic and Greek letters that pose as Latin ones inside a Latin name."""
     folded, found = [], False
@@ -191,6 +214,8 @@ def _clean(text: str) -> tuple[str, list[str], list[str], bool]:
     unread += [f"script {s.lower()} is not covered" for s in sorted(scripts - EVALUATED_SCRIPTS)]
     if scripts & {"HIRAGANA", "KATAKANA"} and "CJK" in scripts:
         unread.append("Japanese readings of Han signs")
+    if scripts == {"CYRILLIC"}:
+        text = _korean_in_cyrillic(text)
     if "GREEK" in scripts:
         text = _GREEK.sub(lambda m: _GREEK_SOUND[m[0]], text.lower())
     if "ARABIC" in scripts:
@@ -256,6 +281,9 @@ def prepare(text: str, kind: str = "unknown") -> Name:
 FORM_WORDS = tuple(_WORDS["forms"])
 """Legal words long enough to be known when misspelt."""
 
+_SWAPPED = {"icn": "inc", "jcs": "jsc", "lcl": "llc", "ldt": "ltd", "nic": "inc", "tld": "ltd"}
+"""Legal forms of three letters with two of them swapped, at a name's end."""
+
 _LONG_FORMS = ("company", "corporation", "incorporated", "liability", "limited", "partnership")
 
 
@@ -271,6 +299,8 @@ def _respelt(word: str) -> str:
 def _respelt_ends(words: tuple[str, ...]) -> tuple[str, ...]:
     """Put right one slip in the legal form before or after a name ("S.Z. DE C.V.", "JONIT STOCK CO")."""
     words = tuple(map(_respelt, words))
+    if len(words) > 1 and words[-1] in _SWAPPED:
+        return (*words[:-1], _SWAPPED[words[-1]])
     for size in range(min(5, len(words) - 1), 1, -1):
         tail = _near_phrase("".join(words[-size:]))
         if tail:

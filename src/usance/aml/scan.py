@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from usance.aml.index import ListedName
 from usance.aml.lists import WEAK
-from usance.aml.match import Explanation, Match, Matcher, Pair, token_similarity
+from usance.aml.match import Explanation, Match, Matcher, Pair
 from usance.aml.names import GENERIC_TOKENS, is_significant
 from usance.aml.qualify import BELOW_HIT, FULL, Qualifier, Query
+from usance.aml.spelling import token_similarity
 
 MAX_TEXT = 20_000
 """Characters of running text that are read: three times the longest narrative of a FIN message."""
