@@ -11,7 +11,7 @@ from usance.engine.reactor import Commands, Reactor
 from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor
-from usance.log.contract import Output
+from usance.log.contract import Output, TopicPartition
 from usance.messages import catalogue
 from usance.messages.envelope import Decoder, Encoder
 from usance.messages.registry import registered
@@ -100,3 +100,18 @@ def test_a_presentation_is_screened_only_when_its_saga_can_hear_of_it() -> None:
     table = Screening.table(object.__new__(Screening))
     assert pr.PresentationReceived not in table  # the saga may not have begun then
     assert dr.DrawingRegistered in table  # only the saga's own command makes this one
+
+
+def test_records_that_cause_nothing_are_saved_when_the_reactor_leaves() -> None:
+    world = World()
+    topic = world.topics.name("trade", "events")
+    place = TopicPartition(topic, world.topics.place(STREAM).partition)
+    commands = Commands(world.log, world.topics, world.encoder, book_clock=True)
+    react = Reactions({}, world.decoder, world.history).react
+    reactor = Reactor("idle", world.log, [topic], react, commands, lambda: NOW)
+    reactor.open()
+    assert reactor.step() == 1
+    assert world.log.position("idle", place) == 0
+    assert reactor.lag() == 0
+    reactor.close()
+    assert world.log.position("idle", place) == 1

@@ -7,6 +7,7 @@ position is committed, and the owner drops what it has seen before (rule 16).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from usance.engine.topics import Topics
@@ -23,6 +24,8 @@ from usance.log.contract import (
 )
 
 BATCH_RECORDS_MAX = 500
+PASSED_MAX = 1_000
+"""Records that caused no command, after which positions are saved all the same."""
 
 
 class Outgoing(NamedTuple):
@@ -90,6 +93,8 @@ class Reactor:
         self.member: Membership | None = None
         self.handled = 0
         self.trouble = ""
+        self._unsaved: dict[TopicPartition, int] = {}
+        self._passed = 0
 
     def open(self) -> None:
         """Join the group; a group without positions starts at the beginning of each partition."""
@@ -105,15 +110,22 @@ class Reactor:
         self.member = self.log.join(self.group, self.topic_names)
 
     def step(self, wait: float = 0.0) -> int:
-        """Handle one batch; returns how many records."""
+        """Handle one batch; returns how many records.
+
+        Positions of records that caused nothing are saved with the next that do, after PASSED_MAX of
+        them, or at rest: to read them again after a crash costs nothing but the reading.
+        """
         assert self.member is not None, "open the reactor first"
         for change in self.member.poll():
             if isinstance(change, Revoked):
+                self._save()
                 self.member.settled(change)
             elif isinstance(change, Assigned):
                 continue
         batch = self.log.read(self.member, BATCH_RECORDS_MAX, wait)
         if batch.count == 0:
+            if wait > 0:
+                self._save()
             return 0
         outgoing: list[Outgoing] = []
         try:
@@ -127,11 +139,17 @@ class Reactor:
                 self.member.seek(tp, records[0].offset)
             raise
         self.trouble = ""
-        self.log.set_positions(
-            self.group, {tp: records[-1].offset + 1 for tp, records in batch.records.items()}
-        )
+        self._unsaved |= {tp: records[-1].offset + 1 for tp, records in batch.records.items()}
+        self._passed += batch.count
+        if outgoing or self._passed >= PASSED_MAX:
+            self._save()
         self.handled += batch.count
         return batch.count
+
+    def _save(self) -> None:
+        if self._unsaved:
+            self.log.set_positions(self.group, self._unsaved)
+        self._unsaved, self._passed = {}, 0
 
     def lag(self) -> int:
         """Return how many offsets the group is behind."""
@@ -140,7 +158,7 @@ class Reactor:
         for name in self.topic_names:
             for number in range(known[name].partitions):
                 tp = TopicPartition(name, number)
-                position = self.log.position(self.group, tp) or 0
+                position = self._unsaved.get(tp, self.log.position(self.group, tp) or 0)
                 if next(iter(self.log.scan(tp, position, None, 1)), None) is not None:
                     behind += max(0, self.log.end(tp) - position)
         return behind
@@ -148,5 +166,7 @@ class Reactor:
     def close(self) -> None:
         """Leave the group."""
         if self.member is not None:
+            with suppress(Unavailable):  # what is not saved is read again, and causes nothing
+                self._save()
             self.member.close()
             self.member = None
