@@ -1,0 +1,91 @@
+"""The bench verifies what it measures, and prints nothing when it does not add up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from usance.log.contract import Output
+from usance.testing.bench import run_bench
+from usance.testing.bench_rig import Mismatch, at_share, warmed
+from usance.testing.workload import Workload
+
+KEYS = {
+    "commands_per_s",
+    "p50_ms",
+    "p99_ms",
+    "restore_events_per_s",
+    "projection_events_per_s",
+    "http_commands_per_s",
+    "bytes_per_open_credit",
+    "peers",
+    "ratios",
+    "applications_issued_per_s",
+}
+
+
+@pytest.mark.slow
+def test_a_quick_bench_has_every_number_and_says_how_it_was_taken() -> None:
+    found = run_bench(quick=True, seed=7)
+    assert found.keys() >= KEYS
+    assert found["machine"]["synchronous"] == "FULL"
+    assert all(found[name] > 0 for name in KEYS - {"peers", "ratios"})
+    assert found["ratios"]["article_loop"] > 1
+    assert found["verified"]["commands"] == sum(found["verified"]["answers"].values())
+
+
+def test_a_rig_that_lost_a_command_gives_no_numbers(tmp_path: Path) -> None:
+    rig, work = warmed(tmp_path, 3)
+    try:
+        rig.preload(work.take(100))
+        found = rig.work_off()
+        assert found.commands == 100 and found.per_s > 0
+        rig.verify()
+        rig.sent += 1
+        with pytest.raises(Mismatch, match="were decided"):
+            rig.verify()
+        rig.sent -= 1
+        tp = rig.topics.at("trade", "events", 0)
+        record = next(iter(rig.log.scan(tp, 0)))
+        rig.log.append([Output(tp.topic, 0, record.key, record.value, record.headers)])
+        with pytest.raises(Mismatch):
+            rig.verify()
+    finally:
+        rig.close()
+
+
+def test_what_was_restored_is_what_was_there(tmp_path: Path) -> None:
+    rig, work = warmed(tmp_path, 4)
+    try:
+        rig.preload(work.take(200))
+        rig.work_off()
+        events, _ = rig.restore(snapshots=True)
+        assert rig.restore(snapshots=False)[0] == events == rig.project()[0]
+        rig.verify()
+    finally:
+        rig.close()
+
+
+def test_open_loop_times_count_from_the_intended_start(tmp_path: Path) -> None:
+    rig, work = warmed(tmp_path, 5)
+    try:
+        found = rig.open_loop(work.take(100), 400.0, 1)
+        assert 0 < found.p50_ms <= found.p99_ms <= found.max_ms
+        rig.verify()
+    finally:
+        rig.close()
+
+
+def test_the_same_seed_gives_the_same_commands_of_about_a_kilobyte() -> None:
+    first, second = Workload(9).take(40), Workload(9).take(40)
+    assert first == second != Workload(10).take(40)
+    assert len({c.key for c in first}) == 40
+    many = Workload(9).take(2_000, zipf=True)
+    assert len({c.key for c in many}) < 1_600, "few keys get many commands"
+    assert len({c.id for c in many}) == 2_000
+
+
+def test_a_share_of_an_ordered_list_is_found_at_its_place() -> None:
+    assert at_share([1.0, 2.0, 3.0, 4.0], 0.5) == 3.0
+    assert at_share([1.0], 0.99) == 1.0
