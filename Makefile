@@ -44,7 +44,7 @@ run: setup
 lint: tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy src tests tools
+	$(BIN)/mypy src tools
 	$(BIN)/pytest tests/test_tidy.py
 
 test: lint

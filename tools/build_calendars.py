@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,10 +155,10 @@ def table(city: City) -> dict[str, object]:
 def build() -> dict[str, object]:
     """Return the whole file as data."""
     return {
-        "version": f"{TABLE}+holidays-{holidays.__version__}",
+        "version": f"{TABLE}+holidays-{version('holidays')}",
         "first_year": YEARS[0],
         "last_year": YEARS[-1],
-        "provenance": f"holidays {holidays.__version__} (MIT licence) and own facts;"
+        "provenance": f"holidays {version('holidays')} (MIT licence) and own facts;"
         " written by tools/build_calendars.py",
         "cities": {city.id: table(city) for city in CITIES},
     }
