@@ -152,6 +152,9 @@ def table(city: City) -> dict[str, object]:
     }
 
 
+HOLIDAYS = version("holidays")
+
+
 def build() -> dict[str, object]:
     """Return the whole file as data."""
     return {
