@@ -16,6 +16,7 @@ from usance.domain.facility_messages import ReserveLimit, SetFacility
 from usance.kernel.errors import NotFound, Unreadable
 from usance.messages.inputs import (
     DEPTH_LIMIT,
+    INTERNAL,
     Input,
     address,
     category_of,
@@ -65,16 +66,33 @@ def test_a_command_that_holds_its_own_identity_needs_nothing_beside():
 
 
 def test_a_field_of_the_command_is_no_address_of_another_category():
-    reserve = {
-        "type": "ReserveLimit",
-        "facility": "F1",
-        "credit": "C9",
-        "currency": "USD",
-        "amount": 5,
-    }
-    found = decode(reserve)
-    assert found.key == "albion/facility/F1"
-    assert found.command == ReserveLimit(credit="C9", currency="USD", amount=5)
+    reserve = ReserveLimit(credit="C9", currency="USD", amount=5)
+    assert address(reserve, "albion", "F1") == "albion/facility/F1"
+
+
+@pytest.mark.parametrize("name", sorted(INTERNAL))
+def test_no_document_speaks_for_a_part_of_the_program(name: str):
+    assert name not in commands()
+    document = {"type": name, "id": "d", "as": "p-2", "role": "checker", "credit": "TF26"}
+    with pytest.raises(Unreadable, match="names no command"):
+        decode(document)
+
+
+def test_a_banks_role_in_a_credit_is_not_the_role_of_who_acts():
+    found = decode(
+        {
+            "type": "PresentDocuments",
+            "presentation": "P1",
+            "credit": "C1",
+            "presenter": "X",
+            "currency": "USD",
+            "amount": 5,
+            "role": "issuing",
+            "as": "p-1",
+        }
+    )
+    assert found.command.role == "issuing"
+    assert found.actor.role == "maker"
 
 
 def test_every_command_has_an_address():

@@ -7,7 +7,7 @@ as received, so that its owner dead-letters it in the log.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from usance.engine.reactor import Outgoing
 from usance.kernel.decider import Actor, key_of
@@ -25,14 +25,21 @@ INPUT_DIGEST, SIZE = "usance-sha256", "usance-size"
 
 INTAKE = Actor("intake", "", "gateway")
 
+People = Mapping[str, Collection[str]]
+"""Roles of each person by id, as the directory has them."""
+
 
 def intake_reaction(
-    tenant: str, our_bic: str, noted: Callable[[Input], None] | None = None
+    tenant: str,
+    our_bic: str,
+    noted: Callable[[Input], None] | None = None,
+    people: People | None = None,
 ) -> Callable[[Record], list[Outgoing]]:
     """Return the reaction of a reactor on the intake topic: one input, one command.
 
-    `noted` hears of inputs taken in despite a breach of their format. Command ids depend on content
-    alone, so that a record that was written twice is decided once.
+    `noted` hears of inputs taken in despite a breach of their format; with `people` nobody acts who
+    is not among them. Command ids depend on content alone, so that a record that was written twice
+    is decided once.
     """
 
     def react(record: Record) -> list[Outgoing]:
@@ -43,10 +50,11 @@ def intake_reaction(
             tenant=tenant,
             our_bic=our_bic,
             source=(record.key or b"").decode("utf-8", "replace"),
-            file_digest=(header(record.headers, FILE_DIGEST) or digest.encode()).decode(),
-            ordinal=(header(record.headers, ORDINAL) or b"1").decode(),
+            file_digest=_said(record, FILE_DIGEST) or digest,
+            ordinal=_said(record, ORDINAL) or "1",
             causation=f"intake:{record.topic}/{record.partition}/{record.offset}",
             noted=noted,
+            people=people,
         )
         return [outgoing]
 
@@ -63,10 +71,12 @@ def input_command(
     ordinal: int | str,
     causation: str,
     noted: Callable[[Input], None] | None = None,
+    people: People | None = None,
 ) -> Outgoing:
     """Return the command of one input; `file_digest` and `ordinal` name one that is unreadable."""
     try:
         found = decode_input(received, tenant=tenant, our_bic=our_bic)
+        _known(found.actor, people)
     except Unreadable as error:
         command = UnreadableInput(
             received=received,
@@ -80,3 +90,21 @@ def input_command(
     if found.notes and noted is not None:
         noted(found)
     return Outgoing(found.key, found.command, found.command_id, causation, actor=found.actor)
+
+
+def _said(record: Record, name: str) -> str:
+    return (header(record.headers, name) or b"").decode("utf-8", "replace")
+
+
+def _known(actor: Actor, people: People | None) -> None:
+    """Raise Unreadable for a person whom the directory does not know in the role claimed.
+
+    Four eyes are counted by person: a document that could invent people could be both of them.
+    """
+    if people is None or not actor.person or actor.role in people.get(actor.person, ()):
+        return
+    raise Unreadable(
+        "validate",
+        "$.as: the directory knows nobody of this id in this role",
+        hint="name a person of the directory and a role of theirs",
+    )

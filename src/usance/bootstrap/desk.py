@@ -175,6 +175,7 @@ def intake_command(desk: Desk, data: bytes, one: bytes, name: str, ordinal: int)
         file_digest=sha256(data).hexdigest(),
         ordinal=ordinal,
         causation="",
+        people=desk.directory.roles(),
     )
 
 

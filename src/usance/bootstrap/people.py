@@ -38,6 +38,10 @@ class Directory:
             )
         return Actor(found.id, found.login or found.id, role or found.roles[0])
 
+    def roles(self) -> dict[str, list[str]]:
+        """Return the roles of each person by id."""
+        return {p.id: p.roles for p in self.people.values()}
+
     def name(self, person: str) -> str:
         """Return the name of a person, or the id where nobody is known by it."""
         found = self.people.get(person)

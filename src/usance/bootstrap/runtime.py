@@ -257,7 +257,9 @@ class Runtime:
         events = [store.topics.name(c, "events") for c in ("trade", "compliance")]
         outcomes = [store.topics.name("trade", "outcomes")]
         trade = [store.topics.name("trade", "events")]
-        intake = intake_reaction(settings.bank.tenant, settings.bank.bic)
+        intake = intake_reaction(
+            settings.bank.tenant, settings.bank.bic, people=self.directory.roles()
+        )
         router = SagaRouter(DEFINITIONS, store.decoder)
         table = merged(REACTIONS, fin_reactions(settings.bank.bic))
         fin_out = FinOut(self.folder.gateway, store.decoder)

@@ -48,8 +48,14 @@ _CATEGORY = {
 }
 """Module of a command's class to the category of the stream it is for."""
 
-_INTERNAL = frozenset({"ObserveEvent", "ObserveOutcome", "OpenCase", "ReleaseHold"})
-"""Commands that parts of the program give each other."""
+INTERNAL = frozenset(
+    """BeginComplianceCheck CompleteComplianceCheck ConsumeReservation DeemAmendmentAccepted Drain
+    ExaminePresentation FireTimer HoldMargin HonourDrawing IncreaseReservation IntakePassed
+    NoteDelivery ObserveEvent ObserveOutcome OpenCase QueueMessage RecordAck RecordNak RecordSent
+    RegisterDrawing RegisterSchemas ReleaseDrawing ReleaseHold ReleaseMargin ReleaseReservation
+    ReserveLimit SettleDrawing UnreadableInput""".split()
+)
+"""What parts of the program say to each other: no document and no request may say it for them."""
 
 _IDENTITY = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\x00-\x20\x7f])?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}")
@@ -82,7 +88,7 @@ def commands() -> dict[str, type]:
         for entry in catalogue.default().types()
         if entry.kind == "command"
         and entry.cls.__module__ in _CATEGORY
-        and entry.cls.__name__ not in _INTERNAL
+        and entry.cls.__name__ not in INTERNAL
     }
 
 
@@ -214,6 +220,8 @@ def _json(data: bytes, tenant: str) -> Input:
     key = address(command, tenant, identity)
     name = f"id/{texts['id']}" if texts["id"] else f"content/{_digest(document)}"
     command_id = uuid5_text(NAMESPACE.bytes, f"{tenant}/document/{name}")
+    if "role" in own:  # it is the bank's in the credit, and says nothing of who acts
+        texts["role"] = ""
     return Input(key, command, command_id, _actor(texts), "json")
 
 

@@ -13,6 +13,7 @@ from usance.engine.topics import Topics
 from usance.kernel.decider import key_of, key_parts
 from usance.kernel.errors import NotFound, Refused
 from usance.messages import catalogue
+from usance.messages.inputs import INTERNAL
 from usance.web.forms import whole_number
 
 CATEGORY_OF_MODULE = {
@@ -36,15 +37,6 @@ IDENTITY = {
     "ReturnToInvestigation": "case_id",
 }
 """Commands that name their own aggregate, and the field in which they do."""
-
-INTERNAL = frozenset(
-    """BeginComplianceCheck CompleteComplianceCheck ConsumeReservation DeemAmendmentAccepted Drain
-    ExaminePresentation FireTimer HoldMargin HonourDrawing IncreaseReservation IntakePassed
-    NoteDelivery ObserveEvent ObserveOutcome OpenCase QueueMessage RecordAck RecordNak RecordSent
-    RegisterDrawing RegisterSchemas ReleaseDrawing ReleaseHold ReleaseMargin ReleaseReservation
-    ReserveLimit UnreadableInput""".split()
-)
-"""What parts of the program say to each other: nobody outside may say it for them."""
 
 
 class CommandType(msgspec.Struct, frozen=True):
