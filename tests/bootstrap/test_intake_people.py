@@ -34,7 +34,7 @@ def command_of(person: str, role: str) -> object:
         ("amara.okafor", "compliance"),
         ("Farid.Haddad", "compliance_officer"),
         ("farid.haddad ", "compliance_officer"),
-        ("nobody", "compliance"),
+        ("zoe.unknown", "compliance"),
     ],
 )
 def test_a_document_cannot_invent_a_person_or_a_role(person: str, role: str) -> None:
