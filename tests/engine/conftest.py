@@ -1,0 +1,36 @@
+"""Worlds on either log for the owner's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sim_world import Make, simulated
+from toy_world import (
+    NOON,
+    World,
+    sqlite_world,
+)
+
+from usance.kernel.clock import BookClock
+
+
+@pytest.fixture(params=["simulated", "sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Return a maker of worlds on either log."""
+    made: list[World] = []
+
+    def world(**more: Any) -> World:
+        clock = BookClock(NOON)
+        if request.param == "simulated":
+            found = simulated(clock=clock, **more)
+        else:
+            found = sqlite_world(tmp_path, clock, **more)
+        made.append(found)
+        return found
+
+    yield world
+    for found in made:
+        found.log.close()
