@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from toy_world import DAY, NOON, Pay, World
+from toy_world import DAY, NOON, Break, Pay, World
 
 from usance.adapters.sqlite_log import SqliteLog
 from usance.engine import genesis
@@ -16,8 +16,8 @@ from usance.engine.reactor import Outgoing, Reactor
 from usance.engine.upkeep import IntakeProgress, Upkeep
 from usance.engine.verify import verify_log
 from usance.kernel.clock import BookClock, SystemClock
-from usance.kernel.errors import NotFound, Tampered, Unavailable
-from usance.log.contract import Output, Record
+from usance.kernel.errors import NotFound, Tampered, Unavailable, Unreadable, UsanceError
+from usance.log.contract import Output, Record, TopicPartition
 from usance.messages.outcome import Outcome
 from usance.testing.sim_log import SimulatedLog
 
@@ -128,6 +128,80 @@ def test_a_reactor_that_cannot_write_goes_back_and_loses_nothing(world: World) -
     assert len(set(tries)) == 3
     assert reactor.handled == 3
     assert reactor.lag() == 0
+
+
+def test_a_fact_that_no_reaction_can_handle_is_dead_lettered_and_its_neighbours_go_on(
+    world: World,
+) -> None:
+    owner = world.owner()
+    world.pay("a", [1, 2, 3])
+    world.settle(owner)
+
+    def react(record: Record) -> list[Outgoing]:
+        if record.offset == world.records("events")[1].offset:
+            raise LookupError("a bug")
+        return [Outgoing("t/purse/b", Pay(amount=10), f"r-{record.offset}", "event:x")]
+
+    topic = world.topics.name("trade", "events")
+    for group in ("g", "g"):  # the second time as after a crash before the position was saved
+        reactor = Reactor(group, world.log, [topic], react, world.commands, world.clock.now)
+        reactor.open()
+        while reactor.step(0.0) and reactor.handled < 3:
+            pass
+        world.log.set_positions("g", {TopicPartition(topic, 0): 0})
+    world.settle(owner)
+    assert world.balances()["b"] == 20
+    letters = world.records("dead-letters")
+    assert len(letters) == 1
+    assert b"LookupError" in dict(letters[0].headers)["usance-dlq-error-message"]
+    assert b"a bug" not in repr(letters).encode()
+
+
+def test_a_reaction_that_must_wait_loses_nothing_whatever_it_raises(world: World) -> None:
+    owner = world.owner()
+    world.pay("a", [1, 2, 3])
+    world.settle(owner)
+    waits = [Unreadable("schema", "unknown schema id"), Tampered("x"), Unavailable("down")]
+
+    def react(record: Record) -> list[Outgoing]:
+        if waits:
+            raise waits.pop()
+        return [Outgoing("t/purse/b", Pay(amount=10), f"r-{record.offset}", "event:x")]
+
+    topic = world.topics.name("trade", "events")
+    reactor = Reactor("g", world.log, [topic], react, world.commands, world.clock.now)
+    reactor.open()
+    for _ in range(3):
+        with pytest.raises(UsanceError):
+            reactor.step()
+        assert reactor.trouble
+    while reactor.step(0.0):
+        pass
+    world.settle(owner)
+    assert world.balances()["b"] == 30
+
+
+def test_a_batch_that_causes_more_than_one_append_can_hold_is_written_in_portions(
+    world: World,
+) -> None:
+    owner = world.owner()
+    world.pay("a", [1, 2, 3, 4])
+    world.settle(owner)
+
+    def react(record: Record) -> list[Outgoing]:
+        size = 4_000_000 if record.offset == world.records("events")[3].offset else 3_000_000
+        return [Outgoing("t/purse/b", Break(kind="x" * size), f"r-{record.offset}", "event:x")]
+
+    topic = world.topics.name("trade", "events")
+    reactor = Reactor("g", world.log, [topic], react, world.commands, world.clock.now)
+    reactor.open()
+    while reactor.step(0.0):
+        pass
+    world.settle(owner)
+    assert [n for n in range(3) if world.answers(f"r-{world.records('events')[n].offset}")] == [
+        0, 1, 2,
+    ]  # fmt: skip
+    assert len(world.letters()) == 2  # the first breaks and parks its key; the last was too large
 
 
 def test_history_gives_a_stream_up_to_a_revision_and_follows_the_log(world: World) -> None:

@@ -1,7 +1,8 @@
 """Reactors follow topics and answer facts with commands or effects; they never decide.
 
 They use no transaction: output ids depend only on the input, all outputs are acknowledged before the
-position is committed, and the owner drops what it has seen before (rule 16).
+position is committed, and the owner drops what it has seen before (rule 16). A record on which a
+reaction fails is forwarded as `UnreadableInput`, so that it ends as a dead letter and blocks nobody.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from usance.engine.logs import logger, record_fields
 from usance.engine.topics import Topics
-from usance.kernel.decider import Actor
-from usance.kernel.errors import Unavailable
+from usance.kernel.decider import Actor, key_of
+from usance.kernel.errors import Fenced, Tampered, Unavailable, Unreadable
+from usance.kernel.ids import derived
 from usance.log.contract import (
+    RECORD_BYTES_MAX,
+    UNIT_BYTES_MAX,
+    UNIT_RECORDS_MAX,
     Assigned,
+    Batch,
     Log,
     Membership,
     Output,
@@ -22,10 +29,16 @@ from usance.log.contract import (
     Revoked,
     TopicPartition,
 )
+from usance.messages.outcome import UnreadableInput
 
 BATCH_RECORDS_MAX = 500
 PASSED_MAX = 1_000
 """Records that caused no command, after which positions are saved all the same."""
+COMMAND_BYTES_MAX = RECORD_BYTES_MAX - 512 * 1024
+"""Bytes of a command that still fit into a record when they are parked or dead-lettered (rule 9)."""
+APPEND_RECORDS_MAX, APPEND_BYTES_MAX = UNIT_RECORDS_MAX // 2, UNIT_BYTES_MAX // 2
+
+_log = logger("reactor")
 
 
 class Outgoing(NamedTuple):
@@ -50,7 +63,10 @@ class Commands:
         self.book_clock = book_clock
 
     def output(self, outgoing: Outgoing, at: int) -> Output:
-        """Return a command as a record; `at` (ms UTC) is its `ce_time`."""
+        """Return a command as a record; `at` (ms UTC) is its `ce_time`.
+
+        Raises Unreadable for a command that cannot be written, or is too large to be parked.
+        """
         place = self.topics.place(outgoing.key)
         key, value, headers = self.encoder.command(
             outgoing.command,
@@ -64,12 +80,34 @@ class Commands:
             at=at,
         )
         topic = self.topics.name(place.context, "commands")
-        return Output(topic, place.partition, key, value, headers)
+        made = Output(topic, place.partition, key, value, headers)
+        if _size(made) > COMMAND_BYTES_MAX:
+            raise Unreadable("serialize", "the command is too large", hint="Split it.")
+        return made
 
     def append(self, outgoing: Sequence[Outgoing], at: int) -> None:
-        """Append commands, all or none; they are durable on return."""
-        if outgoing:
-            self.log.append([self.output(o, at) for o in outgoing])
+        """Append commands in order; all are durable on return, a part of them may be on an error."""
+        self.write([self.output(o, at) for o in outgoing])
+
+    def write(self, outputs: Sequence[Output]) -> None:
+        """Append what `output` made, in portions that the log's bounds allow."""
+        portion: list[Output] = []
+        size = 0
+        for output in outputs:
+            more = _size(output)
+            if portion and (len(portion) == APPEND_RECORDS_MAX or size + more > APPEND_BYTES_MAX):
+                self.log.append(portion)
+                portion, size = [], 0
+            portion.append(output)
+            size += more
+        if portion:
+            self.log.append(portion)
+
+
+def _size(output: Output) -> int:
+    headers = output.headers
+    held = len(headers) if isinstance(headers, bytes) else sum(len(v) + 32 for _, v in headers)
+    return len(output.key or b"") + len(output.value or b"") + held
 
 
 class Reactor:
@@ -127,24 +165,68 @@ class Reactor:
             if wait > 0:
                 self._save()
             return 0
-        outgoing: list[Outgoing] = []
         try:
-            for records in batch.records.values():
-                for record in records:
-                    outgoing += self.react(record)
-            self.commands.append(outgoing, self.now())
-        except Unavailable as trouble:
-            self.trouble = trouble.message
+            caused = self._caused(batch)
+            self.commands.write(caused)
+        except Exception as trouble:
+            self.trouble = getattr(trouble, "message", type(trouble).__name__)
             for tp, records in batch.records.items():
                 self.member.seek(tp, records[0].offset)
             raise
         self.trouble = ""
         self._unsaved |= {tp: records[-1].offset + 1 for tp, records in batch.records.items()}
         self._passed += batch.count
-        if outgoing or self._passed >= PASSED_MAX:
+        if caused or self._passed >= PASSED_MAX:
             self._save()
         self.handled += batch.count
         return batch.count
+
+    def _caused(self, batch: Batch) -> list[Output]:
+        now, caused = self.now(), []
+        for records in batch.records.values():
+            for record in records:
+                # A record that cannot be read now may be after an upgrade: it waits, in sight.
+                try:
+                    caused += self._commands_of(record, now)
+                except (Unavailable, Fenced, Tampered, Unreadable):
+                    raise
+                except Exception as bug:  # noqa: BLE001  one fact must not hold up all others
+                    caused.append(self._given_up(record, bug, now))
+        return caused
+
+    def _commands_of(self, record: Record, now: int) -> list[Output]:
+        found = self.react(record)
+        try:
+            return [self.commands.output(o, now) for o in found]
+        except Unreadable as unwritable:
+            return [self._given_up(record, unwritable, now)]
+
+    def _given_up(self, record: Record, why: Exception, now: int) -> Output:
+        """Return the command by which a record that no reaction could handle is dead-lettered.
+
+        Only input keeps its bytes: of a record of our own its place is enough, and says nothing of
+        one context in the dead letters of another.
+        """
+        kind = type(why).__name__
+        _log.exception("part_failed", error_type=kind, **record_fields(record))
+        where = f"{record.topic}/{record.partition}/{record.offset}"
+        intake = record.topic.endswith(".intake")
+        restricted = self.commands.topics.context_of(record.topic) == "compliance"
+        key = (record.key or b"").decode("utf-8", "replace")
+        tenant = key.split("/", 1)[0] if key.count("/") > 1 else ""
+        command_id = derived(f"{self.group}/{where}", "failed")
+        outgoing = Outgoing(
+            key_of(tenant, "case" if restricted else "unreadable", command_id),
+            UnreadableInput(
+                received=(record.value or b"") if intake else where.encode(),
+                stage=why.stage if isinstance(why, Unreadable) else "external",
+                reason=f"{self.group} failed on it: {kind}",
+                source=where,
+            ),
+            command_id,
+            f"intake:{where}" if intake else f"failed:{where}",
+        )
+        return self.commands.output(outgoing, now)
 
     def _save(self) -> None:
         if self._unsaved:
