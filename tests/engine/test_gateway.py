@@ -65,6 +65,22 @@ def test_when_the_log_is_down_every_caller_is_told(world: World) -> None:
     assert gateway.waiters._waiting == {}
 
 
+def test_a_command_that_cannot_be_written_fails_its_own_caller_alone(world: World) -> None:
+    waiters = Waiters()
+    gateway = Gateway(world.commands, waiters, world.clock)
+    owner = world.owner()
+    owner.on_outcomes = waiters.resolve
+    heard: list[Outcome] = []
+    failed: list[Exception] = []
+    huge = Outgoing("t/purse/b", Break(kind="x" * 5_000_000), "huge", "api:1")
+    for one in (outgoing(1, "one"), huge, outgoing(2, "two")):
+        gateway.submit(one, heard.append, failed.append)
+    assert gateway.step() == 3
+    world.settle(owner)
+    assert [o.command_id for o in heard] == ["one", "two"]
+    assert [type(e) for e in failed] == [Unreadable]
+
+
 def test_a_guest_process_appends_and_finds_its_outcome_in_the_log(tmp_path: Path) -> None:
     clock = SystemClock()
     log = SqliteLog.open(tmp_path / "log.sqlite", clock=clock)

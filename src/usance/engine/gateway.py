@@ -15,7 +15,7 @@ from usance.engine.reactor import Commands, Outgoing
 from usance.engine.topics import Topics
 from usance.kernel.clock import Clock
 from usance.kernel.errors import Unavailable
-from usance.log.contract import Log
+from usance.log.contract import Log, Output
 from usance.messages.outcome import Outcome
 
 QUEUE_MAX = 10_000
@@ -90,13 +90,20 @@ class Gateway:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), APPEND_MAX))]
         if not batch:
             return 0
-        for outgoing, on_answer, _ in batch:
+        now = self.clock.now()
+        whole: list[tuple[Outgoing, Callable[[Exception], None], Output]] = []
+        for outgoing, on_answer, on_error in batch:
+            try:
+                whole.append((outgoing, on_error, self.commands.output(outgoing, now)))
+            except Exception as error:  # noqa: BLE001  one caller's fault is not its neighbours'
+                on_error(error)
+                continue
             if on_answer is not None:
                 self.waiters.add(outgoing.id, on_answer)
         try:
-            self.commands.append([b[0] for b in batch], self.clock.now())
+            self.commands.write([output for _, _, output in whole])
         except Exception as error:  # noqa: BLE001  each caller is told, none is left waiting
-            for outgoing, _, on_error in batch:
+            for outgoing, on_error, _ in whole:
                 self.waiters.forget(outgoing.id)
                 on_error(error)
         return len(batch)
