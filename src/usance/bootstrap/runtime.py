@@ -20,8 +20,8 @@ from usance.bootstrap.lists import active_lists
 from usance.bootstrap.people import Directory, read_directory
 from usance.config import Settings
 from usance.domain.deciders import DECIDERS
+from usance.engine import collector, schemas
 from usance.engine import genesis as birth
-from usance.engine import schemas
 from usance.engine.gateway import Gateway, Waiters, append_and_wait
 from usance.engine.history import History
 from usance.engine.logs import logger
@@ -394,6 +394,7 @@ class Runtime:
         """Give each part a thread."""
         # Parts hand work to each other through the log: a thread must not wait 5 ms for its turn.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        collector.relax()
         for name, part in self.parts.items():
             thread = threading.Thread(target=self._run, args=(name, part), name=name, daemon=True)
             self.threads.append(thread)

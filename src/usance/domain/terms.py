@@ -11,7 +11,7 @@ import msgspec
 from usance.kernel.decider import PrivateBlock
 
 
-class Party(msgspec.Struct, frozen=True, kw_only=True):
+class Party(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A name and structured address (SR2026 50N/S/T/P/R, 59N/S/T/P/R)."""
 
     name: str
@@ -22,7 +22,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     account: str = ""
 
 
-class Parties(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
+class Parties(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True, gc=False):
     """Applicant and beneficiary. `subject` is the party id of the bank's customer."""
 
     subject: str
@@ -30,7 +30,7 @@ class Parties(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
     beneficiary: Party
 
 
-class Narrative(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
+class Narrative(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True, gc=False):
     """Free text of the credit: kept in the log, never in memory (state holds digests)."""
 
     subject: str
@@ -42,7 +42,7 @@ class Narrative(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
     sender_to_receiver: str = ""  # 72Z
 
 
-class RequiredDocument(msgspec.Struct, frozen=True, kw_only=True):
+class RequiredDocument(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A document the credit stipulates.
 
     `kind` is one of invoice, bill_of_lading, insurance, packing_list, certificate_of_origin,
@@ -56,7 +56,7 @@ class RequiredDocument(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The terms of a credit that rules read. Amounts are minor units of `currency`; dates YYYY-MM-DD."""
 
     form: str = "IRREVOCABLE"  # 40A
@@ -100,7 +100,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     transferable: bool = False
 
 
-class PresentedDocument(msgspec.Struct, frozen=True, kw_only=True):
+class PresentedDocument(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A document as presented: what the rules read of it, and the digest of the whole.
 
     Fields that do not apply stay empty; dates YYYY-MM-DD; amounts are minor units of `currency`.
@@ -129,7 +129,7 @@ class PresentedDocument(msgspec.Struct, frozen=True, kw_only=True):
     received_for_shipment: bool = False
 
 
-class Drawing(msgspec.Struct, frozen=True, kw_only=True):
+class Drawing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the credit says of a presentation: how much can still be drawn, and what has been drawn.
 
     Minor units; `available` is before this drawing, tolerance and 39C included; `drawn` is honoured or
@@ -140,7 +140,7 @@ class Drawing(msgspec.Struct, frozen=True, kw_only=True):
     drawn: int
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One rule's answer. `verdict` is complies | discrepant | not_applicable | disregarded | only_amended.
 
     `inputs` are the compared facts by name; `explanation` is a sentence for the examiner; only_amended

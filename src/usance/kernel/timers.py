@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class TimerSet(msgspec.Struct, frozen=True, kw_only=True):
+class TimerSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A timer was armed. `due` is ms UTC; calendar and version say by which rules it was computed."""
 
     timer_id: str
@@ -15,13 +15,13 @@ class TimerSet(msgspec.Struct, frozen=True, kw_only=True):
     calendar_version: str = ""
 
 
-class TimerCancelled(msgspec.Struct, frozen=True, kw_only=True):
+class TimerCancelled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A timer was disarmed before it fired."""
 
     timer_id: str
 
 
-class TimerFired(msgspec.Struct, frozen=True, kw_only=True):
+class TimerFired(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A timer fired; `late` is how many ms after its due instant."""
 
     timer_id: str
@@ -36,7 +36,7 @@ class FireTimer(msgspec.Struct, frozen=True, kw_only=True):
     due: int
 
 
-class TimerDue(msgspec.Struct, frozen=True, kw_only=True):
+class TimerDue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a decider is given when its timer fires; never stored."""
 
     timer_id: str

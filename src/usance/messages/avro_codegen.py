@@ -415,21 +415,30 @@ def _default(field: Field, info: Any, hint: Any) -> Default | None:
 
 
 def runs(
-    fields: Sequence[Field], hints: dict[str, Any], cls: Any
+    fields: Sequence[Field], hints: dict[str, Any], cls: Any, top: bool = False
 ) -> Iterator[tuple[list[Field], list[Default] | None]]:
-    """Cut fields into runs of RUN_MIN or more with their defaults; other fields stand alone, with None."""
+    """Cut fields into runs of RUN_MIN or more with their defaults; others stand alone, with None.
+
+    At the `top` of a message, fields of records stand alone: their bytes are worth keeping.
+    """
     run: list[tuple[Field, Default]] = []
-    for field, known in [*zip(fields, defaults_of(fields, hints, cls), strict=True), (None, None)]:
-        if field is not None and known is not None:
+    for field, known in zip(fields, defaults_of(fields, hints, cls), strict=True):
+        if known is not None and not (top and spliceable(field.type)):
             run.append((field, known))
             continue
-        if len(run) >= RUN_MIN:
-            yield [f for f, _ in run], [d for _, d in run]
-        else:
-            yield from (([f], None) for f, _ in run)
+        yield from _run(run)
         run = []
-        if field is not None:
-            yield [field], None
+        yield [field], None
+    yield from _run(run)
+
+
+def _run(
+    run: list[tuple[Field, Default]],
+) -> Iterator[tuple[list[Field], list[Default] | None]]:
+    if len(run) >= RUN_MIN:
+        yield [f for f, _ in run], [d for _, d in run]
+    else:
+        yield from (([f], None) for f, _ in run)
 
 
 def spliceable(node: Node) -> bool:
@@ -448,7 +457,7 @@ def make_writer(node: Node, cls: Any = None, private: tuple[Private, ...] = ()) 
     if node.kind == "record" and cls is not None:
         hints = field_hints(node, cls, private)
         parts: list[str] = []
-        for run, known in runs(node.fields, hints, cls):
+        for run, known in runs(node.fields, hints, cls, top=True):
             field = run[0]
             if private and field.name == "private":
                 parts += source.private(private)

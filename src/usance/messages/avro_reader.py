@@ -158,7 +158,7 @@ class _ReaderSource(Source):
         self.enter(node)
         hints = field_hints(node, cls, private)
         values: list[tuple[str, str]] = []
-        parts = [c for run in runs(node.fields, hints, cls) for c in _chunks(*run)]
+        parts = [c for run in runs(node.fields, hints, cls, top) for c in _chunks(*run)]
         last = parts.pop() if parts and parts[-1][1] is not None else None
         for fields, known in parts:
             field = fields[0]

@@ -79,7 +79,7 @@ CONTENT_TYPE = ("content-type", b"application/avro")
 DEAD_LETTER_TYPE = b"usance.system.DeadLetter"
 
 _SUFFIXED = frozenset(("dead-lettered", "parked", "discarded"))
-_LENGTHS = {n: n.to_bytes(4, "big") for n in range(4096)}
+_LENGTHS = [n.to_bytes(4, "big") for n in range(4096)]
 _SPEC_AND_ID = prefixed(b"1.0") + _LENGTHS[36]
 _TIME_LENGTH = _LENGTHS[24]
 _HEADS_MAX = 4_096
@@ -103,7 +103,7 @@ _ORDINALS = [str(n).encode() for n in range(64)]
 
 
 def _length(size: int) -> bytes:
-    return _LENGTHS.get(size) or size.to_bytes(4, "big")
+    return _LENGTHS[size] if size < 4096 else size.to_bytes(4, "big")
 
 
 def body_hash(key: bytes, command_id: str, fullname: str, record_key: str, body: bytes) -> bytes:
@@ -480,9 +480,14 @@ class Encoder:
             )
         )
         size = len(meta)
-        value_hashed = ABSENT if value is None else _length(len(value))
+        length = _LENGTHS[size] if size < 4096 else size.to_bytes(4, "big")
+        if value is None:
+            value_hashed = ABSENT
+        else:
+            n = len(value)
+            value_hashed = _LENGTHS[n] if n < 4096 else n.to_bytes(4, "big")
         whole = b"".join(
-            (_SPEC_AND_ID, ce_id, entry.hashed, hashed, _length(size), meta, key_hashed,
+            (_SPEC_AND_ID, ce_id, entry.hashed, hashed, length, meta, key_hashed,
              value_hashed, value or b"")
         )  # fmt: skip
         mark = BIN[size] if size < 4096 else bin_of(size)

@@ -31,7 +31,7 @@ class InputOffset(NamedTuple):
     offset: int
 
 
-class Meta(msgspec.Struct, frozen=True, kw_only=True):
+class Meta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The header `usance-meta`. Commands have neither revision nor index (-1), prev nor input.
 
     `revision` is the place in the aggregate's stream, `index` the dense number in the partition,

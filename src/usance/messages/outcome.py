@@ -32,7 +32,7 @@ INTERIM: frozenset[Answer] = frozenset((DEAD_LETTERED, PARKED))
 """Answers that leave the id open."""
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where an event stands and what it is: partition of the events topic, index, envelope hash."""
 
     partition: int
@@ -40,14 +40,14 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     envelope_hash: Hash
 
 
-class OutcomePointer(msgspec.Struct, frozen=True, kw_only=True):
+class OutcomePointer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The earlier answer, and its index in this partition of outcomes (-1: expired)."""
 
     index: int
     answer: Answer
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer to one command; the command's position stands in the record's `usance-meta`.
 
     `of` is the first answer, to which a duplicate or conflict points. `log_time` is the log's time

@@ -18,6 +18,7 @@ import msgspec
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_views import SqliteViews
 from usance.bootstrap.runtime import all_deciders, make_projector
+from usance.engine import collector
 from usance.engine import genesis as birth
 from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.reactor import Commands, Outgoing
@@ -36,7 +37,6 @@ from usance.testing.workload import Workload, batches
 PARTITIONS = 4
 PRELOAD = 500
 WARM_UP = 1_000
-SWITCH_INTERVAL_S = 0.0005
 
 
 class Mismatch(Tampered):
@@ -133,8 +133,7 @@ class Rig:
 
     def work_off(self) -> Saturation:
         """Decide everything that waits; the clock runs from the first unit to the last commit."""
-        gc.collect()
-        gc.freeze()
+        collector.relax()
         owner, first = self.owner, self.owner.decided
         half: tuple[int, float] | None = None
         backlog = self.sent - len(self.answered)
@@ -145,7 +144,6 @@ class Rig:
                 half = (done, self.clock.monotonic())
         owner.settle()
         end, used = self.clock.monotonic(), thread_seconds() - cpu
-        gc.unfreeze()
         done = owner.decided - first
         at, when = half or (0, start)
         return Saturation(
@@ -166,8 +164,7 @@ class Rig:
             intended.append(at)
         stop = threading.Event()
         owner = threading.Thread(target=self._serve, args=(stop,))
-        gc.collect()
-        gc.freeze()
+        collector.relax()
         owner.start()
         start = self.clock.monotonic() + 0.05
         lateness = self._feed(outputs, [start + t for t in intended])
@@ -177,7 +174,6 @@ class Rig:
             self.clock.sleep(0.01)
         stop.set()
         owner.join()
-        gc.unfreeze()
         late = [
             (self.answered[c.id] - start - t) * 1e3
             for c, t in zip(commands, intended, strict=True)
