@@ -49,6 +49,9 @@ CREDITS = {
     "TF26LC0118": ("FULLY_DRAWN", "USD", 0, 0, 15_000_000),
     "TF26LC0119": ("ISSUED", "USD", 40_000_000, 0, 0),
     "TF26LC0120": ("PARTLY_DRAWN", "USD", 3_700_000, 0, 4_000_000),
+    "TF26LC0121": ("AWAITING_APPROVAL", "USD", 0, 0, 0),
+    "TF26LC0122": ("ISSUED", "USD", 5_800_000, 0, 0),
+    "TF26LC0123": ("IN_PROCESS", "EUR", 0, 0, 0),
     "HOSHJPJT-JLC88001": ("ADVISED", "JPY", 0, 0, 0),
     "VOLTDEFF-ILC-4402": ("FULLY_DRAWN", "EUR", 0, 0, 9_200_000),
     "ANATTRIS-ANT26771": ("FULLY_DRAWN", "USD", 0, 0, 6_150_000),
@@ -66,7 +69,9 @@ PRESENTATIONS = {
     "P26-0105": ("RETURNED", ""),
     "P26-0106": ("SETTLED", "precluded"),
     "P26-0107": ("SETTLED", "complying"),
+    "P26-0110": ("COMPLYING", ""),
     "P26-0118": ("SETTLED", "authorised"),
+    "P26-0119": ("DISCREPANT", ""),
     "P26-0120": ("SETTLED", "complying"),
     "P26-0771": ("SETTLED", "authorised"),
     "P26-4402": ("SETTLED", "complying"),
@@ -89,6 +94,7 @@ SENT = {
     "TF26LC0118": ["700", "732", "740", "752", "756"],
     "TF26LC0119": ["700"],
     "TF26LC0120": ["700", "756"],
+    "TF26LC0122": ["700"],
     "HOSHJPJT-JLC88001": ["730", "730"],
     "VOLTDEFF-ILC-4402": ["730", "730", "754"],
     "ANATTRIS-ANT26771": ["730", "750", "754"],
@@ -106,7 +112,7 @@ REFUSED = {
     "UNKNOWN_MESSAGE": 2,
     "UNKNOWN_PRESENTATION": 1,
 }
-INPUTS, DUPLICATES, CONFLICTS, DEAD_LETTERS = 215, 10, 2, 9
+INPUTS, DUPLICATES, CONFLICTS, DEAD_LETTERS = 224, 10, 2, 9
 
 MEANT_TO_BE_BROKEN = {
     "20261124T0820Z-torn-700.fin",
@@ -174,7 +180,7 @@ def test_each_credit_sent_the_messages_that_its_story_needs(
     sent: dict[str, list[str]] = defaultdict(list)
     for state in played.of("message", verdict.states).values():
         sent[state.credit].append(state.mt)
-        wanted = "ABANDONED" if state.credit == "TF26LC0114" else "ACKED"
+        wanted = {"TF26LC0114": "ABANDONED", "TF26LC0122": "NAKED"}.get(state.credit, "ACKED")
         assert (state.credit, state.mt, state.state) == (state.credit, state.mt, wanted)
         assert state.attempt == (2 if state.credit == "TF26LC0110" else 1)
         assert not state.overdue
@@ -230,6 +236,7 @@ def test_amendments_are_answered_by_the_parties_alone(played: Played, verdict: V
     assert {credit: found for credit, found in phases.items() if found} == {
         "TF26LC0107": {1: "deemed"},
         "TF26LC0108": {1: "accepted", 2: "rejected"},
+        "TF26LC0116": {1: "requested"},
         "HOSHJPJT-JLC88001": {1: "accepted"},
         "DUNEAEAD-DCB260094": {1: "rejected"},
     }
@@ -237,18 +244,17 @@ def test_amendments_are_answered_by_the_parties_alone(played: Played, verdict: V
 
 def test_limits_follow_the_credits(played: Played, verdict: Verdict) -> None:
     states = played.of("credit", verdict.states)
-    reserved = {
-        credit: line.amount
+    lines = {
+        credit: line
         for facility in played.of("facility", verdict.states).values()
         for credit, line in facility.credits.items()
     }
     exposed = {c: s.undrawn + s.owed for c, s in states.items() if s.undrawn + s.owed}
-    assert reserved == exposed
-    assert all(
-        line.consumed and line.margin == 0
-        for facility in played.of("facility", verdict.states).values()
-        for line in facility.credits.values()
-    )
+    awaiting = {"TF26LC0121": 7_200_000}
+    assert {credit: line.amount for credit, line in lines.items()} == exposed | awaiting
+    earmarked = {credit for credit, line in lines.items() if not line.consumed}
+    assert earmarked == {"TF26LC0121", "TF26LC0122"}  # neither has left the bank
+    assert [credit for credit, line in lines.items() if line.margin] == []
 
 
 # -- the counts
@@ -349,14 +355,48 @@ def test_sagas_end_or_wait_for_what_the_story_left_open(played: Played, verdict:
         "issuance:TF26LC0106": "acknowledge",
         "issuance:TF26LC0112": "check",
         "issuance:TF26LC0115": "acknowledge",
+        "issuance:TF26LC0121": "approve",
+        "issuance:TF26LC0122": "deliver",
+        "issuance:TF26LC0123": "check",
         "settlement:P26-0103": "mature",
+        "settlement:P26-0110": "decide",
+        "settlement:P26-0119": "decide",
     }
     assert turned_back == {f"issuance:TF26LC01{n}" for n in ("09", "13", "14", "17")}
-    assert [name for name, s in sagas.items() if s.incident] == []
-    assert played.runtime.queries.incidents(CHECKER) == []
+    assert [name for name, s in sagas.items() if s.incident] == ["issuance:TF26LC0122"]
+    incidents = played.runtime.queries.incidents(CHECKER)
+    assert [(i.reference, i.step) for i in incidents] == [("TF26LC0122", "deliver")]
+    assert incidents[0].cause.startswith("T27:")
 
 
 _ENDED = ("completed", "compensated")
+
+
+def test_when_the_book_ends_something_waits_on_every_worklist(played: Played) -> None:
+    queries = played.runtime.queries
+    today = queries.today(CHECKER, played.runtime.clock.now())
+    due = [(row.reference, iso(row.due)[:16]) for row in today.deadlines]
+    assert due == [("P26-0110", "2026-12-07T17:00"), ("P26-0119", "2026-12-10T17:00")]
+    assert {(a.kind, a.reference, a.maker) for a in today.approvals} == {
+        ("amendment", "TF26LC0116", "amara.okafor"),
+        ("credit", "TF26LC0121", "amara.okafor"),
+    }
+    work = {(item.kind, item.credit) for item in today.work if item.kind != "dead_letter"}
+    assert work == {
+        ("take_up", "TF26LC0110"),
+        ("decide", "TF26LC0119"),
+        ("approve_amendment", "TF26LC0116"),
+        ("approve_credit", "TF26LC0121"),
+        ("incident", "TF26LC0122"),
+        ("naked_message", "TF26LC0122"),
+    }
+    assert (len(today.stuck), today.dead_letters) == (1, DEAD_LETTERS)
+
+
+def test_the_last_presentation_is_discrepant_by_the_rules(played: Played, verdict: Verdict) -> None:
+    state = played.of("presentation", verdict.states)["P26-0119"]
+    assert [finding.article for finding in state.findings] == ["UCP600-28f-ii"]
+    assert (state.presented, state.proposed, state.disposal) == ("2026-12-03", "", "")
 
 
 # -- tipping off
@@ -365,9 +405,18 @@ _ENDED = ("completed", "compensated")
 def test_cases_are_held_and_cleared_in_compliance_alone(played: Played, verdict: Verdict) -> None:
     cases = played.of("case", verdict.states)
     found = sorted((s.stage, s.waiting[0].saga.rpartition(":")[2]) for s in cases.values())
-    assert found == [("closed", "P26-0120"), ("closed", "TF26LC0111"), ("open", "TF26LC0112")]
+    assert found == [
+        ("closed", "P26-0120"),
+        ("closed", "TF26LC0111"),
+        ("open", "TF26LC0112"),
+        ("proposed", "TF26LC0123"),
+    ]
     assert played.runtime.queries.cases(CHECKER).rows == []
-    assert len(played.runtime.queries.cases(OFFICER).rows) == 3
+    rows = played.runtime.queries.cases(OFFICER).rows
+    assert len(rows) == 4
+    assert [(row.subject, row.proposed_by) for row in rows if row.state == "proposed"] == [
+        (key_of("albion", "credit", "TF26LC0123"), "elif.demir")
+    ]
     for case in cases:
         with pytest.raises(NotFound):
             played.runtime.queries.case(CHECKER, key_of("albion", "case", case))
@@ -414,11 +463,12 @@ def test_no_view_of_trade_shows_what_compliance_knows(played: Played, verdict: V
     assert not re.search(r"ofac|ScreeningDecided|CaseOpened|Disposition", text)
 
 
-def test_a_held_credit_looks_like_a_slow_one_to_trade(played: Played) -> None:
+@pytest.mark.parametrize("credit", ["TF26LC0112", "TF26LC0123"])
+def test_a_held_credit_looks_like_a_slow_one_to_trade(credit: str, played: Played) -> None:
     queries = played.runtime.queries
-    key = key_of("albion", "credit", "TF26LC0112")
+    key = key_of("albion", "credit", credit)
     shown = [repr(queries.credit(CHECKER, key)), repr(queries.timeline(CHECKER, key))]
-    shown += [repr(queries.saga(CHECKER, key_of("albion", "saga", "issuance:TF26LC0112")))]
+    shown += [repr(queries.saga(CHECKER, key_of("albion", "saga", f"issuance:{credit}")))]
     shown += [repr(queries.today(CHECKER, played.runtime.clock.now()))]
     for text in shown:
         assert not re.search(r"\b(hits?|cases?|sanction\w*|screen\w*|ofac|alerts?)\b", text, re.I)

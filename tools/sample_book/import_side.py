@@ -46,8 +46,8 @@ from sample_book.forms import (
 from sample_book.scribe import Scribe, Step
 from usance.sagas.facts import mur
 
-REPAIRED, VOIDED = "TF26LC0110", "TF26LC0114"
-ANSWERED_BY_STORY = frozenset({mur(REPAIRED, "700"), mur(VOIDED, "700")})
+REPAIRED, VOIDED, RETURNED = "TF26LC0110", "TF26LC0114", "TF26LC0122"
+ANSWERED_BY_STORY = frozenset(mur(credit, "700") for credit in (REPAIRED, VOIDED, RETURNED))
 """Messages that the network turns away: the story answers them itself."""
 
 BOUTIQUE = firm("BOUTIQUE LA MAISON", "5 RUE DES TISSERANDS", "LYON", "69999", "FR")
@@ -69,6 +69,7 @@ def steps() -> list[Step]:
         *_network_faults(),
         *_held(),
         *_turned_down(),
+        *_left_open(),
     ]
 
 
@@ -319,9 +320,7 @@ def _precluded() -> list[Step]:
     ]
 
 
-def _amendment(
-    credit: str, number: int, asked: str, approved: str, issued: str, **changes: Any
-) -> list[Step]:
+def _request(credit: str, number: int, when: str, **changes: Any) -> Step:
     request = by(
         MAKER,
         "RequestAmendment",
@@ -331,6 +330,12 @@ def _amendment(
         changes=changes,
         reason="AT THE APPLICANT'S REQUEST",
     )
+    return Step(when, f"{_tag(credit)}-amendment-{number}-request", lambda _: request)
+
+
+def _amendment(
+    credit: str, number: int, asked: str, approved: str, issued: str, **changes: Any
+) -> list[Step]:
     issue = by(
         CHECKER, "IssueAmendment", f"amd-issue-{credit}-{number}", credit=credit, amendment=number
     )
@@ -349,7 +354,7 @@ def _amendment(
 
     tag = f"{_tag(credit)}-amendment-{number}"
     return [
-        Step(asked, f"{tag}-request", lambda _: request),
+        _request(credit, number, asked, **changes),
         Step(approved, f"{tag}-approve", approve),
         Step(issued, f"{tag}-issue", lambda _: issue),
     ]
@@ -430,8 +435,8 @@ def _network_faults() -> list[Step]:
     ]  # fmt: skip
 
 
-def _case(category: str, number: str, proposed: str, approved: str, reason: str) -> list[Step]:
-    """Return a case cleared by two people of compliance."""
+def _proposal(category: str, number: str, when: str, reason: str) -> Step:
+    """Return the clearing of a case as the first person of compliance proposes it."""
 
     def propose(s: Scribe) -> Document:
         case, evidence = s.case(category, number)
@@ -441,6 +446,12 @@ def _case(category: str, number: str, proposed: str, approved: str, reason: str)
             disposition="clear", evidence_hash=evidence, reason=why,
         )  # fmt: skip
 
+    return Step(when, f"check-{_tag(number)}-a", propose)
+
+
+def _case(category: str, number: str, proposed: str, approved: str, reason: str) -> list[Step]:
+    """Return a case cleared by two people of compliance."""
+
     def approve(s: Scribe) -> Document:
         case, evidence = s.case(category, number)
         return by(
@@ -449,7 +460,7 @@ def _case(category: str, number: str, proposed: str, approved: str, reason: str)
         )  # fmt: skip
 
     return [
-        Step(proposed, f"check-{_tag(number)}-a", propose),
+        _proposal(category, number, proposed, reason),
         Step(approved, f"check-{_tag(number)}-b", approve),
     ]
 
@@ -486,4 +497,33 @@ def _turned_down() -> list[Step]:
         Step("1125T1530", "0113-reject", lambda _: rejected),
         _apply("TF26LC0117", "1124T0930", application(
             "TF26LC0117", QUILLON, TARVEK, "FAC-QUILLON", drawee, "BRASS CLEATS")),
+    ]  # fmt: skip
+
+
+def _left_open() -> list[Step]:
+    """Return what waits when the book ends: decisions, second persons, a repair, a case.
+
+    P26-0110 (due on 7 December) and P26-0119 (due on the 10th) are undecided; 0121 and an amendment of
+    0116 wait for a second person, 0122 for a repair, 0123 for the second person of compliance.
+    """
+    rope = [*full_set(40_000_000, "MV SALLOW REACH")[:3], policy(40_000_000)]
+    branch = terms(5_800_000, available_with="KESTSGSGTRD")
+    lyon = terms(3_100_000, "EUR", VOLTMARK, port_of_loading="MARSEILLE", expiry_place="LYON",
+                 required_documents=required(insurance=False))  # fmt: skip
+    quillon = (QUILLON, TARVEK, "FAC-QUILLON")
+    return [
+        _present("P26-0110", "1130T1015", presented(
+            "P26-0110", REPAIRED, 11_000_000, full_set(11_000_000, "MV ORRIN BAY"))),
+        _present("P26-0119", "1203T1030", presented(
+            "P26-0119", "TF26LC0119", 40_000_000, rope)),
+        _request("TF26LC0116", 1, "1203T1110", latest_shipment="2027-02-05"),
+        _apply("TF26LC0123", "1203T1125", application(
+            "TF26LC0123", THORNE, BOUTIQUE, "FAC-THORNE-EUR", lyon, "LINEN NAPKINS")),
+        *_issue(RETURNED, "1203T1400", "1203T1440", *quillon, branch, "58 CAPSTAN BARS"),
+        Step("1203T1443", "0122-nak", lambda s: s.answer(
+            s.text(mur(RETURNED, "700")).encode(), error="T27", tag="41A")),
+        _proposal("credit", "TF26LC0123", "1203T1520",
+                  "SAME NAME ONLY: THE WEAVER IN LYON OF OUR EARLIER CREDIT."),
+        _apply("TF26LC0121", "1204T0915", application(
+            "TF26LC0121", *quillon, terms(7_200_000), "720 FENDERS WITH CHAINS")),
     ]  # fmt: skip
