@@ -198,15 +198,103 @@ def test_command_ids_grow_only_with_steps_and_repeat_never() -> None:
     assert [i for _, _, i in again.sent] == ids
 
 
-def test_a_stuck_step_becomes_an_incident_and_retry_sends_a_new_command() -> None:
+def test_a_retry_repeats_the_id_until_it_is_decided_and_then_takes_a_new_one() -> None:
     run = Run().upto("LimitReserved")
     run.tell(TimerDue(timer_id=run.state.timer, due=1, reason=""))
     assert run.state.incident
     first = run.sent[-1][2]
     run.tell(m.RetryStep(reason="facility was down"), ANN)
     assert run.names()[-1] == "HoldMargin"
-    assert run.sent[-1][2] != first
+    assert run.sent[-1][2] == first, "the first may still take effect: never a second one beside it"
     assert not run.state.incident
+    run.upto("MessageAcked").outcome("refused", "FACILITY_GONE")
+    assert run.names()[-1] == "ConsumeReservation"
+    run.tell(m.RetryStep(reason="the facility is back"), ANN)
+    assert run.sent[-1][2] != run.sent[-2][2]
+
+
+def test_a_retry_of_a_command_whose_target_is_parked_cannot_act_twice() -> None:
+    run = Run().upto("ComplianceCheckCompleted").outcome("parked")
+    run.tell(m.RetryStep(reason="try again"), ANN)
+    assert run.names()[-2:] == ["ReserveLimit", "ReserveLimit"]
+    assert run.sent[-1] == run.sent[-2]
+    run.outcome("accepted").fact("LimitReserved")
+    assert run.state.step == "margin"
+
+
+def propose(run: Run, command: Any) -> m.ActProposed:
+    run.tell(command, ANN)
+    return next(e for e in reversed(run.events) if isinstance(e, m.ActProposed))
+
+
+def test_an_act_agreed_on_a_step_is_no_act_on_its_undoing() -> None:
+    run = Run().upto("ComplianceCheckCompleted")
+    skip = propose(run, m.SkipStep(step="reserve", reason="reserved by hand"))
+    back = propose(run, m.CompensateSaga(reason="called off"))
+    run.tell(m.ApproveAct(act_id=back.act_id), BEN)
+    assert (run.state.phase, run.state.step) == ("compensating", "reserve")
+    run.tell(m.ApproveAct(act_id=skip.act_id), BEN)
+    assert run.refused() == "STEP_MOVED_ON"
+    assert "reserve" not in run.state.undone
+
+
+def test_nothing_happens_to_a_saga_that_is_over() -> None:
+    run = Run().upto("ReservationConsumed")
+    act = propose(run, m.SkipStep(step="acknowledge", reason="no answer comes"))
+    run.fact("AdviceAcknowledged")
+    assert run.state.phase == "completed"
+    assert run.state.acts == {}
+    before = len(run.events)
+    run.tell(m.ApproveAct(act_id=act.act_id), BEN)
+    assert run.refused() == "NO_SUCH_ACT"
+    run.tell(TimerDue(timer_id="acknowledge:9:0", due=1, reason=""))
+    run.tell(m.RetryStep(reason="again"), ANN)
+    assert run.refused() == "SAGA_NOT_OPEN"
+    assert len(run.events) == before
+
+
+@pytest.mark.parametrize(
+    "nobody",
+    [Actor("", "file", "gateway"), Actor("", "swift", "network"), Actor("saga:x", "", "maker"), SYSTEM],
+)  # fmt: skip
+def test_nobody_is_no_second_person_and_no_first_one(nobody: Actor) -> None:
+    run = Run().upto("LimitReserved")
+    act = propose(run, m.SkipStep(step="margin", reason="waived"))
+    for command in (m.ApproveAct(act_id=act.act_id), m.RejectAct(act_id=act.act_id, reason="no")):
+        run.tell(command, nobody)
+        assert run.refused() == "NEEDS_A_PERSON"
+    run.tell(m.CompensateSaga(reason="called off"), nobody)
+    assert run.refused() == "NEEDS_A_PERSON"
+    assert run.state.step == "margin"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        m.SkipStep(step="check", reason="takes too long"),
+        m.MarkDoneOutside(step="check", reason="was looked at", evidence="mail of today"),
+    ],
+)
+def test_nobody_passes_the_compliance_check_by_an_operator_act(command: Any) -> None:
+    issuance = Run().upto("ApplicationValidated")
+    settlement = Run("albion/saga/settlement:P1")
+    start = {"presentation": "P1", "credit": "LC1", "currency": "USD", "amount": "5"}
+    settlement.fact("PresentationReceived", **start, presented="2026-11-24")
+    settlement.fact("DrawingRegistered").fact("ExaminationCompleted")
+    settlement.fact("PresentationHonoured", method="sight", taken="5", maturity="", ended="")
+    for run in (issuance, settlement):
+        assert run.state.step == "check"
+        run.tell(command, ANN)
+        assert run.refused() == "STEP_ENDS_BY_ITSELF"
+        run.tell(TimerDue(timer_id=run.state.timer, due=1, reason=""))
+        incident = next(e for e in run.events if isinstance(e, m.IncidentOpened))
+        assert not {"skip", "done-outside"} & set(incident.suggested)
+
+
+def test_what_was_done_outside_names_its_evidence() -> None:
+    run = Run().upto("LimitReserved")
+    run.tell(m.MarkDoneOutside(step="margin", reason="held by hand", evidence=" "), ANN)
+    assert run.refused() == "EVIDENCE_REQUIRED"
 
 
 def test_who_proposes_an_act_cannot_approve_it() -> None:
@@ -292,8 +380,9 @@ def test_any_history_decides_without_error_and_replays_to_the_same_state(
         copy = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=SagaState)
         state = SAGAS.evolve(copy, event)
     assert state == run.state or run.state.chases != state.chases
-    ids = [i for _, _, i in run.sent if i]
-    assert len(set(ids)) == len(ids), "a command id was used for two commands"
+    bodies: dict[str, Any] = {}
+    for sent in run.sent:
+        assert bodies.setdefault(sent[2], sent) == sent, "a command id was used for two commands"
     if run.state.phase == "compensated":
         assert not run.state.after_pivot
 

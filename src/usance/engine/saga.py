@@ -16,7 +16,7 @@ import msgspec
 
 from usance.engine import saga_messages as m
 from usance.kernel.clock import MS_PER_HOUR
-from usance.kernel.decider import NOTHING, Context, Decision, Refusal, Send, key_parts
+from usance.kernel.decider import NOTHING, Actor, Context, Decision, Refusal, Send, key_parts
 from usance.kernel.ids import derived
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerFired, TimerSet
 
@@ -24,6 +24,8 @@ Facts = Mapping[str, str]
 STEP_TIMEOUT_MS = 24 * MS_PER_HOUR
 SUGGESTED = ("retry", "skip", "done-outside", "compensate")
 SUGGESTED_AFTER_PIVOT = ("retry", "skip", "done-outside")
+PROGRAM_ROLES = frozenset(("system", "gateway", "network"))
+"""Roles of parts of the program: none of them is one of two people."""
 
 
 class Act(NamedTuple):
@@ -39,7 +41,8 @@ class Step(NamedTuple):
     `action` makes the command (None: the step only waits). It succeeds on one of the `success` event
     types, or, when there are none, on an accepted outcome; `failure` event types and refusals fail it.
     `kind`: compensatable, pivot or retriable. `when` false: not needed. `chase` makes the reminder sent
-    each time `timeout_ms` passes, `chases_max` times, after which an `optional` step is over.
+    each time `timeout_ms` passes, `chases_max` times, after which an `optional` step is over. A
+    `guarded` step ends by its own success or failure alone: no operator skips it or does it outside.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Step(NamedTuple):
     optional: bool = False
     chase: Callable[[str, Facts, int], Act | None] | None = None
     chases_max: int = 0
+    guarded: bool = False
 
 
 class Definition(NamedTuple):
@@ -120,7 +124,7 @@ class SagaDecider:
     """The decider of all saga definitions: keys are `tenant/saga/<definition>:<identity>`."""
 
     category = "saga"
-    fold_id = "saga/1"
+    fold_id = "saga/2"
 
     def __init__(self, definitions: tuple[Definition, ...]) -> None:
         self.definitions = {d.name: d for d in definitions}
@@ -223,7 +227,8 @@ class SagaDecider:
     def _start(self, at: _Progress, step: Step, *, undo: bool = False) -> None:
         maker = step.compensation if undo else step.action
         act, missing = _made(maker, at.state)
-        n = at.state.n + 1
+        undecided = bool(at.state.command_id)  # then the same id is sent again (rule 21)
+        n = at.state.n if undecided else at.state.n + 1
         command_id = ""
         if act is not None:
             command_id = derived(at.context.key, step.name, n)
@@ -241,8 +246,7 @@ class SagaDecider:
         )
         self._arm(at, step, n)
         if missing:
-            acts = SUGGESTED_AFTER_PIVOT if at.state.after_pivot else SUGGESTED
-            self._open_incident(at, missing, acts)
+            self._open_incident(at, missing, _suggested(step, at.state))
 
     def _arm(self, at: _Progress, step: Step, n: int) -> None:
         self._disarm(at)
@@ -276,7 +280,7 @@ class SagaDecider:
         self._disarm(at)
         at.emit(m.StepFailed(step=step, code=code, article=article, message=message, undo=undo))
         if undo or at.state.after_pivot or definition.step(step).kind != "compensatable":
-            acts = SUGGESTED_AFTER_PIVOT if at.state.after_pivot else SUGGESTED
+            acts = _suggested(definition.step(step), at.state)
             self._open_incident(at, f"{code}: {message}", acts)
             return
         self._turn_back(at, definition, f"{code}: {message}")
@@ -318,8 +322,8 @@ class SagaDecider:
         if state.phase == "running" and step.optional:
             self._succeed(at, definition, "skipped")
             return
-        acts = SUGGESTED_AFTER_PIVOT if state.after_pivot else SUGGESTED
-        self._open_incident(at, "no progress in the expected time", acts)
+        cause = "no progress in the expected time"
+        self._open_incident(at, cause, _suggested(step, state))
 
     def _open_incident(self, at: _Progress, cause: str, suggested: tuple[str, ...]) -> None:
         if at.state.incident:
@@ -342,10 +346,12 @@ class SagaDecider:
     # -- people
 
     def _operator(self, at: _Progress, definition: Definition, command: Any) -> Decision | Refusal:
-        refusal = self._act_refusal(at.state, command)
+        name = _ACTS[type(command)]
+        refusal = _no_person(at.context.actor) or self._act_refusal(at.state, command)
+        if refusal is None and name in ("skip", "done-outside"):
+            refusal = _guarded(definition.step(at.state.step))
         if refusal is not None:
             return refusal
-        name = _ACTS[type(command)]
         if definition.four_eyes and name != "retry":
             act_id = derived(at.context.command_id, "act")
             at.emit(
@@ -370,6 +376,12 @@ class SagaDecider:
         if not command.reason.strip():
             return Refusal(
                 "REASON_REQUIRED", "An operator act needs a reason.", hint="Say why in a sentence."
+            )
+        if isinstance(command, m.MarkDoneOutside) and not command.evidence.strip():
+            return Refusal(
+                "EVIDENCE_REQUIRED",
+                "What was done outside needs evidence.",
+                hint="Name where it is recorded.",
             )
         step = getattr(command, "step", state.step)
         if step != state.step:
@@ -402,7 +414,10 @@ class SagaDecider:
             return Refusal(
                 "NO_SUCH_ACT", "No act waits under this id.", hint="See the open approvals."
             )
-        name, step, reason, person = act
+        name, step, reason, person, n, phase = act
+        nobody = _no_person(at.context.actor)
+        if nobody is not None:
+            return nobody
         if person == at.context.actor.person:
             return Refusal(
                 "SELF_APPROVAL",
@@ -413,7 +428,7 @@ class SagaDecider:
         if isinstance(command, m.RejectAct):
             at.emit(m.ActRejected(act_id=command.act_id, person=who, reason=command.reason))
             return at.decision()
-        if step != at.state.step:
+        if (step, n, phase) != (at.state.step, str(at.state.n), at.state.phase):
             return Refusal(
                 "STEP_MOVED_ON", f"The saga has moved on from {step}.", hint="Reject the act."
             )
@@ -461,12 +476,21 @@ class SagaDecider:
                 new.phase, new.reason, new.command_id = "compensating", event.reason, ""
             case m.SagaEnded():
                 new.phase, new.command_id, new.timer = event.result, "", ""
+                new.acts = {}
             case m.IncidentOpened():
                 new.incident = event.incident_id
             case m.IncidentClosed():
                 new.incident = ""
             case m.ActProposed():
-                kept = [event.act, event.step, event.reason, event.person]
+                # What is approved is this act on this step as it stands now.
+                kept = [
+                    event.act,
+                    event.step,
+                    event.reason,
+                    event.person,
+                    str(state.n),
+                    state.phase,
+                ]
                 new.acts = {**state.acts, event.act_id: kept}
             case m.ActApproved() | m.ActRejected():
                 new.acts = {k: v for k, v in state.acts.items() if k != event.act_id}
@@ -497,6 +521,32 @@ _ACTS: dict[type, str] = {
     m.MarkDoneOutside: "done-outside",
     m.CompensateSaga: "compensate",
 }
+
+
+def _suggested(step: Step, state: SagaState) -> tuple[str, ...]:
+    """Return the operator acts that could help at a step."""
+    acts = SUGGESTED_AFTER_PIVOT if state.after_pivot else SUGGESTED
+    guarded = ("skip", "done-outside") if step.guarded and state.phase == "running" else ()
+    return tuple(act for act in acts if act not in guarded)
+
+
+def _guarded(step: Step) -> Refusal | None:
+    if not step.guarded:
+        return None
+    return Refusal(
+        "STEP_ENDS_BY_ITSELF",
+        f"The step {step.name} ends by itself alone.",
+        hint="Wait for it, or give the deal up while that is possible.",
+    )
+
+
+def _no_person(actor: Actor) -> Refusal | None:
+    """Return why nobody acts: parts of the program and unsigned documents are no person."""
+    if actor.person and ":" not in actor.person and actor.role not in PROGRAM_ROLES:
+        return None
+    return Refusal(
+        "NEEDS_A_PERSON", "A person must decide this.", hint="Let somebody with authority decide."
+    )
 
 
 def _made(

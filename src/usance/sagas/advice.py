@@ -40,6 +40,7 @@ ADVICE = Definition(
             failure=("ComplianceCheckEnded",),
             kind="retriable",
             timeout_ms=5 * MS_PER_DAY,
+            guarded=True,
         ),
         Step(
             "advise",

@@ -126,6 +126,7 @@ ISSUANCE = Definition(
             success=("ComplianceCheckCompleted",),
             failure=("ComplianceCheckEnded", "CreditRejected", "ApplicationWithdrawn"),
             timeout_ms=5 * MS_PER_DAY,
+            guarded=True,
         ),
         Step(
             "reserve",

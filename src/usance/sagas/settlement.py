@@ -142,6 +142,7 @@ SETTLEMENT = Definition(
             kind="retriable",
             when=lambda f: not f.get("ended"),
             timeout_ms=5 * MS_PER_DAY,
+            guarded=True,
         ),
         Step(
             "book",

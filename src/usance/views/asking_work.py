@@ -276,7 +276,7 @@ def _saga_work(reading: Reading) -> Iterator[r.WorkItem]:
             roles=OPERATORS,
             not_by="",
         )
-    for row in reading.select("saga_acts", (Where("state", "=", "proposed"),), (), MANY):
+    for row in _proposed_acts(reading, ""):
         yield _item(
             "saga_act",
             row,
@@ -409,9 +409,17 @@ def _take_up_approvals(reading: Reading, key: str) -> Iterator[r.Approval]:
         )
 
 
-def _act_approvals(reading: Reading, key: str) -> Iterator[r.Approval]:
+def _proposed_acts(reading: Reading, key: str) -> Iterator[Row]:
+    """Return acts that wait for a second person; those of a saga that is over wait for nobody."""
     where = (Where("state", "=", "proposed"), *_one(key))
     for row in reading.select("saga_acts", where, (Order("instant"),), MANY):
+        saga = reading.get("sagas", key=row["key"])
+        if saga is not None and saga["phase"] in ("running", "compensating"):
+            yield row
+
+
+def _act_approvals(reading: Reading, key: str) -> Iterator[r.Approval]:
+    for row in _proposed_acts(reading, key):
         yield _approval(
             "saga_act",
             row,
