@@ -144,7 +144,13 @@ class ChainVerifier:
         self._first = 0
         self._next = 0
         self._records = 0
+        self._offset = -1
         self._broken: Break | None = None
+
+    @property
+    def end(self) -> tuple[int, bytes]:
+        """The next index that is due and the chain so far: what a later proof would state."""
+        return self._next, self._tail
 
     def feed(self, record: ChainRecord) -> bool:
         """Verify the next record; False once the chain is broken: nothing more is looked at."""
@@ -162,16 +168,21 @@ class ChainVerifier:
         if links.index != self._next:
             return self._break(record, f"its index is {links.index}, {self._next} was due")
         if links.prev != self._tail:
-            return self._break(record, self._why_prev())
+            return self._break_before(record)
         self._tail = link(self._tail, envelope_hash(record.key, record.value, record.headers))
         self._next += 1
         self._records += 1
+        self._offset = record.offset
         return True
 
-    def _why_prev(self) -> str:
+    def _break_before(self, record: ChainRecord) -> bool:
+        """A prev that is wrong accuses the record in front of it: its own prev was right."""
         if self._next == self._first:
-            return "its prev is not the chain's start for this log, topic and partition"
-        return "its prev is not the chain of the records before: one of them was altered"
+            why = "its prev is not the chain's start for this log, topic and partition"
+            return self._break(record, why)
+        why = f"it was altered: the record behind it, offset {record.offset}, has another prev"
+        self._broken = Break(self._offset, self._next - 1, why, _RESTORE)
+        return False
 
     def _break(self, record: ChainRecord, reason: str) -> bool:
         self._broken = Break(record.offset, self._next, reason, _RESTORE)
@@ -191,10 +202,10 @@ class ChainVerifier:
             broken = Break(-1, 0, f"records 0 to {self._first - 1} are missing", _RESTORE)
         if broken is None and expected_end not in (None, (self._next, self._tail)):
             assert expected_end is not None
-            reason = f"it ends at index {self._next}, {expected_end[0]} was due"
+            broken = Break(-1, self._next, f"it ends here, {expected_end[0]} was due", _RESTORE)
             if expected_end[0] == self._next:
-                reason = "its last record was altered"
-            broken = Break(-1, self._next, reason, _RESTORE)
+                why = "it was altered: a later record states another chain up to this last record"
+                broken = Break(self._offset, self._next - 1, why, _RESTORE)
         note = ""
         if self._first:
             note = f"records before index {self._first} have expired: begun at its prev"
