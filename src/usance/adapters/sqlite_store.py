@@ -177,7 +177,7 @@ def explained(exc: sqlite3.Error, path: Path, doing: str) -> UsanceError:
         sqlite3.SQLITE_FULL: "the disk is full: free space, then retry; nothing was lost",
         sqlite3.SQLITE_BUSY: "another process holds the write lock: retry, or stop that process",
         sqlite3.SQLITE_READONLY: "the folder is read-only: check its permissions and the mount",
-        sqlite3.SQLITE_CANTOPEN: "the folder or file is missing or not accessible: check the path",
+        sqlite3.SQLITE_CANTOPEN: "the folder or file is missing or read-only: check path and permissions",
         sqlite3.SQLITE_IOERR: "the disk failed a read or write: check the system log and the disk",
     }
     return Unavailable(what, hint=hints.get(code, "check the data folder, then retry"))

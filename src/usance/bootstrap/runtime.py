@@ -188,8 +188,7 @@ def make_queries(store: Store, views: SqliteViews) -> Queries:
 
 def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None = None) -> None:
     """Make an empty data folder into a log; does nothing where a log is."""
-    folder.root.mkdir(parents=True, exist_ok=True)
-    log = SqliteLog.open(folder.log, clock=clock)
+    log = SqliteLog.open(folder.log, clock=clock)  # makes the folder, or says why not
     try:
         if birth.read(log, settings.namespace) is not None:
             return
@@ -397,8 +396,8 @@ class Runtime:
         collector.relax()
         for name, part in self.parts.items():
             thread = threading.Thread(target=self._run, args=(name, part), name=name, daemon=True)
-            self.threads.append(thread)
             thread.start()
+            self.threads.append(thread)  # only what runs: health asks whether all of these live
 
     def _run(self, name: str, part: Part) -> None:
         while not self.stopping.is_set():
