@@ -17,6 +17,7 @@ from usance.engine.unit import PartitionUnit
 from usance.kernel.decider import Actor, Refusal
 from usance.kernel.errors import Unreadable
 from usance.kernel.ids import derived
+from usance.kernel.timers import FireTimer
 from usance.log.contract import Output, Record
 from usance.messages.envelope import InputPosition, Meta
 from usance.messages.outcome import Answer, dead_letter_headers
@@ -41,7 +42,10 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParkHead(msgspec.Struct, frozen=True, kw_only=True):
-    """The head record of a parked key: why it is parked, and the record that parked it."""
+    """The head record of a parked key: why it is parked, and the record that parked it.
+
+    `settled`: that record was decided by a redrive or given up, and the key is being drained.
+    """
 
     key: str
     reason: str
@@ -53,6 +57,7 @@ class ParkHead(msgspec.Struct, frozen=True, kw_only=True):
     first: int
     next: int
     parked_by: Kept
+    settled: bool = False
 
 
 class OpenHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +90,7 @@ class ParkKeeper:
     def __init__(self, share: PartitionUnit, handling: Answering) -> None:
         self.share = share
         self.handling = handling
+        self.draining = False
 
     # -- into the dead letters
 
@@ -107,8 +113,20 @@ class ParkKeeper:
         *,
         park: bool = True,
     ) -> None:
-        """Stage a dead letter and its interim outcome; parks the key unless told not to."""
+        """Stage a dead letter and its interim outcome; parks the key unless told not to.
+
+        A key that is parked already keeps the record that parked it: poison queues behind like any
+        other command and is looked at again in its turn.
+        """
         share = self.share
+        key = (record.key or b"").decode("utf-8", "replace")
+        parks = park and key.count("/") > 1
+        held = share.overlay.park(key) if parks and not self.draining else None
+        if held is not None and failure == "poison":
+            self.queue_behind(held, record, meta, position)
+            return
+        if held is not None and share.overlay.dead_letter(held.dead_letter_id) is not None:
+            parks = False
         world = share.world
         where = f"{position.topic}/{position.partition}/{position.offset}"
         dead_letter_id = derived(world.log_id, where, "dead-letter")
@@ -135,8 +153,6 @@ class ParkKeeper:
             input=position,
         )
         share.merge("dead-letters", [share.chained("dead-letters", encoded)])
-        key = (record.key or b"").decode("utf-8", "replace")
-        parks = park and key.count("/") > 1
         share.overlay.dead_letters[dead_letter_id] = OpenDeadLetter(
             meta.command_id, meta.body_hash, key, parks, meta.causation
         )
@@ -213,7 +229,7 @@ class ParkKeeper:
             )
             return
         self.handling.answer(meta, position, "accepted")
-        self._settle(command.dead_letter_id)
+        self._settle(command.dead_letter_id, head)
         if self._again(head.parked_by):
             self._continue(found.key, park.first, meta)
 
@@ -228,7 +244,7 @@ class ParkKeeper:
             )
             return
         self.handling.answer(meta, position, "accepted")
-        self._settle(command.dead_letter_id)
+        self._settle(command.dead_letter_id, self._head(found.key) if found.parked else None)
         original = meta.decides(found.command_id, found.body_hash, found.causation)
         refusal = Refusal("DISCARDED", f"Discarded: {command.reason}")
         self.handling.answer(original, position, "discarded", refusal)
@@ -244,6 +260,8 @@ class ParkKeeper:
         self.handling.answer(meta, position, "accepted")
         if park is None or command.sequence != park.first:
             return
+        if share.overlay.dead_letter(park.dead_letter_id) is not None:
+            return  # parked anew since: its redrive or discard goes on with the drain
         waiting = self._waiting(command.key, park)
         for kept in waiting[:DRAIN_RECORDS_MAX]:
             at = share.overlay.park(command.key)
@@ -274,13 +292,29 @@ class ParkKeeper:
         position = InputPosition(kept.topic, kept.partition, kept.offset)
         decoder = share.world.decoder
         meta = decoder.meta(record.headers)
+        self.draining = True
         try:
             message = decoder.message(record.headers, record.value)
+            if isinstance(message, control.CONTROL):
+                return self._control_again(message, meta, position)
+            failed = self.handling.decide_and_record(record, meta, position, kept.key, message)
+            return failed is None
         except Unreadable as broken:
-            self.dead_letter(record, meta, position, "decode", "poison", broken.reason)
+            self.dead_letter(record, meta, position, broken.stage, "poison", broken.reason)
             return False
-        failed = self.handling.decide_and_record(record, meta, position, kept.key, message)
-        return failed is None
+        finally:
+            self.draining = False
+
+    def _control_again(self, message: Any, meta: Meta, position: InputPosition) -> bool:
+        """Settle a control command that had to be set aside: what it asked for comes by itself.
+
+        A timer that is still armed fires anew once the key is drained, and so goes on the drain.
+        """
+        words = (
+            "The timer fires anew." if isinstance(message, FireTimer) else "It goes on by itself."
+        )
+        self.handling.answer(meta, position, "refused", Refusal("SUPERSEDED", words, hint=LOOK))
+        return True
 
     def _continue(self, key: str, sequence: int, meta: Meta) -> None:
         """Stage the command that goes on draining; the key stays parked until nothing waits."""
@@ -312,11 +346,18 @@ class ParkKeeper:
         for timer_id, _, _ in entry.timers if entry else ():
             share.overlay.fired[(key, timer_id)] = None
 
-    def _settle(self, dead_letter_id: str) -> None:
+    def _settle(self, dead_letter_id: str, head: ParkHead | None) -> None:
+        """Close a dead letter for good; a restart while its key is drained must not open it again."""
         found = self.share.overlay.dead_letter(dead_letter_id)
         self.share.overlay.dead_letters[dead_letter_id] = None
         if found is not None and not found.parked:
             self._tombstone(f"{dead_letter_id}#open")
+        if head is not None:
+            done = msgspec.structs.replace(head.parked_by, value=None, headers=[])
+            settled = msgspec.structs.replace(head, settled=True, parked_by=done)
+            self.share.merge(
+                "parked", [self._parked(f"{head.key}#head", msgspec.msgpack.encode(settled))]
+            )
 
     def _tombstone(self, name: str) -> None:
         self.share.merge("parked", [self._parked(name, None)])
@@ -393,9 +434,10 @@ def parked_state(records: dict[bytes, bytes | None]) -> tuple[Parks, Letters]:
                 head.first,
                 head.next,
             )
-            letters[head.dead_letter_id] = OpenDeadLetter(
-                head.command_id, head.body_hash, key, True, head.causation
-            )
+            if not head.settled:
+                letters[head.dead_letter_id] = OpenDeadLetter(
+                    head.command_id, head.body_hash, key, True, head.causation
+                )
         else:
             sequences.setdefault(key, []).append(int(place))
     for key, park in parks.items():
