@@ -131,8 +131,20 @@ def load_round(
     for record in log.scan(tp, log.begin(tp), mark):
         if record.key is not None and record.value is not None:
             records[record.key] = record.value
+    number = _last_number(records)
+    try:
+        return Loaded(_round(records, deciders), number)
+    except (msgspec.MsgspecError, ValueError):  # another layout than this program's: fold instead
+        return Loaded(None, number)
+
+
+def _last_number(records: Mapping[bytes, bytes]) -> int:
+    names = (key.removeprefix(MANIFEST_KEY) for key in records if key.startswith(MANIFEST_KEY))
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def _round(records: Mapping[bytes, bytes], deciders: Mapping[str, Decider[Any]]) -> Round | None:
     manifests = _manifests(records)
-    number = manifests[-1].number if manifests else 0
     while manifests and not manifests[0].base:
         manifests.pop(0)
     for at in range(len(manifests) - 1, 0, -1):
@@ -141,12 +153,12 @@ def load_round(
             break
     contiguous = all(b.number == a.number + 1 for a, b in pairwise(manifests))
     if not manifests or not contiguous:
-        return Loaded(None, number)
+        return None
     entries = _entries(records, manifests, deciders)
     if entries is None:
-        return Loaded(None, number)
+        return None
     last = manifests[-1]
-    return Loaded(Round(entries, last.restart, Tail(last.events_index, last.events_tail)), number)
+    return Round(entries, last.restart, Tail(last.events_index, last.events_tail))
 
 
 def _manifests(records: Mapping[bytes, bytes]) -> list[Manifest]:

@@ -29,7 +29,7 @@ from usance.engine.topics import Place, Topics
 from usance.kernel.decider import Decider, key_parts
 from usance.kernel.errors import Tampered, Unavailable
 from usance.log.contract import Log, Record, TopicPartition
-from usance.messages.outcome import INTERIM, Outcome, UnitFooter
+from usance.messages.outcome import Outcome, UnitFooter
 
 
 class Restored(NamedTuple):
@@ -117,10 +117,9 @@ class Takeover:
                 _contiguous(tp, footer, message)
                 footer, footer_index = message, index
             elif isinstance(message, Outcome) and message.answer not in ("duplicate", "conflict"):
+                # An id is decided again only where the owner had forgotten it: the last answer holds.
                 known = Answer(message.body_hash, message.answer, index, message.log_time)
-                first = state.answers.get(message.command_id)
-                if first is None or first.answer in INTERIM:
-                    state.answers[message.command_id] = known
+                state.answers[message.command_id] = known
         state.tails["outcomes"] = self._tail_after(tp, last)
         if footer is not None:
             floor = footer.last_instant - OUTCOME_WINDOW_MS

@@ -1,0 +1,92 @@
+"""What a restart sees must be what the owner knew: answers beyond the window, snapshots of another layout."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+import pytest
+from toy_world import DAY, NOON, Pay, PurseDecider, World, memory
+
+from usance.engine.snapshots import Snapshot
+from usance.engine.topics import Place
+from usance.kernel.clock import BookClock
+from usance.log.contract import Output
+from usance.testing.sim_log import SimulatedLog
+
+
+@pytest.fixture
+def world() -> World:
+    clock = BookClock(NOON)
+    return World(SimulatedLog(clock), clock)
+
+
+def advance(world: World, instant: int) -> None:
+    assert isinstance(world.clock, BookClock)
+    world.clock.advance_to(instant)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_id_decided_again_after_its_window_has_one_answer_whether_or_not_restarted(
+    world: World, restart: bool
+) -> None:
+    owner = world.owner()
+    for day in (0, 8):
+        advance(world, NOON + day * DAY)
+        world.send("a", Pay(amount=-1), "late")
+        world.settle(owner)
+    assert world.answers("late") == ["refused", "refused"]
+    before = memory(owner)
+    if restart:
+        owner.close(clean=False)
+        owner = world.owner()
+        assert memory(owner) == before
+    advance(world, NOON + 9 * DAY)
+    world.send("a", Pay(amount=-1), "late")
+    world.settle(owner)
+    assert world.answers("late")[-1] == "duplicate"
+    of = world.outcomes("late")[-1].of
+    assert of is not None
+    assert of.index > 0, "it points to the answer of the eighth day"
+
+
+@pytest.mark.parametrize("what", ["manifest", "state", "snapshot"])
+def test_snapshots_that_cannot_be_read_cost_a_full_fold_and_nothing_else(
+    world: World, what: str
+) -> None:
+    owner = world.owner()
+    world.pay("a", [1, 2, 3])
+    world.settle(owner)
+    before = memory(owner)
+    owner.close()
+    tp = world.topics.at("trade", "snapshots", 0)
+    kept = {r.key: r.value for r in world.log.scan(tp, 0)}
+    if what == "manifest":
+        key, value = b"manifest/7", b"\xc1"
+    else:
+        key = b"t/purse/a"
+        stored = msgspec.msgpack.decode(kept[key] or b"", type=Snapshot)
+        other = msgspec.structs.replace(stored, state=msgspec.msgpack.encode({"balance": "x"}))
+        value = msgspec.msgpack.encode(other) if what == "state" else b"\xc1"
+        manifest = msgspec.msgpack.decode(kept[b"manifest/1"] or b"")
+        digest = sha256(value).digest()
+        manifest["aggregates"]["t/purse/a"] = (stored.revision, digest)
+        world.log.append([Output(tp.topic, 0, b"manifest/1", msgspec.msgpack.encode(manifest))])
+    world.log.append([Output(tp.topic, 0, key, value)])
+    owner = world.owner()
+    assert memory(owner)[Place("trade", 0)][0] == before[Place("trade", 0)][0]
+    assert owner.restored[Place("trade", 0)] == (3, 0), "all events, no snapshot"
+    assert owner.rounds[Place("trade", 0)] == (7 if what == "manifest" else 1)
+
+
+def test_a_changed_fold_drops_older_rounds(world: World) -> None:
+    owner = world.owner()
+    world.pay("a", [1, 2, 3])
+    world.settle(owner)
+    owner.close()
+    newer = PurseDecider(world.repairs)
+    newer.fold_id = "purse-2"
+    world.deciders = [newer]
+    owner = world.owner()
+    assert owner.restored[Place("trade", 0)] == (3, 0)
+    assert world.balances() == {"a": 6}
