@@ -167,7 +167,25 @@ def test_an_altered_record_is_found_and_named(run: Run, data: Path) -> None:
     assert result.exit_code == 5
     broken = [r for r in json.loads(result.stdout) if not r["whole"]]
     assert broken and all(r["topic"] == "usance.trade.events" for r in broken)
-    assert "BROKEN at usance.trade.events" in result.stderr
+    assert "BROKEN at usance.trade.events" in result.stderr and "offset 0," in result.stderr
+    assert run("status").exit_code == 5
+
+
+def test_damaged_views_are_no_damaged_book_and_it_says_what_to_do(run: Run, data: Path) -> None:
+    (data / "views.sqlite").write_bytes(b"no database at all" * 1000)
+    result = run("credit", "list")
+    assert result.exit_code == 5
+    assert "made again from the log" in result.stderr and "backup" not in result.stderr
+
+
+def test_saga_line_of_an_ended_saga_names_no_step(run: Run) -> None:
+    text = run("credit", "show", CREDIT).stdout
+    assert not any(line.rstrip().endswith(" at") for line in text.splitlines())
+
+
+def test_names_begin_no_sentence_with_a_capital(run: Run) -> None:
+    result = run("credit", "state", CREDIT, "--at", "5000")
+    assert result.exit_code == 1 and "Albion/" not in result.stderr
 
 
 def test_a_backup_is_verified_and_restores_the_same_book(

@@ -70,6 +70,9 @@ CREATE TABLE projection_parked (
 Run = Callable[..., sqlite3.Cursor]
 
 
+MADE_AGAIN = "stop usance, delete the views.sqlite* files: they are made again from the log"
+
+
 class SqliteViews:
     """The view store on one WAL database, such as `data/views.sqlite`. Safe across threads.
 
@@ -88,7 +91,10 @@ class SqliteViews:
         self._closed = False
         if create:
             sqlite_store.refuse_network(path.parent)
-        self._writer = self._connect(create=create)
+        try:
+            self._writer = self._connect(create=create)
+        except Tampered as damaged:
+            raise Tampered(damaged.message, hint=MADE_AGAIN) from damaged
         try:
             self._format(create)
         except BaseException:
@@ -515,7 +521,10 @@ class SqliteViews:
         try:
             yield
         except sqlite3.Error as exc:
-            raise sqlite_store.explained(exc, self._path, doing) from exc
+            error = sqlite_store.explained(exc, self._path, doing)
+            if isinstance(error, Tampered):
+                error = Tampered(error.message, hint=MADE_AGAIN)
+            raise error from exc
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:

@@ -17,7 +17,7 @@ from usance.cli.options import EXIT_TAMPERED, Noun, Verb, dry_run, say, session,
 from usance.cli.show import Column, clean, emit, emit_line, facts, heading, instant, one_line, table
 from usance.cli.summary import chain_reports, status_lines, status_of
 from usance.cli.trade import cursor_option, limit_option
-from usance.kernel.errors import NotFound
+from usance.kernel.errors import NotFound, Tampered
 from usance.kernel.ids import RandomIds
 from usance.log.contract import header
 from usance.views import results as r
@@ -34,11 +34,20 @@ schema = Noun("schema", help="Registered schemas.")
 @click.command(cls=Verb)
 @click.option("--verify/--no-verify", default=True, help="Recompute the chain too.")
 def status(verify: bool) -> None:
-    """Print the counts of a data folder. Example: usance status --output json."""
+    """Print the counts of a data folder; exit code 5 where its chain does not verify.
+
+    Example: usance status --output json
+    """
     with looking() as seen:
-        emit(status_of(seen.queries, seen.desk.store, verify=verify), status_lines)
+        found = status_of(seen.queries, seen.desk.store, verify=verify)
+        emit(found, status_lines)
         if seen.desk.owner:
             say(f"Process {seen.desk.owner} owns the folder.")
+    if found.chain_verified is False:
+        raise Tampered(
+            "the chain of the log does not verify",
+            hint="`usance log verify` names the first broken record",
+        )
 
 
 @verb(log, "verify")
@@ -91,7 +100,7 @@ def _chain_lines(reports: list[ChainReport]) -> Iterable[str]:
 
 
 @verb(event, "list")
-@click.option("--stream", default="", help="Key, such as albion/credit/TF26LC000101.")
+@click.option("--stream", default="", help="Key, such as albion/credit/TF26LC0101.")
 @click.option("--type", "kind", default="", help="Such as CreditIssued.")
 @click.option("--correlation", default="")
 @click.option("--command", "command_id", default="", help="Id of the command that caused them.")
@@ -253,7 +262,7 @@ def _on_saga(name: str, reference: str, fields: dict[str, str | None], *, dry: b
 @_reason
 @dry_run
 def retry(reference: str, reason: str, dry_run: bool) -> None:
-    """Do the present step again. Example: usance saga retry issuance:TF26LC000101 --reason "..."."""
+    """Do the present step again. Example: usance saga retry issuance:TF26LC0101 --reason "..."."""
     _on_saga("RetryStep", reference, {"reason": reason}, dry=dry_run)
 
 

@@ -171,7 +171,9 @@ def tell_refusal(message: str, code: str, article: str, hint: str) -> None:
 def sentence(text: str) -> str:
     """Return a text as a sentence for people."""
     text = text.strip()
-    first = text if text.startswith("usance ") else text[:1].upper() + text[1:]
+    word = text.partition(" ")[0].rstrip(".,:;")
+    is_name = any(mark in word for mark in "/._-") or text.startswith("usance ")
+    first = text if is_name else text[:1].upper() + text[1:]
     return first + ("" if text[-1:] in ".!?:" else ".")
 
 

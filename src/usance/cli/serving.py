@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -136,6 +138,11 @@ def _on_signals(server: ConsoleServer, runtime: Runtime) -> None:
         signal.signal(number, stop)
 
 
+def _program() -> str:
+    """Return what to type for this program: its path where the shell does not find the name."""
+    return "usance" if shutil.which("usance") else os.path.relpath(sys.argv[0])
+
+
 def _welcome(settings: Settings, port: int) -> None:
     host = f"[{settings.web.host}]" if ":" in settings.web.host else settings.web.host
     address = f"http://{host}:{port}/"
@@ -144,12 +151,12 @@ def _welcome(settings: Settings, port: int) -> None:
         return
     more = "" if settings.data == "data" else f" --data {settings.data}"
     click.echo(f"\nConsole   {address}   (no authentication yet: this machine only)\n\nTry:")
-    for line in (
-        f"usance status{more}",
-        f"usance work list --as dev.raghavan{more}",
-        f"usance credit list{more}",
-        f"usance credit timeline TF26LC000101{more}",
-        f"usance log verify{more}",
+    for words in (
+        "status",
+        "work list --as dev.raghavan",
+        "credit list",
+        "credit timeline TF26LC0101",
+        "log verify",
     ):
-        click.echo(f"  {line}")
+        click.echo(f"  {_program()} {words}{more}")
     click.echo("")

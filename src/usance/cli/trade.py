@@ -123,7 +123,7 @@ def _timeline(noun: str, reference: str) -> None:
 def credit_state(reference: str, at: int | None) -> None:
     """Show a credit's state after a revision, and what that revision changed.
 
-    Example: usance credit state TF26LC000101 --at 3.
+    Example: usance credit state TF26LC0101 --at 3.
     """
     with looking() as seen:
         key = seen.key("credit", reference)

@@ -177,7 +177,9 @@ def _credit_lists(found: r.Credit) -> Iterable[str]:
             yield from table(columns, rows)
     if found.saga is not None:
         yield heading("Saga")
-        yield f"{found.saga.definition}: {found.saga.phase} at {found.saga.step} {found.saga.incident}"
+        at = f" at {found.saga.step}" if found.saga.step else ""
+        incident = f", incident {found.saga.incident}" if found.saga.incident else ""
+        yield f"{found.saga.definition}: {found.saga.phase}{at}{incident}"
     if found.approval is not None:
         say(f"Next: usance approval show {found.approval.id}")
 
