@@ -68,7 +68,7 @@ XML = '<CONSOLIDATED_LIST dateGenerated="2026-01-02T00:00:00Z">{}</CONSOLIDATED_
         b"<CONSOLIDATED_LIST",
         b"<OTHER/>",
         b"\x1f\x8b broken",
-        gzip.compress(XML.format("").encode())[:-9],
+        gzip.compress(XML.format("").encode(), mtime=0)[:-9],
         ('<!DOCTYPE a [<!ENTITY b "c">]>' + XML.format("&b;")).encode(),
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd">' + XML.format("")).encode(),
         ('<!DOCTYPE a [<!ENTITY b "c">]>' + XML.format("")).encode("utf-16"),
