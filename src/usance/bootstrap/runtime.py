@@ -36,6 +36,7 @@ from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
 from usance.kernel.errors import Fenced, Tampered, Unavailable, UsanceError
 from usance.kernel.ids import Ids, RandomIds
+from usance.log.contract import TopicPartition
 from usance.messages.catalogue import Catalogue, default
 from usance.messages.envelope import Decoder, Encoder
 from usance.messages.outcome import Outcome
@@ -187,29 +188,43 @@ def make_queries(store: Store, views: SqliteViews) -> Queries:
 
 
 def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None = None) -> None:
-    """Make an empty data folder into a log; does nothing where a log is."""
-    log = SqliteLog.open(folder.log, clock=clock)  # makes the folder, or says why not
+    """Make an empty data folder into a log; where a log is, complete what a crash left unfinished.
+
+    Raises Tampered where records stand without the genesis that they belong to.
+    """
+    folder.root.mkdir(parents=True, exist_ok=True)
+    log = SqliteLog.open(folder.log, clock=clock)
     try:
-        if birth.read(log, settings.namespace) is not None:
-            return
-        book = isinstance(clock, BookClock)
-        genesis = birth.found(
-            log,
-            namespace=settings.namespace,
-            partitions=settings.partitions,
-            clock="book" if book else "log",
-            ids=ids or RandomIds(),
-            now=clock.now(),
-        )
-        topics = Topics(genesis.namespace, genesis.partitions)
-        first = {
-            topics.at(c, "commands", p): 0 for c in CONTEXTS for p in range(genesis.partitions)
-        }
-        log.set_positions(OWNER_GROUP, first)
+        if birth.read(log, settings.namespace) is None:
+            if not folder.people.exists():
+                folder.people.write_bytes(PEOPLE_FILE.read_bytes())
+            book = isinstance(clock, BookClock)
+            birth.found(
+                log,
+                namespace=settings.namespace,
+                partitions=settings.partitions,
+                clock="book" if book else "log",
+                ids=ids or RandomIds(),
+                now=clock.now(),
+            )
+        genesis = birth.check(log, settings.namespace)
+        birth.complete(log, genesis)
+        _first_positions(log, Topics(genesis.namespace, genesis.partitions))
     finally:
         log.close()
-    if not folder.people.exists():
-        folder.people.write_bytes(PEOPLE_FILE.read_bytes())
+
+
+def _first_positions(log: SqliteLog, topics: Topics) -> None:
+    """Begin at the first command of each partition in which nothing was ever decided (rule 4)."""
+    first: dict[TopicPartition, int] = {}
+    for context in CONTEXTS:
+        for number in range(topics.partitions):
+            commands = topics.at(context, "commands", number)
+            decided = log.end(topics.at(context, "outcomes", number))
+            if not decided and log.position(OWNER_GROUP, commands) is None:
+                first[commands] = 0
+    if first:
+        log.set_positions(OWNER_GROUP, first)
 
 
 class Runtime:

@@ -37,7 +37,18 @@ class TopicRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def found(log: Log, *, namespace: str, partitions: int, clock: str, ids: Ids, now: int) -> Genesis:
-    """Write the genesis and create all topics of an empty log; returns the genesis."""
+    """Write the genesis and create all topics of an empty log; returns the genesis.
+
+    A crash on the way leaves empty topics, which the next try takes over. Raises Tampered beside
+    records: their genesis is missing, or they are those of another namespace.
+    """
+    for settings in log.topics().values():
+        for number in range(settings.partitions):
+            if log.end(TopicPartition(settings.name, number)):
+                raise Tampered(
+                    f"{settings.name} has records, but no genesis of {namespace} is in the log",
+                    hint="Check the namespace in usance.toml; else restore the last good backup.",
+                )
     topics = Topics(namespace, partitions)
     meta = TopicPartition(topics.name("system", "meta"), 0)
     log.create_topic(topics.settings()[0])
@@ -94,13 +105,13 @@ def check(log: Log, namespace: str) -> Genesis:
 
 
 def complete(log: Log, genesis: Genesis) -> None:
-    """Create topics that this program knows and the log does not have yet."""
+    """Create and record topics that this program knows and the log's records do not name yet."""
     topics = Topics(genesis.namespace, genesis.partitions)
-    meta = topics.name("system", "meta")
-    known = log.topics()
+    meta = TopicPartition(topics.name("system", "meta"), 0)
+    recorded = {record.key for record in log.scan(meta, 0)}
     for settings in topics.settings():
-        if settings.name not in known:
-            log.append([_topic_output(meta, log.create_topic(settings))])
+        if TOPIC_KEY + settings.name.encode() not in recorded:
+            log.append([_topic_output(meta.topic, log.create_topic(settings))])
 
 
 def _topic_output(meta: str, settings: TopicSettings) -> Output:
