@@ -29,6 +29,12 @@ def seen(read: Run, approval: str = CREDIT) -> str:
     return str(found["content_hash"][:12])
 
 
+def test_who_approves_reads_amounts_as_money(run: Run) -> None:
+    text = run("approval", "show", CREDIT, "--as", SENIOR).stdout
+    (line,) = (row for row in text.splitlines() if row.split()[:1] == ["amount"])
+    assert "," in line and "." in line
+
+
 def test_the_book_is_shown_with_amounts_and_weekdays(run: Run) -> None:
     result = run("credit", "list")
     assert result.exit_code == 0

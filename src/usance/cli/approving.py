@@ -19,6 +19,7 @@ from usance.kernel.ids import RandomIds
 from usance.views.results import Approval
 from usance.web.acts import approval_acts, case_acts
 from usance.web.commands import command_type
+from usance.web.render import AMOUNTS
 
 
 def seen_as(approval: Approval) -> str:
@@ -41,7 +42,13 @@ def lines(approval: Approval) -> Iterable[str]:
         ]
     )
     yield ""
-    yield from facts(approval.content, indent="  ")
+    yield from facts({n: _fact(n, v, approval) for n, v in approval.content.items()}, indent="  ")
+
+
+def _fact(name: str, value: str, approval: Approval) -> str:
+    """Return a field as people read it: money with its currency, never in minor units."""
+    is_money = name.rpartition(".")[2] in AMOUNTS and approval.currency
+    return amount(int(value), approval.currency) if is_money and value.isdigit() else value
 
 
 def find(desk: Desk, person: Actor, wanted: str) -> Approval:

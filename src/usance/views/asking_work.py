@@ -114,7 +114,8 @@ class WorkQuestions(TradeQuestions):
         if sees_compliance(viewer):
             found += _case_work(reading)
         found = [msgspec.structs.replace(i, blocked=_blocked(i, viewer)) for i in found]
-        return sorted(found, key=lambda i: (i.due == 0, i.due, i.since, i.id))
+        # What has no deadline waits in the order of who can do something about it.
+        return sorted(found, key=lambda i: (i.due == 0, i.due, i.blocked != "", i.since, i.id))
 
 
 def _blocked(item: r.WorkItem, viewer: Actor) -> str:
