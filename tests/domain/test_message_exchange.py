@@ -63,7 +63,12 @@ def test_only_what_never_left_can_be_abandoned():
     _sent().when(m.AbandonMessage(reason="void")).refused("NOT_IN_THIS_STATE")
     stream = _queued().when(m.AbandonMessage(reason="void")).then(m.MessageAbandoned)
     stream.when(m.AbandonMessage(reason="void")).nothing()
-    stream.when(SENT, SYSTEM).refused("NOT_IN_THIS_STATE")
+
+
+def test_what_the_gateway_took_while_it_was_abandoned_counts_as_sent():
+    stream = _queued().when(m.AbandonMessage(reason="void")).then(m.MessageAbandoned)
+    stream.when(SENT, SYSTEM).then(m.MessageSent, TimerSet)
+    stream.when(m.RecordAck()).then(m.MessageAcked, TimerCancelled)
 
 
 def test_answers_to_unknown_messages_are_refused():

@@ -8,6 +8,7 @@ import pytest
 
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import messages as cr
+from usance.domain.message_exchange import AbandonMessage
 from usance.domain.presentation import messages as pr
 from usance.domain.terms import Narrative, Parties, Party, RequiredDocument, Terms
 from usance.engine.history import History
@@ -233,3 +234,12 @@ def test_as_nominated_bank_we_write_to_the_issuing_bank(book):
 
 def test_an_unknown_credit_makes_no_message(book):
     assert book.after("albion/presentation/P9", REFUSED) == []
+
+
+def test_a_voided_issue_takes_back_every_message_that_waits(book):
+    queued = book.after(IMPORT, ISSUED)
+    event = cr.IssueVoided(reason="not delivered", person="p1")
+    book.add(IMPORT, event)
+    back = book.table[cr.IssueVoided](IMPORT, event, book.history)
+    assert [key for key, _ in back] == [f"albion/message/{c.message}" for c in queued]
+    assert all(isinstance(command, AbandonMessage) for _, command in back)

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from usance.adapters.intake import FILE_DIGEST, INPUT_DIGEST, ORDINAL, SIZE, SOURCE
-from usance.domain.message_exchange import MessageQueued, MessageRepaired, RecordSent
+from usance.domain.message_exchange import (
+    MessageAbandoned,
+    MessageQueued,
+    MessageRepaired,
+    RecordSent,
+)
+from usance.engine.history import History
 from usance.engine.reactor import Outgoing
 from usance.engine.topics import Topics
 from usance.kernel.clock import Clock, date_text, iso
@@ -65,6 +71,7 @@ class FileDrop:
         self.troubles: dict[str, str] = {}
         self.taken = 0
         self._seen: dict[str, _Seen] = {}
+        self._recorded: dict[str, tuple[int, int, int]] = {}
 
     @property
     def trouble(self) -> str:
@@ -83,6 +90,7 @@ class FileDrop:
         names = self._names()
         self.troubles = {name: text for name, text in self.troubles.items() if name in names}
         self._seen = {name: seen for name, seen in self._seen.items() if name in names}
+        self._recorded = {name: marks for name, marks in self._recorded.items() if name in names}
         done = sum(self._take(name) for name in names)
         if done == 0 and wait > 0:
             self.clock.sleep(min(wait, self.settle) if self._seen else wait)
@@ -103,6 +111,9 @@ class FileDrop:
         try:
             if not self._complete(name, path):
                 return 0
+            if self._recorded.get(name) == self._seen[name][:3]:
+                self._put_away(name, path)  # it stayed because the archive was full or closed
+                return 0
             data = _read_whole(path)
         except FileNotFoundError:
             self._seen.pop(name, None)  # somebody took it back before it was read
@@ -118,7 +129,7 @@ class FileDrop:
             self._object(name, f"holds one input of more than {INPUT_MAX:,} bytes: split it")
             return 0
         self._record(name, data, inputs)
-        self.troubles.pop(name, None)
+        self._recorded[name] = self._seen[name][:3]
         self._put_away(name, path)
         self.taken += 1
         return max(len(inputs), 1)
@@ -178,8 +189,9 @@ class FileDrop:
                 target = folder / f"{name}.{number}"
             path.rename(target)
             sync_folder(folder)
+            self.troubles.pop(name, None)
         except FileNotFoundError:
-            pass  # taken back after it was recorded: what was recorded stands
+            self.troubles.pop(name, None)  # taken back after it was recorded: that stands
         except OSError as error:
             why = f"is recorded and cannot be archived ({error.strerror}): free the archive"
             self._object(name, why)
@@ -191,10 +203,12 @@ class FinOut:
 
     `react` is for a reactor on the events of trade. A copy is kept in `archive/sent/`: what stands
     there was handed over and is never written again, even when the interface has taken the file.
+    `history` tells which messages were abandoned while they waited: these are not written.
     """
 
-    def __init__(self, folder: Path, decoder: Any) -> None:
+    def __init__(self, folder: Path, decoder: Any, history: History | None = None) -> None:
         make_folders(folder)
+        self.history = history
         self.out = folder / "out"
         self.sent = folder / "archive" / "sent"
         self.sent.mkdir(exist_ok=True)
@@ -217,6 +231,8 @@ class FinOut:
         event = self.decoder.message(record.headers, record.value)
         if not isinstance(event, MessageQueued | MessageRepaired):
             return []
+        if self._abandoned((record.key or b"").decode()):
+            return []
         attempt = event.attempt if isinstance(event, MessageRepaired) else 1
         file = f"{_SAFE.sub('_', event.message)}-{attempt}.fin"
         data = event.text.text.encode()
@@ -237,6 +253,10 @@ class FinOut:
             )
         ]
 
+    def _abandoned(self, stream: str) -> bool:
+        past = self.history.stream(stream) if self.history is not None else []
+        return any(isinstance(p.message, MessageAbandoned) for p in past)
+
     def _write(self, file: str, data: bytes, digest: str) -> bool:
         kept, target, draft = self.sent / file, self.out / file, self.sent / f".{file}.tmp"
         try:
@@ -246,7 +266,14 @@ class FinOut:
                     return False
             if kept.exists():
                 return True
-            with draft.open("wb") as stream:
+            if draft.exists() and draft.stat().st_nlink > 1:
+                # It was handed over just before an end of the program: only the name is missing.
+                # Writing it again would change the file under the eyes of the interface.
+                draft.rename(kept)
+                sync_folder(self.sent)
+                return True
+            draft.unlink(missing_ok=True)
+            with draft.open("xb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -276,7 +276,7 @@ class Runtime:
         )
         router = SagaRouter(DEFINITIONS, store.decoder)
         table = merged(REACTIONS, fin_reactions(settings.bank.bic))
-        fin_out = FinOut(self.folder.gateway, store.decoder)
+        fin_out = FinOut(self.folder.gateway, store.decoder, store.history)
         self.reactors = {
             "intake": self._reactor("intake", [store.topics.name("trade", "intake")], intake),
             "sagas": self._reactor("sagas", [*trade, *outcomes], router.react),

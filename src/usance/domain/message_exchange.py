@@ -236,7 +236,8 @@ def _queue(state: MessageExchangeState, command: QueueMessage, context: Context)
 def _sent(state: MessageExchangeState, command: RecordSent, context: Context) -> Answer:
     if state.state in ("SENT", "ACKED") and state.file_sha256 == command.sha256:
         return NOTHING
-    if state.state != "QUEUED":
+    # A message abandoned while the gateway was taking it has left the bank all the same.
+    if state.state not in ("QUEUED", "ABANDONED"):
         return _not_in(state, "queued", "Repair it after a NAK; never send a second copy.")
     event = MessageSent(
         **_about(state), file=command.file, sha256=command.sha256, attempt=state.attempt

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import messages as cr
 from usance.domain.credit.decider import CreditDecider
-from usance.domain.message_exchange import FinText, QueueMessage
+from usance.domain.message_exchange import AbandonMessage, FinText, QueueMessage
 from usance.domain.presentation import messages as pr
 from usance.domain.terms import Narrative, Parties, Terms
 from usance.engine.history import History, Past
@@ -174,6 +174,17 @@ def _issued(desk: Desk, stream: str, event: cr.CreditIssued) -> Sent:
         message = mur(credit.identity, "740")
         sent += desk.queue(stream, credit, part, terms.reimbursing_bank, message)
     return sent
+
+
+def _voided(desk: Desk, stream: str, _event: cr.IssueVoided) -> Sent:
+    """Nothing of a voided issue may still leave the bank: what waits for the gateway is abandoned."""
+    reason = AbandonMessage(reason="the issue was voided")
+    return [
+        (key, reason)
+        for past in desk.history.stream(stream)
+        if isinstance(past.message, cr.CreditIssued)
+        for key, _ in _issued(desk, stream, past.message)
+    ]
 
 
 def _amended(desk: Desk, stream: str, event: am.AmendmentIssued) -> Sent:
@@ -419,6 +430,7 @@ def _settled(desk: Desk, stream: str, event: pr.PresentationSettled) -> Sent:
 
 _WRITERS: dict[type, Write] = {
     cr.CreditIssued: _issued,
+    cr.IssueVoided: _voided,
     cr.CreditAdvised: _advised,
     cr.ConfirmationAdded: _confirmed,
     cr.AdviceDeclined: _declined,
