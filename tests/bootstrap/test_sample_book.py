@@ -463,6 +463,36 @@ def test_no_view_of_trade_shows_what_compliance_knows(played: Played, verdict: V
     assert not re.search(r"ofac|ScreeningDecided|CaseOpened|Disposition", text)
 
 
+def test_no_header_in_trade_tells_a_check_that_was_clear_from_one_that_people_closed(
+    played: Played, verdict: Verdict
+) -> None:
+    store = played.runtime.store
+    known: dict[str, set[str]] = {"trade": set(), "compliance": set()}
+    ended: list[tuple[Any, str]] = []
+    for context, ids in known.items():
+        for number in range(store.topics.partitions):
+            for kind in ("events", "outcomes"):
+                for record in store.log.scan(store.topics.at(context, kind, number), 0):
+                    meta = store.decoder.meta(record.headers)
+                    ids |= {meta.command_id, dict(record.headers)["ce_id"].decode()}
+                    name = dict(record.headers)["ce_type"].decode()
+                    if context == "trade" and kind == "events" and "ComplianceCheck" in name:
+                        ended.append((meta, (record.key or b"").decode()))
+    hidden = known["compliance"] - known["trade"] - {""}
+    assert hidden
+    assert len(ended) > 10
+    for number in range(store.topics.partitions):
+        for kind in ("commands", "events", "outcomes"):
+            for record in store.log.scan(store.topics.at("trade", kind, number), 0):
+                meta = store.decoder.meta(record.headers)
+                assert meta.correlation not in hidden
+                assert meta.causation.rpartition(":")[2] not in hidden
+    for meta, stream in ended:
+        first = store.history.stream(stream)[0].meta
+        assert meta.correlation == first.correlation
+        assert meta.causation.partition(":")[0] in ("check", "saga")
+
+
 @pytest.mark.parametrize("credit", ["TF26LC0112", "TF26LC0123"])
 def test_a_held_credit_looks_like_a_slow_one_to_trade(credit: str, played: Played) -> None:
     queries = played.runtime.queries

@@ -262,18 +262,23 @@ class Reactions:
             what = (key, type(command).__name__)
             command_id = derived(event_id, *what, seen[what])
             seen[what] += 1
+            cause, matter = f"event:{event_id}", meta.correlation
+            if isinstance(command, cr.CompleteComplianceCheck | ObserveEvent):
+                cause, matter = f"check:{command_id}", self._matter(key, command)
             found.append(
-                Outgoing(
-                    key,
-                    command,
-                    command_id,
-                    f"event:{event_id}",
-                    meta.correlation,
-                    ROUTER,
-                    _instant(record),
-                )
+                Outgoing(key, command, command_id, cause, matter, ROUTER, _instant(record))
             )
         return found
+
+    def _matter(self, key: str, command: Any) -> str:
+        """Return the correlation of the business that a check belongs to.
+
+        Trade must not read in a header whether a list was clear or two people closed a case: the end
+        of either check names the business and nothing of what went before.
+        """
+        subject = command.stream if isinstance(command, ObserveEvent) else key
+        matter: str = self.history.stream(subject)[0].meta.correlation
+        return matter
 
 
 def _instant(record: Record) -> int | None:
