@@ -192,8 +192,7 @@ def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None 
 
     Raises Tampered where records stand without the genesis that they belong to.
     """
-    folder.root.mkdir(parents=True, exist_ok=True)
-    log = SqliteLog.open(folder.log, clock=clock)
+    log = SqliteLog.open(folder.log, clock=clock)  # makes the folder, or says why it cannot
     try:
         if birth.read(log, settings.namespace) is None:
             if not folder.people.exists():

@@ -120,7 +120,7 @@ class Book:
             "revision": revision,
             "content_hash": content_hash,
         }
-        alone = {**body, "id": f"self-{credit}", "as": MAKER, "role": "checker"}
+        alone = {**body, "id": f"self-{credit}", "as": MAKER, "role": "maker"}
         other = {**body, "id": f"approve-{credit}", "as": CHECKER, "role": "checker"}
         return [self._add(alone, "refused"), self._add(other, "accepted")]
 
