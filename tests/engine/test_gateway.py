@@ -14,7 +14,7 @@ from usance.engine.control import IntakePassed
 from usance.engine.gateway import Gateway, Waiters, append_and_wait
 from usance.engine.history import History
 from usance.engine.reactor import Outgoing, Reactor
-from usance.engine.upkeep import IntakeProgress, Upkeep
+from usance.engine.upkeep import PASSED_BEHIND_MS, SILENCE_MAX_MS, IntakeProgress, Upkeep
 from usance.engine.verify import verify_log
 from usance.kernel.clock import BookClock, SystemClock
 from usance.kernel.errors import NotFound, Tampered, Unavailable, Unreadable, UsanceError
@@ -271,12 +271,35 @@ def test_intake_tells_no_instant_beyond_what_still_waits(world: World, clock: Bo
     world.log.set_positions("usance-intake", {tp: world.log.end(tp)})
     progress.last_at -= 10
     progress.step()
-    assert progress.told == clock.now() - 1
+    assert progress.told == clock.now() - PASSED_BEHIND_MS
     sent = [world.decoder.message(r.headers, r.value) for r in world.records("commands")]
     assert [type(m) for m in sent] == [IntakePassed, IntakePassed]
     owner = world.owner()
     world.settle(owner)
-    assert owner.states[world.topics.place("t/purse/a")].passed == {0: clock.now() - 1}
+    assert owner.states[world.topics.place("t/purse/a")].passed == {
+        0: clock.now() - PASSED_BEHIND_MS
+    }
+
+
+def test_a_deadline_that_waits_for_silent_intake_is_shown_to_people(
+    world: World, clock: BookClock
+) -> None:
+    topic = world.topics.name("trade", "intake")
+    world.log.append([Output(topic, 0, b"f", b"x")])
+    tp = world.topics.at("trade", "intake", 0)
+    world.log.set_positions("usance-intake", {tp: 0})
+    clock.advance_to(clock.now() + 2 * PASSED_BEHIND_MS)
+    progress = IntakeProgress(
+        world.log, world.topics, world.commands, clock, "usance-intake", lambda: True
+    )
+    assert progress.step() == 1
+    clock.advance_to(clock.now() + SILENCE_MAX_MS + 1)
+    progress.last_at -= 10
+    with pytest.raises(Unavailable, match="stands still"):
+        progress.step()
+    world.log.set_positions("usance-intake", {tp: world.log.end(tp)})
+    progress.last_at -= 10
+    assert progress.step() == 1, "it has passed on"
 
 
 def test_a_log_without_its_genesis_or_with_a_topic_made_anew_is_refused(clock: BookClock) -> None:

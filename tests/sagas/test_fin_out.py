@@ -19,6 +19,7 @@ from usance.log.contract import Output
 from usance.messages import catalogue
 from usance.messages.envelope import Decoder, Encoder
 from usance.messages.inputs import decode_input
+from usance.messages.outcome import UnreadableInput
 from usance.messages.registry import registered
 from usance.messages.swift.fin import Message, parse
 from usance.messages.swift.validation import validate
@@ -161,12 +162,17 @@ def test_a_long_credit_and_a_reimbursing_bank_make_further_messages():
     assert len({c.message for c in made}) == 3
 
 
-def test_a_credit_that_cannot_be_written_is_noted_and_queues_nothing():
+def test_a_credit_that_cannot_be_written_is_noted_and_becomes_a_dead_letter():
     book = Book()
     bare = Parties(subject="s", applicant=Party(name="X"), beneficiary=PARTY)
     fields = {f: getattr(APPLIED, f) for f in APPLIED.__struct_fields__}
     book.add(IMPORT, cr.CreditApplied(**{**fields, "parties": bare}))
-    assert book.after(IMPORT, ISSUED) == []
+    book.add(IMPORT, ISSUED)
+    ((key, command),) = book.table[cr.CreditIssued](IMPORT, ISSUED, book.history)
+    assert isinstance(command, UnreadableInput)
+    assert key.startswith("albion/unreadable/")
+    assert "MT700 cannot be written" in command.reason
+    assert "ORIENT" not in command.reason
     assert "MT700 of TF26LC000123" in book.notes[0]
 
 

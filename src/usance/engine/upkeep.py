@@ -12,12 +12,16 @@ from usance.engine.reactor import Commands
 from usance.engine.topics import Topics
 from usance.kernel.clock import MS_PER_HOUR, Clock
 from usance.kernel.decider import Actor
+from usance.kernel.errors import Unavailable
 from usance.kernel.ids import derived
 from usance.log.contract import Log, Output, TopicPartition
 
 UPKEEP_EVERY_MS = MS_PER_HOUR
 PASSED_EVERY_S = 1.0
+PASSED_BEHIND_MS = 1_000
+"""How far intake's word stays behind the clock: a record's time is set before its commit is seen."""
 SILENCE_MAX_MS = 60_000
+"""How long a deadline waits for input that stands still before people are told."""
 
 
 class Upkeep:
@@ -90,9 +94,14 @@ class IntakeProgress:
         self.last_at = -PASSED_EVERY_S
         self.told = 0
         self.seen: tuple[int, ...] = ()
+        self.still_since = 0
 
     def step(self, wait: float = 0.0) -> int:
-        """Tell the owners at most once a second, while intake moves or a deadline waits."""
+        """Tell the owners at most once a second, while intake moves or a deadline waits.
+
+        Raises Unavailable, having told them, when a deadline waits and intake has stood still for
+        SILENCE_MAX_MS: people must look, and nothing fires meanwhile.
+        """
         if self.clock.monotonic() - self.last_at < PASSED_EVERY_S:
             if wait:
                 self.clock.sleep(wait)
@@ -104,13 +113,20 @@ class IntakeProgress:
         if positions == self.seen and not self.waiting():
             return 0
         self.seen = positions
-        self.told = self._passed(partitions, positions)
+        before, self.told = self.told, self._passed(partitions, positions)
         self.log.append([self._record(p) for p in range(self.topics.partitions)])
+        if self.told != before:
+            self.still_since = self.clock.now()
+        if self.clock.now() - self.still_since > SILENCE_MAX_MS and self.waiting():
+            raise Unavailable(
+                "a deadline waits for intake, which stands still",
+                hint="See what stops the intake part; the deadline fires when it has passed on.",
+            )
         return self.topics.partitions
 
     def _passed(self, partitions: list[TopicPartition], positions: tuple[int, ...]) -> int:
         """Return the instant before which nothing waits in intake."""
-        passed = self.clock.now() - 1
+        passed = self.clock.now() - PASSED_BEHIND_MS
         for tp, position in zip(partitions, positions, strict=True):
             first = next(iter(self.log.scan(tp, max(position, self.log.begin(tp)), None, 1)), None)
             if first is not None:

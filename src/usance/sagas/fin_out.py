@@ -19,8 +19,10 @@ from usance.engine.history import History, Past
 from usance.kernel.clock import date_text, parse_instant
 from usance.kernel.decider import key_parts
 from usance.kernel.errors import NotFound, Refused
+from usance.kernel.ids import derived
 from usance.kernel.money import Money
 from usance.log.contract import header
+from usance.messages.outcome import UnreadableInput
 from usance.messages.swift import outbound, outbound_credit
 from usance.messages.swift.formats import is_bic
 from usance.messages.swift.outbound_text import Part, fin_text
@@ -105,8 +107,7 @@ class Desk:
         try:
             text = fin_text(part, sender=self.bic, receiver=receiver, mur=message)
         except Refused as error:
-            self.note(f"MT{part.mt} of {credit.identity}: {error.message}. {error.hint}")
-            return []
+            return self.unwritten(stream, part.mt, credit, error)
         return self.queued(stream, credit, part.mt, text, receiver, message, **about)
 
     def queued(
@@ -129,6 +130,20 @@ class Desk:
             **about,
         )
         return [(beside(stream, "message", message), command)]
+
+    def unwritten(self, stream: str, mt: str, credit: Credit, error: Refused) -> Sent:
+        """Return what makes a message that cannot be written a dead letter: somebody must send it.
+
+        A refusal that nobody hears of would preclude the bank (article 16f).
+        """
+        self.note(f"MT{mt} of {credit.identity}: {error.message}. {error.hint}")
+        command = UnreadableInput(
+            received=f"MT{mt} of {stream}".encode(),
+            stage="serialize",
+            reason=f"MT{mt} cannot be written ({error.code})",
+            source=stream,
+        )
+        return [(beside(stream, "unreadable", derived(stream, "fin", mt)), command)]
 
     def presented(self, stream: str) -> tuple[pr.PresentationReceived, Credit] | None:
         """Return a presentation and its credit, None when either is unknown."""
@@ -162,8 +177,7 @@ def _issued(desk: Desk, stream: str, event: cr.CreditIssued) -> Sent:
             issue_date=event.issue_date,
         )
     except Refused as error:
-        desk.note(f"MT700 of {credit.identity}: {error.message}. {error.hint}")
-        return []
+        return desk.unwritten(stream, "700", credit, error)
     sent: Sent = []
     for number, part in enumerate(parts):
         message = mur(credit.identity, "701", number) if number else event.message
@@ -183,7 +197,8 @@ def _voided(desk: Desk, stream: str, _event: cr.IssueVoided) -> Sent:
         (key, reason)
         for past in desk.history.stream(stream)
         if isinstance(past.message, cr.CreditIssued)
-        for key, _ in _issued(desk, stream, past.message)
+        for key, command in _issued(desk, stream, past.message)
+        if isinstance(command, QueueMessage)
     ]
 
 
@@ -209,8 +224,7 @@ def _amended(desk: Desk, stream: str, event: am.AmendmentIssued) -> Sent:
             narrative=asked.narrative if asked else None,
         )
     except Refused as error:
-        desk.note(f"MT707 of {credit.identity}: {error.message}. {error.hint}")
-        return []
+        return desk.unwritten(stream, "707", credit, error)
     sent: Sent = []
     identity = f"{credit.identity}/{event.amendment}"
     for number, part in enumerate(parts):
@@ -458,7 +472,7 @@ def fin_reactions(our_bic: str, note: Callable[[str], None] = _unnoted) -> dict[
     """Return the table of reactions that queue our FIN messages.
 
     `note` hears of a message that cannot be written (an incomplete address, a text too long): then
-    nothing is queued, and the saga that waits for its delivery opens an incident.
+    a dead letter is queued in its place, and the saga that waits for its delivery opens an incident.
     """
 
     def reaction(write: Write) -> Reaction:
