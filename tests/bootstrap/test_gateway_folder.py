@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from usance.adapters.swift_files import FileDrop, FinOut
+from usance.bootstrap.runtime import Folder, Runtime
+from usance.config import Settings
 from usance.domain.message_exchange import FinText, MessageAbandoned, MessageQueued
 from usance.engine.history import History
 from usance.engine.topics import Topics
@@ -120,3 +122,13 @@ def test_a_file_that_cannot_be_archived_is_recorded_once(tmp_path: Path) -> None
     (tmp_path / "in" / "x.fin").write_bytes(b"{1:something else}")
     drop.step()
     assert len(list(events.log.scan(intake, 0))) == 2, "another file of the same name is taken"
+
+
+def test_a_file_that_cannot_be_taken_is_named_in_the_health_of_the_program(tmp_path: Path) -> None:
+    runtime = Runtime(Folder(tmp_path), Settings(), screener=cast(Any, object()))
+    try:
+        (runtime.folder.gateway / "in" / "folder.fin").mkdir()
+        runtime.drop.step()
+        assert "folder.fin" in runtime.health()["trouble"]["file-drop"]
+    finally:
+        runtime.close()

@@ -275,7 +275,7 @@ class Runtime:
         )
         router = SagaRouter(DEFINITIONS, store.decoder)
         table = merged(REACTIONS, fin_reactions(settings.bank.bic))
-        fin_out = FinOut(self.folder.gateway, store.decoder, store.history)
+        self.fin_out = FinOut(self.folder.gateway, store.decoder, store.history)
         self.reactors = {
             "intake": self._reactor("intake", [store.topics.name("trade", "intake")], intake),
             "sagas": self._reactor("sagas", [*trade, *outcomes], router.react),
@@ -287,7 +287,7 @@ class Runtime:
                 trade,
                 Reactions(Screening(self.screener).table(), store.decoder, store.history).react,
             ),
-            "fin-out": self._reactor("fin-out", trade, fin_out.react),
+            "fin-out": self._reactor("fin-out", trade, self.fin_out.react),
         }
         self.views = SqliteViews(self.folder.views)
         self.projector = make_projector(store, self.views)
@@ -445,11 +445,16 @@ class Runtime:
             "live": alive,
             "owner": {"units": self.owner.units, "decided": self.owner.decided, "paused": paused},
             "projector_lag": self.projector.lag(),
-            "trouble": dict(self.trouble),
+            "trouble": {**self._objections(), **self.trouble},
             "log_id": self.store.genesis.log_id,
             "clock": self.store.genesis.clock,
             "now": self.clock.now(),
         }
+
+    def _objections(self) -> dict[str, str]:
+        """Return what single files wait for: everything else goes on meanwhile."""
+        told = {"file-drop": self.drop.trouble, "fin-out": self.fin_out.trouble}
+        return {name: why for name, why in told.items() if why}
 
     def close(self, *, clean: bool = True) -> None:
         """Finish the unit under way, leave all groups, close log and views."""
