@@ -66,6 +66,11 @@ class Handling:
             share.instant = instant
         if self._repeated(meta, position):
             return None
+        if meta.instant is not None and not self.world.book_clock:
+            words = "A command carries no instant: the log's own time counts."
+            hint = "Send it without an instant."
+            self._refuse(meta, position, Refusal("INSTANT_NOT_ALLOWED", words, hint=hint))
+            return None
         return self._first_time(record, meta, position)
 
     def quarantine(self, record: Record, failure: str, reason: str) -> None:
@@ -119,6 +124,11 @@ class Handling:
         except Unreadable as broken:
             self.parks.dead_letter(record, meta, position, broken.stage, "poison", broken.reason)
             return None
+        except (
+            Tampered
+        ) as forged:  # a command is not of our chain: its sender's fault, not the log's
+            self.parks.dead_letter(record, meta, position, "decrypt", "poison", forged.message)
+            return None
         if isinstance(message, control.CONTROL):
             return self._control(message, record, meta, position)
         if isinstance(message, UnreadableInput):
@@ -156,6 +166,11 @@ class Handling:
             return
         entry = overlay.entry(key)
         if entry is None:
+            if self.world.topics.place(key) != share.place:
+                words = "The command lies in a partition that is not its key's."
+                hint = "Send it through a gateway: partition and key go together."
+                self._refuse(meta, position, Refusal("WRONG_PARTITION", words, hint=hint))
+                return
             entry = Entry(decider.initial(key), 0)
         else:
             kept = find_recent(entry.recent, meta.command_id)
@@ -296,7 +311,7 @@ class Handling:
                 overlay.passed[message.intake_partition] = message.instant
                 self._answer(meta, position, "accepted")
             case FireTimer():
-                key = (record.key or b"").decode()
+                key = (record.key or b"").decode("utf-8", "replace")
                 return self._fire(message, record, meta, position, key)
             case control.Redrive():
                 self.parks.redrive(message, meta, position)

@@ -284,6 +284,7 @@ class Owner:
             stop = caution.failed(failed, record) if failed is not None else ""
             if stop:
                 self._pause(place, stop)
+                return taken + 1
         return len(records)
 
     def _below(self, place: Place) -> Overlay | PartitionState:
