@@ -11,10 +11,8 @@ from toy_world import (
 )
 
 from usance.kernel.clock import BookClock
-from usance.testing.sim_log import (
-    Hazards,
-    SimulatedLog,
-)
+from usance.testing.sim_hazards import Hazards
+from usance.testing.sim_log import SimulatedLog
 
 Make = Callable[..., World]
 

@@ -22,11 +22,7 @@ from toy_world import (
 from usance.engine.owner import OWNER_GROUP, Owner
 from usance.kernel.errors import Fenced, Tampered
 from usance.log.contract import Output
-from usance.testing.sim_log import (
-    Hazards,
-    answer_lost,
-    refused_before_commit,
-)
+from usance.testing.sim_hazards import Hazards, answer_lost, refused_before_commit
 
 # --- answers (rules 8 and 10)
 

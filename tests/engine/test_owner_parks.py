@@ -22,10 +22,7 @@ from usance.engine.owner import OWNER_GROUP
 from usance.kernel.clock import BookClock
 from usance.kernel.errors import Unavailable
 from usance.log.contract import Output
-from usance.testing.sim_log import (
-    answer_lost,
-    refused_before_commit,
-)
+from usance.testing.sim_hazards import answer_lost, refused_before_commit
 
 # --- dead letters, parks (rules 9 and 17)
 

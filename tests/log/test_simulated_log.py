@@ -22,12 +22,8 @@ from usance.testing.conformance import (
     out,
     values,
 )
-from usance.testing.sim_log import (
-    Hazards,
-    SimulatedLog,
-    answer_lost,
-    refused_before_commit,
-)
+from usance.testing.sim_hazards import Hazards, answer_lost, refused_before_commit
+from usance.testing.sim_log import SimulatedLog
 
 
 class TestConformance(LogConformance):

@@ -122,6 +122,20 @@ class SqliteReader:
             member.seek(partition, run[-1].offset + 1)
         return Batch(records, member.fence)
 
+    def exhausted(self, member: Membership) -> bool:
+        """Tell whether the member has read all that was committed before the call."""
+        assert isinstance(member, SqliteMember)
+        if not member.owned():
+            return False
+        wanted = member.wanted()
+        with self._reader() as connection:
+            bounds = self._bounds(connection, [p for p, _ in wanted])
+            return not any(
+                self._fetch_run(connection, partition, offset, bounds[partition][1], 1)
+                for partition, offset in wanted
+                if offset < bounds[partition][1]
+            )
+
     def _read_owned(
         self, connection: sqlite3.Connection, member: SqliteMember, max_records: int
     ) -> dict[TopicPartition, list[Record]]:

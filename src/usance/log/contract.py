@@ -218,6 +218,13 @@ class Log(Protocol):
         """
         ...
 
+    def exhausted(self, member: Membership) -> bool:
+        """Tell whether the member has read all that was committed before the call.
+
+        Paused partitions do not count. False while the group still hands out partitions.
+        """
+        ...
+
     def stage(self, unit: Unit) -> Staged:
         """Send a unit's outputs; nothing is visible.
 

@@ -249,6 +249,25 @@ class LogConformance:
         owner.member.resume([C0])
         assert set(owner.read().records) == {C0}
 
+    def test_exhausted_tells_whether_all_that_was_committed_is_read(self, log: LogPort) -> None:
+        """Gaps and paused partitions are nothing to read; before the assignment nothing is said."""
+        log.append([out(C0, b"a"), out(C1, b"b"), out(C1, b"c")])
+        fresh = log.join(GROUP, [COMMANDS])
+        assert not log.exhausted(fresh)
+        owner = Owner(log)
+        assert not log.exhausted(owner.member)
+        batch = owner.read()
+        assert log.exhausted(owner.member)
+        owner.commit(owner.unit(batch, [out(C1, b"d")]))
+        assert not log.exhausted(owner.member)
+        owner.member.pause([C1])
+        assert log.exhausted(owner.member)
+        owner.member.resume([C1])
+        assert values(owner.read().records[C1]) == [b"d"]
+        assert log.exhausted(owner.member)
+        owner.member.seek(C0, 0)
+        assert not log.exhausted(owner.member)
+
     def test_seek_reads_again_from_any_offset(self, log: LogPort) -> None:
         """Replay is a seek."""
         log.append([out(C0, b"%d" % i) for i in range(4)])
