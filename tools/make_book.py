@@ -14,7 +14,8 @@ from sample_book import export_side, import_side, strays
 from sample_book.scribe import Scribe
 
 from usance import config
-from usance.bootstrap.runtime import Folder, Runtime
+from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import Folder
 from usance.kernel.clock import BookClock, parse_instant
 
 BOOK = Path(__file__).parent.parent / "examples" / "book"

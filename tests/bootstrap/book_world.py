@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from usance import config
 from usance.bootstrap.book import play, read_book
-from usance.bootstrap.runtime import Folder, Runtime
+from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import Folder
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import key_parts
 from usance.log.contract import Record

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from usance.adapters.sqlite_log import SqliteLog
-from usance.bootstrap.runtime import Folder, Store, found_log
+from usance.bootstrap.store import Folder, Store, found_log
 from usance.config import Settings
 from usance.engine import genesis as birth
 from usance.engine.owner import OWNER_GROUP

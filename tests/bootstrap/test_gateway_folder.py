@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from usance.adapters.swift_files import FileDrop, FinOut
-from usance.bootstrap.runtime import Folder, Runtime
+from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import Folder
 from usance.config import Settings
 from usance.domain.message_exchange import FinText, MessageAbandoned, MessageQueued
 from usance.engine.history import History

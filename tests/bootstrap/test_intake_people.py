@@ -8,7 +8,7 @@ import pytest
 
 from usance.adapters.intake import input_command, intake_reaction
 from usance.bootstrap.people import read_directory
-from usance.bootstrap.runtime import PEOPLE_FILE
+from usance.bootstrap.store import PEOPLE_FILE
 from usance.kernel.ids import derived
 from usance.log.contract import Record
 from usance.messages.outcome import UnreadableInput

@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from small_book import start_program, write_book
 
 from usance.bootstrap.book import before, play, read_book
-from usance.bootstrap.runtime import Folder, Runtime
+from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import Folder
 from usance.cli.main import usance
 from usance.config import load
 

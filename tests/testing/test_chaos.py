@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from usance.adapters.sqlite_log import SqliteLog
-from usance.bootstrap.runtime import Folder, Store
+from usance.bootstrap.store import Folder, Store
 from usance.config import load
 from usance.kernel.clock import SystemClock
 from usance.log.contract import Output, TopicPartition

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from usance.bootstrap.runtime import Folder, Store
+from usance.bootstrap.store import Folder, Store
 from usance.config import load
 from usance.kernel.clock import SystemClock
 from usance.testing.chaos import Program

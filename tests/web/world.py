@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from usance.bootstrap.runtime import Folder, Runtime
+from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import Folder
 from usance.config import GatewaySettings, Settings
 from usance.domain.credit import messages as cm
 from usance.domain.facility_messages import SetFacility

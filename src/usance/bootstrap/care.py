@@ -13,7 +13,7 @@ from usance.adapters import sqlite_store
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
 from usance.bootstrap.desk import clock_of
-from usance.bootstrap.runtime import Folder, Store
+from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
 from usance.engine.owner import OWNER_GROUP
 from usance.engine.verify import Progress, verify_log

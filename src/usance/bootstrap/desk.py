@@ -20,7 +20,8 @@ from usance.adapters.sqlite_store import FolderLock
 from usance.adapters.sqlite_views import SqliteViews
 from usance.adapters.swift_files import FILE_LIMIT, INPUT_MAX, make_folders
 from usance.bootstrap.people import Directory, read_directory
-from usance.bootstrap.runtime import Folder, Preview, Runtime, Store, make_projector, make_queries
+from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_queries
 from usance.config import Settings
 from usance.engine import genesis as birth
 from usance.engine.reactor import Outgoing

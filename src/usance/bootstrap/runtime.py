@@ -4,56 +4,45 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from usance.adapters.intake import intake_reaction
-from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_views import SqliteViews
 from usance.adapters.swift_files import FileDrop, FinOut, Loopback
-from usance.aml.case import CaseDecider
-from usance.aml.decision import ScreeningDecider
 from usance.aml.screening import Screener, open_screener
 from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.lists import active_lists
 from usance.bootstrap.people import Directory, read_directory
+from usance.bootstrap.store import (
+    DEFINITIONS,
+    Folder,
+    Preview,
+    Store,
+    found_log,
+    make_projector,
+    make_queries,
+)
 from usance.config import Settings
-from usance.domain.deciders import DECIDERS
 from usance.engine import collector, schemas
 from usance.engine import genesis as birth
 from usance.engine.gateway import Gateway, Waiters, append_and_wait
-from usance.engine.history import History
 from usance.engine.logs import logger
 from usance.engine.owner import OWNER_GROUP, Owner
-from usance.engine.projector import Projector
-from usance.engine.reactor import Commands, Outgoing, Reactor
-from usance.engine.saga import SagaDecider
+from usance.engine.reactor import Outgoing, Reactor
 from usance.engine.telemetry import Telemetry
-from usance.engine.topics import CONTEXTS, Topics
 from usance.engine.upkeep import IntakeProgress, Upkeep
 from usance.kernel.clock import BookClock, Clock, SystemClock
-from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
+from usance.kernel.decider import Actor
 from usance.kernel.errors import Fenced, Tampered, Unavailable, UsanceError
-from usance.kernel.ids import Ids, RandomIds
-from usance.log.contract import TopicPartition
-from usance.messages.catalogue import Catalogue, default
-from usance.messages.envelope import Decoder, Encoder
 from usance.messages.outcome import Outcome
-from usance.sagas.advice import ADVICE
 from usance.sagas.fin_out import fin_reactions
-from usance.sagas.issuance import ISSUANCE
 from usance.sagas.reactions import REACTIONS, Reactions, SagaRouter, merged
 from usance.sagas.screening import Screening
-from usance.sagas.settlement import SETTLEMENT
-from usance.views import PROJECTIONS
-from usance.views.queries import Queries
 
-DEFINITIONS = (ISSUANCE, ADVICE, SETTLEMENT)
 PART_WAIT_S = 0.2
 PART_RETRY_S = 0.5
 SWITCH_INTERVAL_S = 0.0005
-PEOPLE_FILE = Path(__file__).parent.parent / "data" / "people.json"
 
 _log = logger("runtime")
 
@@ -64,166 +53,6 @@ class Part(Protocol):
     def step(self, wait: float = 0.0) -> int:
         """Work, waiting at most `wait` seconds for some; returns how much was done."""
         ...
-
-
-class Preview(NamedTuple):
-    """What a command would do now: nothing of it is recorded."""
-
-    refusal: Refusal | None
-    events: tuple[Any, ...]
-    sends: tuple[Any, ...]
-    revision: int
-
-
-class Folder(NamedTuple):
-    """Where things are in a data folder."""
-
-    root: Path
-
-    @property
-    def log(self) -> Path:
-        """The log's database."""
-        return self.root / "log.sqlite"
-
-    @property
-    def views(self) -> Path:
-        """The read models' database."""
-        return self.root / "views.sqlite"
-
-    @property
-    def gateway(self) -> Path:
-        """The FIN gateway's folder, with `in`, `out` and `archive`."""
-        return self.root / "gateway"
-
-    @property
-    def cache(self) -> Path:
-        """What can be made again: compiled screening indexes."""
-        return self.root / "cache"
-
-    @property
-    def people(self) -> Path:
-        """The directory of people."""
-        return self.root / "people.json"
-
-
-class Store:
-    """The log of a folder with its codecs: what readers and the owner have in common."""
-
-    def __init__(self, folder: Folder, settings: Settings, clock: Clock, *, owner: bool) -> None:
-        self.folder = folder
-        self.settings = settings
-        self.clock = clock
-        self.catalogue: Catalogue = default()
-        self.log = SqliteLog.open(folder.log, owner=owner, clock=clock)
-        self.genesis = birth.check(self.log, settings.namespace)
-        self.topics = Topics(self.genesis.namespace, self.genesis.partitions)
-        self.registry = schemas.load(self.log, self.topics, self.catalogue)
-        self.decoder = Decoder(
-            catalogue=self.catalogue,
-            registry=self.registry,
-            clear_blocks=self.genesis.clear_blocks,
-        )
-        self.deciders = all_deciders()
-        self.history = History(self.log, self.topics, self.decoder)
-
-    def encoder(self) -> Encoder:
-        """Return an encoder; each thread needs its own."""
-        return Encoder(log_id=self.genesis.log_id, catalogue=self.catalogue, registry=self.registry)
-
-    def commands(self) -> Commands:
-        """Return what appends commands; each thread needs its own."""
-        book = self.genesis.clock == "book"
-        return Commands(self.log, self.topics, self.encoder(), book_clock=book)
-
-    def preview(self, key: str, command: Any, actor: Actor, revision: int | None = None) -> Preview:
-        """Decide a command against the recorded stream without recording anything."""
-        parts = key_parts(key)
-        decider = self.deciders.get(parts.category)
-        if decider is None:
-            return Preview(Refusal("UNKNOWN_AGGREGATE", "Nothing decides this key."), (), (), 0)
-        try:
-            past = self.history.stream(key, revision)
-        except UsanceError:
-            past = []
-        state = decider.initial(key)
-        for event in past:
-            state = decider.evolve(state, event.message)
-        now = self.clock.now()
-        context = Context(key, len(past), now, parts.tenant, actor, "preview", "", "")
-        answer = decider.decide(state, command, context)
-        if isinstance(answer, Refusal):
-            return Preview(answer, (), (), len(past))
-        return Preview(None, answer.events, answer.sends, len(past))
-
-
-def all_deciders() -> Mapping[str, Decider[Any]]:
-    """Return every decider of the program by category."""
-    found = (*DECIDERS, CaseDecider(), ScreeningDecider(), SagaDecider(DEFINITIONS))
-    return {d.category: d for d in found}
-
-
-def make_projector(store: Store, views: SqliteViews, *, follow: bool = True) -> Projector:
-    """Return a projector of all views; without `follow` it only rebuilds."""
-    return Projector(
-        store.log,
-        store.topics,
-        store.decoder,
-        views,
-        PROJECTIONS,
-        log_id=store.genesis.log_id,
-        follow=follow,
-    )
-
-
-def make_queries(store: Store, views: SqliteViews) -> Queries:
-    """Return the read side over a store and its views."""
-    return Queries(
-        views,
-        store.log,
-        store.decoder,
-        store.topics,
-        store.deciders,
-        definitions={d.name: d for d in DEFINITIONS},
-    )
-
-
-def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None = None) -> None:
-    """Make an empty data folder into a log; where a log is, complete what a crash left unfinished.
-
-    Raises Tampered where records stand without the genesis that they belong to.
-    """
-    log = SqliteLog.open(folder.log, clock=clock)  # makes the folder, or says why it cannot
-    try:
-        if birth.read(log, settings.namespace) is None:
-            if not folder.people.exists():
-                folder.people.write_bytes(PEOPLE_FILE.read_bytes())
-            book = isinstance(clock, BookClock)
-            birth.found(
-                log,
-                namespace=settings.namespace,
-                partitions=settings.partitions,
-                clock="book" if book else "log",
-                ids=ids or RandomIds(),
-                now=clock.now(),
-            )
-        genesis = birth.check(log, settings.namespace)
-        birth.complete(log, genesis)
-        _first_positions(log, Topics(genesis.namespace, genesis.partitions))
-    finally:
-        log.close()
-
-
-def _first_positions(log: SqliteLog, topics: Topics) -> None:
-    """Begin at the first command of each partition in which nothing was ever decided (rule 4)."""
-    first: dict[TopicPartition, int] = {}
-    for context in CONTEXTS:
-        for number in range(topics.partitions):
-            commands = topics.at(context, "commands", number)
-            decided = log.end(topics.at(context, "outcomes", number))
-            if not decided and log.position(OWNER_GROUP, commands) is None:
-                first[commands] = 0
-    if first:
-        log.set_positions(OWNER_GROUP, first)
 
 
 class Runtime:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from usance.bootstrap.desk import Desk, act, look
-from usance.bootstrap.runtime import Folder
+from usance.bootstrap.store import Folder
 from usance.cli import show
 from usance.cli.opening import acting, actor, folder, settings
 from usance.cli.options import (

@@ -44,7 +44,7 @@ def restore(source: Path, dry_run: bool) -> None:
     Example: usance restore /backups/friday --data restored
     """
     from usance.bootstrap import care
-    from usance.bootstrap.runtime import Folder
+    from usance.bootstrap.store import Folder
     from usance.cli.opening import folder, settings
     from usance.cli.show import emit
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from usance.bootstrap.desk import Desk, act, folder_of, look
 from usance.bootstrap.people import Directory
-from usance.bootstrap.runtime import Folder
+from usance.bootstrap.store import Folder
 from usance.cli.options import say, session
 from usance.config import Effective, Settings, load
 from usance.kernel.decider import Actor

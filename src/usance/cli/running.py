@@ -39,7 +39,8 @@ def demo(as_json: bool, book: Path | None) -> None:
 
 def _demo(data: Path, book: Path | None) -> None:
     from usance.bootstrap.book import before, play, read_book, sample_book
-    from usance.bootstrap.runtime import Folder, Runtime
+    from usance.bootstrap.runtime import Runtime
+    from usance.bootstrap.store import Folder
     from usance.cli.opening import settings
     from usance.cli.show import progress_on
     from usance.cli.summary import account_for

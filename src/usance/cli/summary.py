@@ -10,7 +10,8 @@ import click
 import msgspec
 
 from usance.audit.chain import ChainReport
-from usance.bootstrap.runtime import Runtime, Store
+from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import Store
 from usance.cli import show
 from usance.cli.opening import NOBODY
 from usance.cli.options import say

@@ -21,7 +21,8 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from usance.adapters import sqlite_store
-from usance.bootstrap.runtime import SWITCH_INTERVAL_S, Folder, Runtime, all_deciders
+from usance.bootstrap.runtime import SWITCH_INTERVAL_S, Runtime
+from usance.bootstrap.store import Folder, all_deciders
 from usance.config import load
 from usance.kernel.clock import SystemClock
 from usance.testing.bench_http import run_http

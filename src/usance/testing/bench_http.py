@@ -37,7 +37,8 @@ class HttpRun(NamedTuple):
 
 def serve(folder: str) -> None:
     """Run the server until its input ends; prints the port first."""
-    from usance.bootstrap.runtime import Folder, Runtime
+    from usance.bootstrap.runtime import Runtime
+    from usance.bootstrap.store import Folder
     from usance.config import load
     from usance.web.app import create_app, make_server
 

@@ -17,7 +17,7 @@ import msgspec
 
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_views import SqliteViews
-from usance.bootstrap.runtime import all_deciders, make_projector
+from usance.bootstrap.store import all_deciders, make_projector
 from usance.engine import collector
 from usance.engine import genesis as birth
 from usance.engine.owner import OWNER_GROUP, Owner

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from usance.adapters.intake import input_command
-from usance.bootstrap.runtime import Folder, Runtime, Store
+from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import Folder, Store
 from usance.config import load
 from usance.domain.credit.messages import ApprovalRequested
 from usance.engine.control import Redrive
