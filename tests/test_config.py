@@ -146,3 +146,12 @@ def test_a_secret_is_never_printed() -> None:
     assert masked("registry.password", "s3cret") == "********"
     assert masked("gateway.api_token", "") == ""
     assert masked("bank.bic", "ALBNGB2L") == "ALBNGB2L"
+
+
+@pytest.mark.usefixtures("toml")
+def test_a_log_is_the_folders_own_or_a_kafka_cluster() -> None:
+    assert load(environ={}).settings.bootstrap_servers == ""
+    found = load(None, {"log": "kafka://one:9092,two:9092"}, {}).settings
+    assert found.bootstrap_servers == "one:9092,two:9092"
+    with pytest.raises(Unreadable, match="log, set in flag"):
+        load(None, {"log": "kafka:/one"}, {})

@@ -14,7 +14,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
@@ -28,6 +28,9 @@ SECRET_WORDS = frozenset({"key", "password", "secret", "token"})
 """Last words of the names whose values are never printed."""
 
 Word = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{0,30}$")]
+LogAddress = Annotated[str, msgspec.Meta(pattern="^(sqlite|kafka://[^/\\s]+)$")]
+"""`sqlite` (in the data folder), or `kafka://HOST:PORT[,HOST:PORT...]`."""
+KAFKA_SCHEME = "kafka://"
 Bic = Annotated[str, msgspec.Meta(pattern="^[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?$")]
 
 
@@ -64,17 +67,45 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     enabled: bool = False
 
 
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to reach a Kafka cluster, where `log` names one.
+
+    `security`: plaintext (loopback and trials), tls (server certificate, and our own where
+    `certificate` is set), scram (TLS with SCRAM-SHA-512). Paths are of PEM files. `slot` names this
+    worker for life: its transactional ids are made of it. `replication` counts when topics are
+    created. Unsafe cluster settings stop the start unless `i_accept_loss` is true.
+    """
+
+    security: Literal["plaintext", "tls", "scram"] = "plaintext"
+    ca_file: str = ""
+    certificate_file: str = ""
+    certificate_key_file: str = ""
+    username: str = ""
+    password: str = ""
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    slot: Word = "a"
+    replication: Annotated[int, msgspec.Meta(ge=1, le=9)] = 3
+    i_accept_loss: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. `namespace` prefixes topics; `partitions` counts only when a log is founded."""
 
     namespace: Word = "usance"
     partitions: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     data: str = "data"
+    log: LogAddress = "sqlite"
     bank: Bank = Bank()
     web: Web = Web()
     owner: OwnerSettings = OwnerSettings()
     gateway: GatewaySettings = GatewaySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    kafka: KafkaSettings = KafkaSettings()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Brokers to ask first (`HOST:PORT,...`), empty where the log is embedded."""
+        return self.log.removeprefix(KAFKA_SCHEME) if self.log.startswith(KAFKA_SCHEME) else ""
 
 
 class Effective(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,7 +48,7 @@ class Session:
     @property
     def flags(self) -> dict[str, str]:
         """Settings that the options set."""
-        names = {"data": "data", "tenant": "bank.tenant"}
+        names = {"data": "data", "log": "log", "tenant": "bank.tenant"}
         return {names[k]: v for k, v in self.said.items() if k in names}
 
 
@@ -74,6 +74,9 @@ def shared_options() -> list[click.Option]:
             "--output", text="Print data as text or JSON.", type=click.Choice(["text", "json"])
         ),
         _anywhere("--data", text="Data folder (USANCE_DATA, default ./data).", metavar="DIR"),
+        _anywhere(
+            "--log", text="Log (USANCE_LOG): sqlite or kafka://HOST:PORT.", metavar="ADDRESS"
+        ),
         _anywhere("--as", "person", text="Who acts (USANCE_AS).", metavar="PERSON[:ROLE]"),
         _anywhere("--tenant", text="Whose book it is.", metavar="NAME"),
     ]
