@@ -58,10 +58,12 @@ class Handling:
         try:
             meta = self.world.decoder.meta(record.headers)
         except Unreadable as broken:
-            share.instant = max(share.instant, record.timestamp)
+            if not self.world.book_clock:
+                share.instant = max(share.instant, record.timestamp)
             self.parks.dead_letter_raw(record, position, broken)
             return None
-        instant = meta.instant if self.world.book_clock and meta.instant else record.timestamp
+        # A book has its own time: what the log's machine thinks the hour is plays no part in it.
+        instant = (meta.instant or 0) if self.world.book_clock else record.timestamp
         if instant > share.instant:
             share.instant = instant
         if self._repeated(meta, position):

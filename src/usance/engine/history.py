@@ -6,8 +6,9 @@ import threading
 from typing import Any, NamedTuple
 
 from usance.engine.topics import Topics
+from usance.kernel.clock import Instant, parse_instant
 from usance.kernel.errors import NotFound
-from usance.log.contract import Log, Record, TopicPartition
+from usance.log.contract import Log, Record, TopicPartition, header
 
 
 class Past(NamedTuple):
@@ -16,6 +17,11 @@ class Past(NamedTuple):
     meta: Any
     message: Any
     record: Record
+
+    @property
+    def instant(self) -> Instant:
+        """The deciding instant (`ce_time`)."""
+        return parse_instant((header(self.record.headers, "ce_time") or b"").decode())
 
 
 class History:

@@ -16,12 +16,11 @@ from usance.domain.message_exchange import AbandonMessage, FinText, QueueMessage
 from usance.domain.presentation import messages as pr
 from usance.domain.terms import Narrative, Parties, Terms
 from usance.engine.history import History, Past
-from usance.kernel.clock import date_text, parse_instant
+from usance.kernel.clock import date_text
 from usance.kernel.decider import key_parts
 from usance.kernel.errors import NotFound, Refused
 from usance.kernel.ids import derived
 from usance.kernel.money import Money
-from usance.log.contract import header
 from usance.messages.outcome import UnreadableInput
 from usance.messages.swift import outbound, outbound_credit
 from usance.messages.swift.formats import is_bic
@@ -157,8 +156,7 @@ class Desk:
         """Return the day (UTC) on which an event of a stream was decided, YYYY-MM-DD."""
         for past in reversed(self.history.stream(stream)):
             if past.message == event:
-                raw = header(past.record.headers, "ce_time") or b""
-                return date_text(parse_instant(raw.decode()))
+                return date_text(past.instant)
         raise NotFound("the event is not in its stream", hint="Check the stream's key.")
 
 

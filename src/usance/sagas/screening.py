@@ -151,7 +151,7 @@ class Screening:
         if not strings:
             return check_result(stream, saga, True, stream) if saga else []
         source = derived(origin.meta.command_id, stream, origin.meta.revision)
-        report = self.screener.screen_parties(strings, date_text(origin.record.timestamp))
+        report = self.screener.screen_parties(strings, date_text(origin.instant))
         identity = derived(stream, "screening")
         found: list[tuple[str, Any]] = [
             (
