@@ -54,18 +54,14 @@ def _fires(stream, timer_id):
 
 
 def test_receipt_starts_the_clock_of_five_banking_days_with_two_warnings():
-    stream = _received().then(m.PresentationReceived, TimerSet, TimerSet, TimerSet)
-    event, *timers = stream.decided
+    stream = _received().then(m.PresentationReceived, TimerSet)
+    event, first = stream.decided
     assert (event.presented, event.due, event.calendar) == (
         "2026-11-30",
         NEXT_MONDAY_CLOSE,
         "GBLON",
     )
-    assert [t.due for t in timers] == [
-        NEXT_MONDAY_CLOSE - 4 * MS_PER_DAY,
-        NEXT_MONDAY_CLOSE - 3 * MS_PER_DAY,
-        NEXT_MONDAY_CLOSE,
-    ]
+    assert (first.timer_id, first.due) == ("escalate", NEXT_MONDAY_CLOSE - 4 * MS_PER_DAY)
     stream.when(documents(), SYSTEM).nothing()
     stream.when(documents(amount=1_00), SYSTEM).refused("PRESENTATION_EXISTS")
 
@@ -91,7 +87,7 @@ def test_complying_documents_are_honoured_by_a_second_person():
     stream.when(m.HonourPresentation(), MAKER).refused("SELF_APPROVAL")
     stream.when(m.HonourPresentation(), SYSTEM).refused("NEEDS_A_PERSON")
     stream.when(m.HonourPresentation(), CHECKER)
-    stream.then(m.PresentationHonoured, TimerCancelled, TimerCancelled, TimerCancelled)
+    stream.then(m.PresentationHonoured, TimerCancelled)
     assert (stream.decided[0].basis, stream.decided[0].amount) == ("complying", 60_000_00)
     stream.when(m.HonourPresentation(), CHECKER).nothing()
     stream.when(m.SettlePresentation(reference="PAY1"), SYSTEM).then(m.PresentationSettled)
@@ -137,7 +133,7 @@ def test_a_notice_states_every_discrepancy_with_a_disposal_and_is_given_once():
     stream = _discrepant()
     stream.when(m.RefusePresentation(disposal="KEEP")).refused("REFUSAL_WITHOUT_DISPOSAL")
     stream.when(m.RefusePresentation(disposal="HOLD"))
-    stream.then(m.PresentationRefused, TimerCancelled, TimerCancelled, TimerCancelled)
+    stream.then(m.PresentationRefused, TimerCancelled)
     assert len(stream.decided[0].discrepancies) == 2
     stream.when(m.RefusePresentation(disposal="HOLD")).nothing()
     stream.when(m.RefusePresentation(disposal="RETURN")).refused("REFUSAL_ALREADY_GIVEN")
@@ -177,10 +173,27 @@ def test_documents_never_examined_in_time_are_still_honoured_after_finding_how()
     assert stream.state.state == "HONOURED"
 
 
+def test_each_warning_arms_the_next_one_up_to_the_deadline_fixed_at_receipt():
+    stream = _fires(_received(), "escalate").then(m.PresentationEscalated, TimerSet)
+    draft = stream.decided[1]
+    assert (draft.timer_id, draft.due) == ("draft", NEXT_MONDAY_CLOSE - 3 * MS_PER_DAY)
+    stream = _fires(stream, "draft").then(m.PresentationEscalated, TimerSet)
+    last = stream.decided[1]
+    assert (last.timer_id, last.due, last.calendar) == ("deadline", stream.state.due, "GBLON")
+    _fires(stream, "deadline").then(m.PresentationPrecluded(due=NEXT_MONDAY_CLOSE))
+
+
+def test_a_warning_that_a_newer_calendar_moves_past_the_deadline_gives_way_to_it():
+    stream = _received()
+    stream.state = msgspec.structs.replace(stream.state, due=NEXT_MONDAY_CLOSE - 3 * MS_PER_DAY)
+    _fires(stream, "escalate").then(m.PresentationEscalated, TimerSet)
+    assert (stream.decided[1].timer_id, stream.decided[1].due) == ("deadline", stream.state.due)
+
+
 def test_warnings_draft_the_notice_and_fall_silent_after_the_decision():
-    stream = _fires(_discrepant(), "draft").then(m.PresentationEscalated)
+    stream = _fires(_discrepant(), "draft").then(m.PresentationEscalated, TimerSet)
     assert (stream.decided[0].level, len(stream.decided[0].draft)) == ("one_day", 2)
-    _fires(stream, "escalate").then(m.PresentationEscalated)
+    _fires(stream, "escalate").then(m.PresentationEscalated, TimerSet)
     stream.when(m.RefusePresentation(disposal="NOTIFY"))
     for timer in ("escalate", "draft", "deadline"):
         _fires(stream, timer).nothing()
@@ -204,7 +217,7 @@ def test_a_waiver_lets_the_bank_take_up_but_it_may_still_refuse():
     stream = _discrepant().when(m.SeekWaiver()).then(m.WaiverSought(discrepancies=2))
     stream.when(m.SeekWaiver()).nothing()
     stream.when(m.RecordWaiver(waived=True, reference="W1"), SYSTEM).then(m.DiscrepanciesWaived)
-    assert stream.state.timers == ("escalate", "draft", "deadline")
+    assert stream.state.timers == ("escalate",)
     stream.when(m.HonourPresentation(), CHECKER)
     assert stream.decided[0].basis == "waived"
     other = _discrepant().when(m.RecordWaiver(waived=True), SYSTEM)
@@ -306,7 +319,7 @@ def test_terms_that_no_reckoning_bears_are_refused_not_raised():
 
 def test_a_presenter_may_withdraw_until_the_decision():
     stream = _received().when(m.WithdrawPresentation(reason="asked"), SYSTEM)
-    stream.then(m.PresentationWithdrawn, TimerCancelled, TimerCancelled, TimerCancelled)
+    stream.then(m.PresentationWithdrawn, TimerCancelled)
     stream.when(m.WithdrawPresentation(), SYSTEM).nothing()
     stream.when(_examination(), SYSTEM).refused("NOT_IN_THIS_STATE")
 

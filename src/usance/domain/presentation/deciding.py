@@ -15,7 +15,12 @@ from usance.domain.guards import (
     second_person_missing,
 )
 from usance.domain.presentation import messages as m
-from usance.domain.presentation.examining import DEADLINE, DRAFT, base_of_tenor
+from usance.domain.presentation.examining import (
+    DEADLINE,
+    DRAFT,
+    base_of_tenor,
+    timer_after,
+)
 from usance.domain.presentation.state import BASIS, DISCREPANT, UNDECIDED, PresentationState
 from usance.kernel.decider import NOTHING, Context, Decision, Refusal
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerSet
@@ -325,11 +330,13 @@ def timer_due(state: PresentationState, command: TimerDue, _context: Context) ->
     if state.state not in UNDECIDED or state.notice_given:
         return NOTHING
     if command.timer_id != DEADLINE:
-        return _escalated(state, "one_day" if command.timer_id == DRAFT else "two_days")
+        level = "one_day" if command.timer_id == DRAFT else "two_days"
+        return _escalated(state, level, *timer_after(state, command.timer_id))
     if state.role == "nominated":
         return _escalated(state, "overdue")
     return Decision((m.PresentationPrecluded(due=state.due),))
 
 
-def _escalated(state: PresentationState, level: str) -> Decision:
-    return Decision((m.PresentationEscalated(level=level, due=state.due, draft=state.draft),))
+def _escalated(state: PresentationState, level: str, *timers: TimerSet) -> Decision:
+    event = m.PresentationEscalated(level=level, due=state.due, draft=state.draft)
+    return Decision((event, *timers))

@@ -36,30 +36,52 @@ Answer = Decision | Refusal
 
 ROLES = ("issuing", "confirming", "nominated")
 ESCALATE, DRAFT, DEADLINE = "escalate", "draft", "deadline"
-_WARNINGS = (
-    (ESCALATE, EXAMINATION_DAYS - 2, "two banking days are left to decide"),
-    (DRAFT, EXAMINATION_DAYS - 1, "one banking day is left: a refusal is drafted"),
-    (DEADLINE, EXAMINATION_DAYS, "the time to refuse is over"),
-)
+_WARNINGS = {
+    ESCALATE: (EXAMINATION_DAYS - 2, "two banking days are left to decide"),
+    DRAFT: (EXAMINATION_DAYS - 1, "one banking day is left: a refusal is drafted"),
+    DEADLINE: (EXAMINATION_DAYS, "the time to refuse is over"),
+}
+_FOLLOWING = {ESCALATE: DRAFT, DRAFT: DEADLINE}
 _BY_RULES = "rules"
 
 
 @lru_cache(maxsize=1024)
-def _timers(calendar_id: str, received: date) -> tuple[TimerSet, ...]:
-    """Return the warnings at the close of the third and fourth banking day, and the deadline.
+def _timer(calendar_id: str, received: date, timer_id: str) -> TimerSet:
+    """Return the timer of one warning, or of the deadline: at the close of its banking day.
 
     Cached: a day's presentations at one place share them.
     """
     calendar = calendars.calendar(calendar_id)
-    return tuple(
+    days, reason = _WARNINGS[timer_id]
+    return TimerSet(
+        timer_id=timer_id,
+        due=calendar.close_of(calendar.add_banking_days(received, days)),
+        reason=reason,
+        calendar=calendar.id,
+        calendar_version=calendar.version,
+    )
+
+
+def timer_after(state: PresentationState, timer_id: str) -> tuple[TimerSet, ...]:
+    """Return the timer that one which fired arms: most presentations are decided before the second.
+
+    The deadline is the instant fixed at receipt, whatever calendar a newer program has.
+    """
+    following = _FOLLOWING.get(timer_id)
+    received = day_of(state.presented)
+    if following is None or received is None:
+        return ()
+    timer = _timer(state.calendar, received, following)
+    if following != DEADLINE and timer.due < state.due:
+        return (timer,)
+    return (
         TimerSet(
-            timer_id=timer_id,
-            due=calendar.close_of(calendar.add_banking_days(received, days)),
-            reason=reason,
-            calendar=calendar.id,
-            calendar_version=calendar.version,
-        )
-        for timer_id, days, reason in _WARNINGS
+            timer_id=DEADLINE,
+            due=state.due,
+            reason=_WARNINGS[DEADLINE][1],
+            calendar=state.calendar,
+            calendar_version=state.calendar_version,
+        ),
     )
 
 
@@ -116,7 +138,7 @@ def present(state: PresentationState, command: m.PresentDocuments, context: Cont
         return flaw
     calendar = calendar_for(command.place, command.presentee)
     received = calendar.received_on(received_at)
-    timers = _timers(calendar.id, received)
+    deadline = _timer(calendar.id, received, DEADLINE)
     event = m.PresentationReceived(
         presentation=command.presentation,
         credit=command.credit,
@@ -131,12 +153,12 @@ def present(state: PresentationState, command: m.PresentDocuments, context: Cont
         documents=command.documents,
         role=command.role,
         maker=signature(context.actor),
-        due=timers[-1].due,
+        due=deadline.due,
         calendar=calendar.id,
         calendar_version=calendar.version,
         content_hash=content,
     )
-    return Decision((event, *timers))
+    return Decision((event, _timer(calendar.id, received, ESCALATE)))
 
 
 def _findings(
