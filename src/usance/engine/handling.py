@@ -20,7 +20,7 @@ from usance.engine.state import (
     with_recent,
 )
 from usance.engine.topics import Place
-from usance.engine.unit import PartitionUnit
+from usance.engine.unit import PartitionBroken, PartitionUnit
 from usance.kernel.decider import Context, Decision, Refusal, Send, key_parts
 from usance.kernel.errors import Tampered, Unreadable
 from usance.kernel.ids import derived
@@ -34,12 +34,11 @@ _NO_REFUSAL = Refusal("", "")
 _TIMERS = (TimerSet, TimerCancelled, TimerFired)
 
 
-class EvolveBroken(Exception):
+class EvolveBroken(PartitionBroken):
     """`evolve` raised: the state cannot be trusted, so the partition stops (rule 15)."""
 
     def __init__(self, place: Place, error: str, event: str) -> None:
-        super().__init__(f"evolve raised {error} on {event}")
-        self.place = place
+        super().__init__(place, f"evolve raised {error} on {event}")
 
 
 class Handling:

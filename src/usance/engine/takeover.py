@@ -64,7 +64,7 @@ class Takeover:
 
     def restore(self, place: Place) -> Restored:
         """Return the restored partition; raises Tampered or Unavailable with what to do."""
-        commands = self.topics.at(place.context, "commands", place.partition)
+        commands = self.topics.input(place)
         position = self.log.position(self.group, commands)
         at = {
             kind: self.topics.at(place.context, kind, place.partition)

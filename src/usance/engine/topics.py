@@ -66,6 +66,14 @@ class Topics:
         context = CONTEXT_OF_CATEGORY.get(key_parts(key).category, "trade")
         return Place(context, partition_of(key, self.partitions))
 
+    def input(self, place: Place) -> TopicPartition:
+        """Return the partition that the owner of a place reads."""
+        return self.at(place.context, "commands", place.partition)
+
+    def place_of(self, tp: TopicPartition) -> Place:
+        """Return the place whose input a partition is."""
+        return Place(self.context_of(tp.topic), tp.partition)
+
     def commands(self) -> list[str]:
         """Return the commands topics of all contexts."""
         return [self.name(c, "commands") for c in CONTEXTS]

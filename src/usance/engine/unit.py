@@ -31,6 +31,14 @@ class World(NamedTuple):
     parked: Callable[[Place], dict[bytes, bytes | None]]
 
 
+class PartitionBroken(Exception):
+    """What a partition holds cannot be trusted any more: it stops (rule 15)."""
+
+    def __init__(self, place: Place, words: str) -> None:
+        super().__init__(words)
+        self.place = place
+
+
 class PartitionUnit:
     """One partition's share of a unit: its overlay, its outputs, its counts."""
 
@@ -133,10 +141,10 @@ class UnitBuilder:
         starts: dict[TopicPartition, int] = {}
         footers: list[Output] = []
         for place, share in self.shares.items():
-            commands = TopicPartition(share.names["commands"], place.partition)
+            read = self.world.topics.input(place)
             outputs += share.outputs
-            positions[commands] = share.next
-            starts[commands] = share.start
+            positions[read] = share.next
+            starts[read] = share.start
             footers.append(share.footer())
         return Unit(self.fence, outputs, positions, starts, footers)
 
