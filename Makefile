@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --requir
 RUNTIME := requirements.lock pyproject.toml
 TOOLS := requirements-dev.lock pyproject.toml
 
-.PHONY: help setup tools run lint test test-slow test-nightly lock
+.PHONY: help setup tools run lint test test-slow test-nightly kafka kafka-cluster lock
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo "make lint          ruff, mypy, floors and tidiness"
 	@echo "make test-slow     the slow half of the tests"
 	@echo "make test-nightly  long soak runs"
+	@echo "make kafka         run one broker of Apache Kafka in the foreground (needs Java 17 and Maven)"
+	@echo "make kafka-cluster run three, with replication"
 	@echo "make lock          resolve the dependencies anew (needs uv)"
 
 $(BIN)/python:
@@ -55,6 +57,12 @@ test-slow: tools
 
 test-nightly: tools
 	$(BIN)/pytest -m nightly
+
+kafka: setup
+	@$(BIN)/python -m usance.testing.kafka_broker 1
+
+kafka-cluster: setup
+	@$(BIN)/python -m usance.testing.kafka_broker 3
 
 # Neither file may say where packages were downloaded from: that is the reader's own index.
 lock:

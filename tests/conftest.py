@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
+
+from usance.testing import kafka_jars
+from usance.testing.kafka_shared import SharedBroker
 
 IN_CI = os.environ.get("CI", "").lower() in ("true", "1", "yes")
 
@@ -35,6 +40,11 @@ def _chromium() -> str | None:
 
 TOOLS = {
     "browser": Tool("Chromium", _chromium, "on Debian and Ubuntu: apt-get install chromium"),
+    "kafka": Tool(
+        kafka_jars.missing() or "Java",
+        lambda: None if kafka_jars.missing() else "java",
+        kafka_jars.GET,
+    ),
 }
 ELSEWHERE = {"fast": "make test", "slow": "make test-slow", "nightly": "make test-nightly"}
 
@@ -48,6 +58,15 @@ def chromium() -> str:
     found = _chromium()
     assert found is not None, "mark the test `browser`"
     return found
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Address of the run's broker, shared by its workers; only tests marked `kafka` may ask for it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
+    folder = Path(tempfile.gettempdir()) / f"usance-kafka-{run}"
+    with SharedBroker(folder) as broker:
+        yield broker.bootstrap
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -29,7 +29,10 @@ PORTS = {"kernel/clock.py", "kernel/ids.py"}
 """Where time, dice and identity come from."""
 SEEDED = "testing/"
 """May use `random.Random(seed)`: its dice are an input, and printed."""
-EXAMPLES = {"book": "the sample book, which no floor owns"}
+EXAMPLES = {
+    "book": "the sample book, which no floor owns",
+    "kafka": "what needs a real broker, whichever floor it is of",
+}
 BANNED_CALLS = {
     ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today"),
     ("time", "time"), ("time", "time_ns"), ("time", "monotonic"), ("time", "perf_counter"),
