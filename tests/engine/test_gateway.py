@@ -11,9 +11,9 @@ from toy_world import DAY, NOON, Break, Pay, World
 from usance.adapters.sqlite_log import SqliteLog
 from usance.engine import genesis
 from usance.engine.control import IntakePassed
-from usance.engine.gateway import Gateway, Waiters, append_and_wait
+from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
 from usance.engine.history import History
-from usance.engine.reactor import Outgoing, Reactor
+from usance.engine.reactor import Commands, Outgoing, Reactor
 from usance.engine.upkeep import PASSED_BEHIND_MS, SILENCE_MAX_MS, IntakeProgress, Upkeep
 from usance.engine.verify import verify_log
 from usance.kernel.clock import BookClock, SystemClock
@@ -49,6 +49,25 @@ def test_callers_hear_of_their_command_once_it_is_durable(world: World) -> None:
     assert heard == []
     world.settle(owner)
     assert [(o.command_id, o.answer) for o in heard] == [("c-1", "accepted"), ("c-2", "refused")]
+
+
+def test_a_gateway_hears_from_owners_in_other_processes_through_its_own_partition(
+    world: World,
+) -> None:
+    waiters = Waiters()
+    here = Commands(world.log, world.topics, world.encoder, book_clock=False, reply=0)
+    lost = Commands(world.log, world.topics, world.encoder, book_clock=False, reply=99)
+    replies = Replies(world.log, world.topics, world.decoder, 0, waiters)
+    heard: list[Outcome] = []
+    for commands, command_id in ((here, "c-1"), (lost, "c-2")):
+        gateway = Gateway(commands, waiters, world.clock)
+        gateway.submit(outgoing(5, command_id), heard.append, lambda e: None)
+        gateway.step()
+    world.settle(world.owner())
+    assert heard == []
+    assert replies.step() == 1
+    assert [(o.command_id, o.answer) for o in heard] == [("c-1", "accepted")]
+    assert replies.step() == 0
 
 
 def test_when_the_log_is_down_every_caller_is_told(world: World) -> None:

@@ -14,6 +14,7 @@ from usance.aml.screening import Screener, open_screener
 from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.lists import active_lists
 from usance.bootstrap.people import Directory, read_directory
+from usance.bootstrap.roles import ALL, INTAKE, OWNER, PROJECTOR, SAGA_ROUTER, WEB
 from usance.bootstrap.store import (
     DEFINITIONS,
     Folder,
@@ -26,7 +27,7 @@ from usance.bootstrap.store import (
 from usance.config import Settings
 from usance.engine import collector, schemas
 from usance.engine import genesis as birth
-from usance.engine.gateway import Gateway, Waiters, append_and_wait
+from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
 from usance.engine.logs import logger
 from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.reactor import Outgoing, Reactor
@@ -34,7 +35,9 @@ from usance.engine.telemetry import Telemetry
 from usance.engine.upkeep import IntakeProgress, Upkeep
 from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor
-from usance.kernel.errors import Fenced, Tampered, Unavailable, UsanceError
+from usance.kernel.errors import Fenced, Refused, Tampered, Unavailable, UsanceError
+from usance.kernel.ids import partition_of
+from usance.log.contract import Membership
 from usance.messages.outcome import Outcome
 from usance.sagas.fin_out import fin_reactions
 from usance.sagas.reactions import REACTIONS, Reactions, SagaRouter, merged
@@ -56,7 +59,7 @@ class Part(Protocol):
 
 
 class Runtime:
-    """The owner's process: every part of it over one data folder."""
+    """A process that runs some roles, or all of them, over one log and one data folder."""
 
     def __init__(
         self,
@@ -65,22 +68,27 @@ class Runtime:
         clock: Clock | None = None,
         *,
         screener: Screener | None = None,
+        roles: frozenset[str] = ALL,
     ) -> None:
         self.folder = folder
         self.settings = settings
         self.clock = clock or SystemClock()
-        found_log(folder, settings, self.clock)
+        self.roles = roles
+        self._given_screener = screener
+        if not settings.bootstrap_servers:
+            _demand_all(roles)
+            found_log(folder, settings, self.clock)
         self.store = Store(folder, settings, self.clock, owner=True)
         self.telemetry = Telemetry(enabled=settings.telemetry.enabled)
         self.directory: Directory = read_directory(folder.people)
-        self.screener = CompilingScreener(
-            lambda: screener or open_screener(active_lists(folder.root), cache=folder.cache)
-        )
         self.waiters = Waiters()
         self.stopping = threading.Event()
         self.threads: list[threading.Thread] = []
         self.trouble: dict[str, str] = {}
         self.fatal: UsanceError | None = None
+        self.screener: CompilingScreener | None = None
+        self.reactors: dict[str, Reactor] = {}
+        self.parts: dict[str, Part] = {}
         try:
             self._make_parts()
         except BaseException:
@@ -90,57 +98,85 @@ class Runtime:
     # -- parts
 
     def _make_parts(self) -> None:
-        store, settings = self.store, self.settings
+        store = self.store
+        here = self._reply_partition()
+        self.gateway = Gateway(store.commands(here), self.waiters, self.clock)
+        self.views = SqliteViews(self.folder.views)
+        self.queries = make_queries(store, self.views)
+        self.projector = make_projector(store, self.views)
         self.owner = self._owner()
-        self.owner.open()
-        self.owner.register(schemas.missing(store.log, store.topics, store.catalogue))
-        self.gateway = Gateway(store.commands(), self.waiters, self.clock)
         self.drop = FileDrop(self.folder.gateway, store.log, store.topics, self.clock)
+        self.fin_out = FinOut(self.folder.gateway, store.decoder, store.history)
+        if OWNER in self.roles:
+            self.owner.open()
+        if WEB in self.roles:
+            self.parts["gateway"] = self.gateway
+            if here is not None:
+                self.parts["replies"] = Replies(
+                    store.log, store.topics, store.decoder, here, self.waiters
+                )
+        if INTAKE in self.roles:
+            self._make_intake()
+        if OWNER in self.roles:
+            self.parts["owner"] = self.owner
+        if INTAKE in self.roles:
+            self.parts["intake"] = self.reactors["intake"]
+        if SAGA_ROUTER in self.roles:
+            self._make_reactors()
+        if PROJECTOR in self.roles:
+            self.projector.open()
+            self.parts["projector"] = self.projector
+        if store.genesis.clock == "log":
+            self._make_upkeep()
+
+    def _reply_partition(self) -> int | None:
+        """Return where outcomes decided by other processes come; None where there are none.
+
+        Gateways may share a partition: each passes over what it does not wait for.
+        """
+        if WEB not in self.roles or not self.settings.bootstrap_servers:
+            return None
+        return partition_of(self.settings.kafka.slot, self.store.topics.partitions)
+
+    def _make_intake(self) -> None:
+        store, bank = self.store, self.settings.bank
+        self.parts["file-drop"] = self.drop
+        react = intake_reaction(bank.tenant, bank.bic, people=self.directory.roles())
+        self._reactor("intake", [store.topics.name("trade", "intake")], react)
+        if self.settings.gateway.loopback:
+            self.parts["loopback"] = Loopback(self.folder.gateway, self.clock)
+
+    def _make_reactors(self) -> None:
+        store = self.store
+        given = self._given_screener
+        self.screener = CompilingScreener(
+            lambda: given or open_screener(active_lists(self.folder.root), cache=self.folder.cache)
+        )
         events = [store.topics.name(c, "events") for c in ("trade", "compliance")]
         outcomes = [store.topics.name("trade", "outcomes")]
         trade = [store.topics.name("trade", "events")]
-        intake = intake_reaction(
-            settings.bank.tenant, settings.bank.bic, people=self.directory.roles()
-        )
+        table = merged(REACTIONS, fin_reactions(self.settings.bank.bic))
         router = SagaRouter(DEFINITIONS, store.decoder)
-        table = merged(REACTIONS, fin_reactions(settings.bank.bic))
-        self.fin_out = FinOut(self.folder.gateway, store.decoder, store.history)
-        self.reactors = {
-            "intake": self._reactor("intake", [store.topics.name("trade", "intake")], intake),
-            "sagas": self._reactor("sagas", [*trade, *outcomes], router.react),
-            "reactions": self._reactor(
-                "reactions", events, Reactions(table, store.decoder, store.history).react
-            ),
-            "screening": self._reactor(
-                "screening",
-                trade,
-                Reactions(Screening(self.screener).table(), store.decoder, store.history).react,
-            ),
-            "fin-out": self._reactor("fin-out", trade, self.fin_out.react),
-        }
-        self.views = SqliteViews(self.folder.views)
-        self.projector = make_projector(store, self.views)
-        self.projector.open()
-        self.queries = make_queries(store, self.views)
-        self.parts: dict[str, Part] = {
-            "gateway": self.gateway,
-            "file-drop": self.drop,
-            "owner": self.owner,
-            **self.reactors,
-            "projector": self.projector,
-        }
-        if self.store.genesis.clock == "log":
+        self._reactor("sagas", [*trade, *outcomes], router.react)
+        self._reactor("reactions", events, Reactions(table, store.decoder, store.history).react)
+        screening = Reactions(Screening(self.screener).table(), store.decoder, store.history)
+        self._reactor("screening", trade, screening.react)
+        self._reactor("fin-out", trade, self.fin_out.react)
+        self.parts |= {n: r for n, r in self.reactors.items() if n != "intake"}
+
+    def _make_upkeep(self) -> None:
+        store = self.store
+        if not self.settings.bootstrap_servers:  # a cluster looks after its topics itself
             self.parts["upkeep"] = Upkeep(store.log, self.clock, (OWNER_GROUP, "usance-intake"))
+        if INTAKE in self.roles:
             self.parts["intake-progress"] = IntakeProgress(
                 store.log,
                 store.topics,
                 store.commands(),
                 self.clock,
                 "usance-intake",
-                self.owner.deadline_waits,
+                self.owner.deadline_waits if OWNER in self.roles else lambda: True,
             )
-        if settings.gateway.loopback:
-            self.parts["loopback"] = Loopback(self.folder.gateway, self.clock)
 
     def _owner(self) -> Owner:
         store = self.store
@@ -157,16 +193,16 @@ class Runtime:
             batch_max=self.settings.owner.batch_max,
             on_outcomes=self.waiters.resolve,
             awaits_intake=store.genesis.clock == "log",
+            schemas_due=lambda: schemas.missing(store.log, store.topics, store.catalogue),
         )
 
     def _reactor(
         self, name: str, topics: Iterable[str], react: Callable[[Any], list[Outgoing]]
-    ) -> Reactor:
-        reactor = Reactor(
+    ) -> None:
+        reactor = self.reactors[name] = Reactor(
             f"usance-{name}", self.store.log, topics, react, self.store.commands(), self.clock.now
         )
         reactor.open()
-        return reactor
 
     @property
     def genesis(self) -> birth.Genesis:
@@ -198,12 +234,16 @@ class Runtime:
 
     def _exhaust(self, part: Part, steps_max: int) -> int:
         done = 0
+        member: Membership | None = getattr(part, "member", None)
         for _ in range(steps_max):
             worked = part.step(0.0)
             if part is self.owner:
                 worked += self.owner.settle()
-            if worked == 0:
+            # A cluster's records may be on their way: an empty read alone is not rest.
+            if worked == 0 and (member is None or self.store.log.exhausted(member)):
                 break
+            if worked == 0:
+                worked = part.step(PART_WAIT_S)
             done += worked
         return done
 
@@ -263,16 +303,23 @@ class Runtime:
 
     def health(self) -> dict[str, Any]:
         """Return what the light shows: log, owner, lags, trouble."""
-        paused = {f"{p.context}.p{p.partition}": why for p, why in self.owner.paused.items()}
+        owner = self.owner
+        paused = {f"{p.context}.p{p.partition}": why for p, why in owner.paused.items()}
         alive = not self.threads or all(t.is_alive() for t in self.threads)
         return {
-            "ready": self.screener.ready
+            "ready": (self.screener is None or self.screener.ready)
             and alive
             and not self.trouble
             and not paused
             and not self.stopping.is_set(),
             "live": alive,
-            "owner": {"units": self.owner.units, "decided": self.owner.decided, "paused": paused},
+            "roles": sorted(self.roles),
+            "owner": {
+                "units": owner.units,
+                "decided": owner.decided,
+                "partitions": len(owner.states),
+                "paused": paused,
+            },
             "projector_lag": self.projector.lag(),
             "trouble": {**self._objections(), **self.trouble},
             "log_id": self.store.genesis.log_id,
@@ -296,3 +343,12 @@ class Runtime:
         self.projector.close()
         self.views.close()
         self.store.log.close()
+
+
+def _demand_all(roles: frozenset[str]) -> None:
+    if roles != ALL:
+        raise Refused(
+            "ROLES_NEED_KAFKA",
+            "an embedded log is owned by one process, which runs every role",
+            hint="Leave --role out, or name a cluster: --log kafka://HOST:PORT.",
+        )

@@ -88,7 +88,7 @@ class Store:
         self.log = SqliteLog.open(folder.log, owner=owner, clock=clock)
         self.genesis = birth.check(self.log, settings.namespace)
         self.topics = Topics(self.genesis.namespace, self.genesis.partitions)
-        self.registry = schemas.load(self.log, self.topics, self.catalogue)
+        self.registry = schemas.current(self.log, self.topics, self.catalogue)
         self.decoder = Decoder(
             catalogue=self.catalogue,
             registry=self.registry,
@@ -101,10 +101,13 @@ class Store:
         """Return an encoder; each thread needs its own."""
         return Encoder(log_id=self.genesis.log_id, catalogue=self.catalogue, registry=self.registry)
 
-    def commands(self) -> Commands:
-        """Return what appends commands; each thread needs its own."""
+    def commands(self, reply: int | None = None) -> Commands:
+        """Return what appends commands; each thread needs its own.
+
+        `reply` is the partition of the replies topic where the caller waits for outcomes.
+        """
         book = self.genesis.clock == "book"
-        return Commands(self.log, self.topics, self.encoder(), book_clock=book)
+        return Commands(self.log, self.topics, self.encoder(), book_clock=book, reply=reply)
 
     def preview(self, key: str, command: Any, actor: Actor, revision: int | None = None) -> Preview:
         """Decide a command against the recorded stream without recording anything."""

@@ -109,6 +109,34 @@ class Gateway:
         return len(batch)
 
 
+class Replies:
+    """Follows this process's own partition of the replies topic and tells those who wait.
+
+    No group and no position: whoever waits, waits from now on, and what nobody waits for is dropped.
+    """
+
+    def __init__(
+        self, log: Log, topics: Topics, decoder: Any, partition: int, waiters: Waiters
+    ) -> None:
+        self.log = log
+        self.decoder = decoder
+        self.waiters = waiters
+        self.place = topics.at("system", "replies", partition)
+        self.seen = log.end(self.place)
+
+    def step(self, wait: float = 0.0) -> int:
+        """Resolve what has come; returns how many replies."""
+        if wait:
+            self.log.wait({self.place: self.seen}, wait)
+        told: list[tuple[str, Outcome]] = []
+        for record in self.log.scan(self.place, self.seen):
+            self.seen = record.offset + 1
+            outcome = self.decoder.value(record.value)
+            told.append((outcome.command_id, outcome))
+        self.waiters.resolve(told)
+        return len(told)
+
+
 def append_and_wait(
     log: Log,
     topics: Topics,

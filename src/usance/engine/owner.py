@@ -27,6 +27,8 @@ from usance.log.contract import Log, Output
 from usance.messages.outcome import Outcome
 
 OWNER_GROUP = "usance-owner"
+SCHEMAS_PLACE = Place("system", 0)
+"""Whose owner is the one writer of the schemas topic."""
 BATCH_RECORDS_MAX = 500
 
 Waiter = Callable[[list[tuple[str, Outcome]]], None]
@@ -50,6 +52,7 @@ class Owner(UnitLoop):
         batch_max: int = BATCH_RECORDS_MAX,
         on_outcomes: Waiter | None = None,
         awaits_intake: bool = False,
+        schemas_due: Callable[[], list[Any]] = list,
     ) -> None:
         super().__init__(
             log,
@@ -68,6 +71,8 @@ class Owner(UnitLoop):
         self.on_outcomes = on_outcomes
         self.awaits_intake = awaits_intake
         self._deadline_waits = False
+        self._schemas_due = schemas_due
+        self._look_at_schemas = False
         self.dirty: dict[Place, dict[str, None]] = {}
         self.since_round: Counter[Place] = Counter()
         self.rounds: Counter[Place] = Counter()
@@ -80,7 +85,13 @@ class Owner(UnitLoop):
     def _handling(self, share: PartitionUnit) -> Handling:
         return Handling(share)
 
+    def open(self) -> None:
+        """Join the group, take over what is assigned, register schemas where that is ours to do."""
+        super().open()
+        self._register_due()
+
     def _before(self) -> int:
+        self._register_due()
         self._rounds()
         return self._fire_due()
 
@@ -95,6 +106,7 @@ class Owner(UnitLoop):
                 pass
 
     def _restored(self, place: Place, restored: Restored) -> None:
+        self._look_at_schemas |= place == SCHEMAS_PLACE
         self.restored[place] = (restored.events_read, restored.from_snapshot)
         self.dirty[place] = {}
         self.since_round[place] = 0
@@ -178,9 +190,14 @@ class Owner(UnitLoop):
 
     # -- schemas
 
+    def _register_due(self) -> None:
+        if self._look_at_schemas:
+            self._look_at_schemas = False
+            self.register(self._schemas_due())
+
     def register(self, events: list[Any]) -> None:
         """Write registry events: the owner of system partition 0 is the one writer of `schemas`."""
-        place = Place("system", 0)
+        place = SCHEMAS_PLACE
         if not events or place not in self.states:
             return
         self._settle()

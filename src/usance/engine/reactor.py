@@ -54,13 +54,25 @@ class Outgoing(NamedTuple):
 
 
 class Commands:
-    """Encodes commands and appends them to the right partitions; acknowledged on return."""
+    """Encodes commands and appends them to the right partitions; acknowledged on return.
 
-    def __init__(self, log: Log, topics: Topics, encoder: Any, *, book_clock: bool) -> None:
+    `reply` is the partition of the replies topic where this process waits for outcomes, if it does.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        encoder: Any,
+        *,
+        book_clock: bool,
+        reply: int | None = None,
+    ) -> None:
         self.log = log
         self.topics = topics
         self.encoder = encoder
         self.book_clock = book_clock
+        self.reply = reply
 
     def output(self, outgoing: Outgoing, at: int) -> Output:
         """Return a command as a record; `at` (ms UTC) is its `ce_time`.
@@ -78,6 +90,7 @@ class Commands:
             causation=outgoing.causation,
             instant=(outgoing.instant or at) if self.book_clock else None,
             at=at,
+            reply=self.reply,
         )
         topic = self.topics.name(place.context, "commands")
         made = Output(topic, place.partition, key, value, headers)

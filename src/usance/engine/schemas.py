@@ -34,6 +34,18 @@ def load(log: Log, topics: Topics, catalogue: Catalogue) -> RegistryState:
     return first if empty else state
 
 
+def current(log: Log, topics: Topics, catalogue: Catalogue) -> RegistryState:
+    """Return the registry as it is once this program's schemas are registered.
+
+    Ids are given by a fixed plan, so every process of one version writes the same ones, whether or
+    not the owner of system partition 0 has registered them yet.
+    """
+    state = load(log, topics, catalogue)
+    for event in plan(catalogue, state):
+        state.apply(event)
+    return state
+
+
 def missing(log: Log, topics: Topics, catalogue: Catalogue) -> list[Any]:
     """Return the registry events that the log lacks; raises Conflict on an incompatible schema."""
     tp = stream(topics)

@@ -18,10 +18,12 @@ CONTEXT_OF_CATEGORY = {
 }
 OWNED_KINDS = ("events", "outcomes", "snapshots", "dead-letters", "parked", "attempts")
 COMMANDS_RETENTION_MS = 30 * MS_PER_DAY
+REPLIES_RETENTION_MS = MS_PER_DAY
 
 _CLEANUP: dict[str, str] = {
     "intake": "delete",
     "commands": "delete",
+    "replies": "delete",
     "events": "keep",
     "outcomes": "keep",  # delete after 30 days only where a notary's head covers it
     "snapshots": "compact",
@@ -89,13 +91,15 @@ class Topics:
             kinds = ("commands", *OWNED_KINDS)
             found += [self._settings(context, kind, self.partitions) for kind in kinds]
         found.append(self._settings("trade", "intake", self.partitions))
+        found.append(self._settings("system", "replies", self.partitions))
         found.append(self._settings("system", "schemas", 1))
         found.append(self._settings("system", "lists", 1))
         return found
 
     def _settings(self, context: str, kind: str, partitions: int) -> TopicSettings:
         cleanup = _CLEANUP[kind]
-        retention = COMMANDS_RETENTION_MS if cleanup == "delete" else -1
+        kept = REPLIES_RETENTION_MS if kind == "replies" else COMMANDS_RETENTION_MS
+        retention = kept if cleanup == "delete" else -1
         return TopicSettings(self.name(context, kind), kind, partitions, cleanup, retention)
 
 

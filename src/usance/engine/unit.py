@@ -76,6 +76,15 @@ class PartitionUnit:
         self.outputs.append(self.chained("outcomes", sealed))
         self.counts["outcomes"] += 1
         self.answers.append((outcome.command_id, outcome))
+        if meta.reply is not None:
+            self._reply(outcome, meta.reply, sealed[1])
+
+    def _reply(self, outcome: Outcome, partition: int, value: bytes | None) -> None:
+        """Send an outcome to the gateway that waits for it; one that names no partition waits in vain."""
+        if 0 <= partition < self.world.topics.partitions:
+            topic = self.world.topics.name("system", "replies")
+            key = outcome.command_id.encode()
+            self.merge("elsewhere", [Output(topic, partition, key, value)])
 
     def merge(self, kind: str, outputs: list[Output]) -> None:
         """Take over the staged outputs of a record that succeeded."""
