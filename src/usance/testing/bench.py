@@ -209,6 +209,7 @@ def applications_issued(folder: Path, count: int, seed: int) -> float:
     runtime = Runtime(Folder(folder), settings)
     clock = SystemClock()
     try:
+        assert runtime.screener is not None
         runtime.screener.screener()
         runtime.start()
         issuer = Issuer(runtime, Book(seed))
