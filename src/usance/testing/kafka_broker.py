@@ -7,6 +7,7 @@ that started it ends, however that happens. `python -m usance.testing.kafka_brok
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import os
 import shutil
@@ -22,10 +23,11 @@ from typing import Any, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Unavailable
-from usance.testing.kafka_jars import class_path, java
+from usance.testing.kafka_jars import archive, class_path, java
 from usance.testing.tcp_proxy import TcpProxy
 
 HOST = "127.0.0.1"
@@ -59,6 +61,8 @@ SETTINGS = {
     "num.network.threads": "2",
     "num.io.threads": "4",
     "background.threads": "2",
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",
     "controller.quorum.election.timeout.ms": "500",
     "controller.quorum.fetch.timeout.ms": "1000",
 }
@@ -112,7 +116,7 @@ class KafkaNode:
         """Start its process; does not wait until it answers."""
         assert not self.running(), f"broker {self.number} runs"
         command = [
-            java(), f"-Xmx{self.jvm[0]}", *self.jvm[1:], *_logging(self.folder),
+            java(), *self.jvm, *_logging(self.folder),
             "-cp", class_path(), "kafka.Kafka", str(self.properties),
         ]  # fmt: skip
         self._tether = subprocess.Popen(  # noqa: S603  our own program
@@ -185,7 +189,7 @@ class KafkaCluster:
 
     With three, topics are replicated threefold with `min.insync.replicas=2`. `proxied` puts a proxy before
     each broker that clients are told to use: `nodes[0].proxy`. `settings` go over those of this module;
-    None takes one out.
+    None takes one out. `archiving` writes a class archive there when a broker ends in order.
     """
 
     def __init__(
@@ -197,8 +201,11 @@ class KafkaCluster:
         proxied: bool = False,
         heap: str = HEAP,
         jvm: Sequence[str] = JVM,
+        archiving: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
+        classes = f"-XX:ArchiveClassesAtExit={archiving}" if archiving else None
+        self._mapped = () if classes else _mapped()
         self.folder = folder or Path(tempfile.mkdtemp(prefix="usance-kafka-"))
         self.clock = clock or SystemClock()
         self.proxied = proxied
@@ -211,7 +218,7 @@ class KafkaCluster:
                 n + 1,
                 self.folder / f"broker-{n + 1}",
                 dict(zip(names, ports[3 * n : 3 * n + 3], strict=True)),
-                (heap, *jvm),
+                (f"-Xmx{heap}", *jvm, *([classes] if classes else self._mapped)),
             )
             for n in range(brokers)
         ]
@@ -363,7 +370,7 @@ class KafkaCluster:
         """Run Kafka's storage tool for all at once."""
         running = [
             subprocess.Popen(  # noqa: S603  arguments are ours
-                [java(), *JVM, *_logging(node.folder), "-cp", class_path(),
+                [java(), *JVM, *self._mapped, *_logging(node.folder), "-cp", class_path(),
                  "kafka.tools.StorageTool", "format", "--config", str(node.properties),
                  "--cluster-id", self.cluster_id],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -425,6 +432,28 @@ def _java_hash(text: str) -> int:
     for letter in text:
         number = (31 * number + ord(letter)) & 0xFFFFFFFF
     return abs(number - (1 << 32) if number >> 31 else number) % (1 << 31)
+
+
+def _mapped() -> tuple[str, ...]:
+    """Return the option that maps a broker's classes from the cache: two thirds of its start."""
+    kept = archive()
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with (kept.parent / "archive.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                _make_archive(kept)
+    return (f"-XX:SharedArchiveFile={kept}", "-Xshare:auto", "-Xlog:cds=off")
+
+
+def _make_archive(kept: Path) -> None:
+    part = kept.with_suffix(".part")
+    with KafkaCluster(1, archiving=part) as cluster:
+        admin = cluster.admin()
+        admin.create_topics([NewTopic("warm", 1, 1)])["warm"].result(READY_S)
+        cluster.nodes[0].stop()
+    if part.exists():
+        part.replace(kept)
 
 
 def _logging(folder: Path) -> list[str]:

@@ -67,6 +67,12 @@ def class_path() -> str:
     )
 
 
+def archive() -> Path:
+    """Return where the classes that a broker loads are kept as this Java maps them (`.jsa`)."""
+    said = _words(java())
+    return _cache_file().with_suffix(f".{hashlib.sha256(said.encode()).hexdigest()[:8]}.jsa")
+
+
 def _cache_file() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12] if POM.exists() else "none"
@@ -92,10 +98,14 @@ def _java() -> str | None:
     for found in (home and str(Path(home) / "bin" / "java"), shutil.which("java")):
         if not found or not Path(found).exists():
             continue
-        said = subprocess.run(  # noqa: S603  a question to Java itself
-            [found, "-version"], capture_output=True, text=True, check=False
-        ).stderr
-        match = re.search(r'version "(\d+)', said)
+        match = re.search(r'version "(\d+)', _words(found))
         if match and int(match[1]) >= JAVA_MIN:
             return found
     return None
+
+
+@cache
+def _words(program: str) -> str:
+    return subprocess.run(  # noqa: S603  a question to Java itself
+        [program, "-version"], capture_output=True, text=True, check=False
+    ).stderr
