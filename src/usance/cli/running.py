@@ -69,13 +69,39 @@ def _demo(data: Path, book: Path | None) -> None:
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port of console and API (8400).")
 @click.option("--host", help="Loopback address to listen on (127.0.0.1).", metavar="ADDRESS")
 @click.option("--demo", "with_demo", is_flag=True, help="Play the sample book first.")
+@click.option(
+    "--role",
+    default="all",
+    help="Run only intake, owner, projector, saga-router or web (joined by commas); on Kafka.",
+    metavar="ROLES",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="Processes to run and to start again when they die; on Kafka.",
+)
 @book_option
-def start(port: int | None, host: str | None, with_demo: bool, book: Path | None) -> None:
-    """Start gateway, owner, sagas, views, console and API in one process.
+def start(
+    port: int | None,
+    host: str | None,
+    with_demo: bool,
+    role: str,
+    workers: int,
+    book: Path | None,
+) -> None:
+    """Start gateway, owner, sagas, views, console and API: in one process, or some roles of them.
 
-    SIGTERM and Ctrl-C finish what is under way. Example: usance start --demo
+    SIGTERM and Ctrl-C finish what is under way. Examples: usance start --demo,
+    usance start --log kafka://127.0.0.1:9092 --role owner --workers 2
     """
+    from usance.bootstrap.roles import roles_of
     from usance.cli.opening import settings
-    from usance.cli.serving import serve
+    from usance.cli.serving import serve, supervise
 
-    serve(settings(web__port=port, web__host=host), with_demo or book is not None, book)
+    found = settings(web__port=port, web__host=host)
+    with_book = with_demo or book is not None
+    if workers > 1:
+        supervise(found, roles_of(role), workers, with_book=with_book)
+        return
+    serve(found, with_book, book, roles_of(role))

@@ -15,36 +15,76 @@ import click
 
 from usance.bootstrap.book import BookInput, before, play, read_book, sample_book, unplayed
 from usance.bootstrap.desk import clock_of, folder_of
+from usance.bootstrap.roles import ALL, WEB
 from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.supervisor import Supervisor, Worker
 from usance.cli.options import say, session
 from usance.cli.show import emit_line, progress_on
 from usance.config import Settings
 from usance.engine import logs
 from usance.kernel.clock import BookClock, SystemClock
-from usance.kernel.errors import Owned, Unavailable, UsanceError
-from usance.web.app import ConsoleServer, create_app, make_server
+from usance.kernel.errors import Owned, Refused, Unavailable, UsanceError
+from usance.web.app import ConsoleServer, create_app, create_health_app, make_server
 
 BACKLOG = 128
 OWNED_RETRY_S = 1.5
 """A reader holds the folder for a moment while its views catch up: no reason to give up."""
 
 
-def serve(settings: Settings, with_book: bool, book: Path | None) -> None:
+def supervise(settings: Settings, roles: frozenset[str], workers: int, *, with_book: bool) -> None:
+    """Run workers as processes of their own and start again those that die, until a signal comes."""
+    logs.configure()
+    if not settings.bootstrap_servers:
+        raise Refused(
+            "WORKERS_NEED_KAFKA",
+            "an embedded log is owned by one process",
+            hint="Leave --workers out, or name a cluster: --log kafka://HOST:PORT.",
+        )
+    if with_book:
+        raise Refused(
+            "BOOK_NEEDS_ONE_WORKER",
+            "a book is played by one process",
+            hint="Play it first: usance start --demo; then start the workers.",
+        )
+    plan = [_worker(settings, roles, number) for number in range(workers)]
+    code = Supervisor(plan, SystemClock(), say).run()
+    if code:
+        sys.exit(code)
+
+
+def _worker(settings: Settings, roles: frozenset[str], number: int) -> Worker:
+    """Return one worker: the console runs in the first one, every one has a slot and a port of its own."""
+    mine = roles if number == 0 else roles - {WEB}
+    port = settings.web.port + number if settings.web.port else 0
+    arguments = ["-m", "usance", "start", "--role", ",".join(sorted(mine)), "--port", str(port)]
+    environ = {
+        "USANCE_LOG": settings.log,
+        "USANCE_DATA": settings.data,
+        "USANCE_BANK_TENANT": settings.bank.tenant,
+        "USANCE_KAFKA_SLOT": f"{settings.kafka.slot}-{number}",
+    }
+    return Worker(f"worker {number}", arguments, environ)
+
+
+def serve(
+    settings: Settings, with_book: bool, book: Path | None, roles: frozenset[str] = ALL
+) -> None:
     """Open the folder, listen, play the book if asked to, and run until a signal comes."""
     logs.configure()
     inputs = read_book(book or sample_book()) if with_book else []
     listener = _listen(settings.web.host, settings.web.port)
     port: int = listener.getsockname()[1]
     try:
-        runtime = _open(settings, inputs)
+        runtime = _open(settings, inputs, roles)
     except BaseException:
         listener.close()
         raise
-    server = make_server(create_app(runtime), settings.web.host, port)
+    app = create_app(runtime) if WEB in roles else create_health_app(runtime)
+    server = make_server(app, settings.web.host, port)
     player = _Player(runtime, inputs, server)
     _on_signals(server, runtime)
     try:
-        _welcome(settings, port)
+        _welcome(settings, port, roles)
         player.start()
         server.run(sockets=[listener])
     finally:
@@ -72,7 +112,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _open(settings: Settings, inputs: list[BookInput]) -> Runtime:
+def _open(settings: Settings, inputs: list[BookInput], roles: frozenset[str]) -> Runtime:
     folder = folder_of(settings)
     fresh = not folder.log.exists()
     clock = before(inputs) if fresh and inputs else clock_of(folder, settings)
@@ -80,7 +120,7 @@ def _open(settings: Settings, inputs: list[BookInput]) -> Runtime:
     deadline = patience.monotonic() + OWNED_RETRY_S
     while True:
         try:
-            return Runtime(folder, settings, clock)
+            return Runtime(folder, settings, clock, roles=roles)
         except Owned:
             if patience.monotonic() > deadline:
                 raise
@@ -143,13 +183,18 @@ def _program() -> str:
     return "usance" if shutil.which("usance") else os.path.relpath(sys.argv[0])
 
 
-def _welcome(settings: Settings, port: int) -> None:
+def _welcome(settings: Settings, port: int, roles: frozenset[str]) -> None:
     host = f"[{settings.web.host}]" if ":" in settings.web.host else settings.web.host
     address = f"http://{host}:{port}/"
     if session().json:
         emit_line({"url": address, "pid": os.getpid(), "data": settings.data})
         return
+    if WEB not in roles:
+        say(f"Running {', '.join(sorted(roles))}; health at {address}health/ready")
+        return
     more = "" if settings.data == "data" else f" --data {settings.data}"
+    if settings.bootstrap_servers:
+        more += f" --log {settings.log}"
     click.echo(f"\nConsole   {address}   (no authentication yet: this machine only)\n\nTry:")
     for words in (
         "status",

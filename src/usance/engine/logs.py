@@ -29,6 +29,8 @@ Event = Literal[
     "part_waits",
     "part_failed",
     "part_stopped",
+    "worker_started",
+    "worker_ended",
     "partition_taken",
     "partition_lost",
     "partition_paused",

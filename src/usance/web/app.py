@@ -29,7 +29,7 @@ from usance.web.live import Live
 from usance.web.problems import problem, problem_of
 from usance.web.site import Site, problem_response
 
-__all__ = ["Backend", "ConsoleServer", "create_app", "make_server"]
+__all__ = ["Backend", "ConsoleServer", "create_app", "create_health_app", "make_server"]
 
 LOOPBACK_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 STOP_S = 3
@@ -128,14 +128,26 @@ def create_app(backend: Backend) -> Starlette:
     return app
 
 
+def create_health_app(backend: Backend) -> Starlette:
+    """Return what a process without the console answers: whether it lives and is ready."""
+    routes = [
+        Route("/health/live", health_live, methods=["GET"]),
+        Route("/health/ready", health_ready, methods=["GET"]),
+    ]
+    app = Starlette(routes=routes)
+    app.state.backend = backend
+    return app
+
+
 class ConsoleServer(uvicorn.Server):
     """A server that ends its live streams before it waits for requests under way."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop: streams first, then what is under way, then the rest."""
         app = self.config.app
-        if isinstance(app, Starlette):
-            app.state.live.close()
+        live = getattr(app.state, "live", None) if isinstance(app, Starlette) else None
+        if live is not None:
+            live.close()
         await super().shutdown(sockets)
 
 
