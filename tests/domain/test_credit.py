@@ -8,6 +8,7 @@ from usance.domain.credit.decider import CreditDecider
 from usance.domain.facility_messages import ReleaseMargin, ReleaseReservation
 from usance.domain.posting import LC_LIABILITY, MARGIN, balance_of, open_accounts
 from usance.kernel.timers import TimerCancelled, TimerSet
+from usance.kernel.words import Words
 from usance.testing.spec import spec
 from usance.testing.trade import (
     CHECKER,
@@ -132,9 +133,11 @@ def test_an_application_whose_expiry_passed_while_it_waited_is_not_issued():
 
 
 def test_rejection_and_withdrawal_are_possible_until_issue_only():
-    awaiting().when(m.RejectCredit(reason="no limit"), SYSTEM).then(m.CreditRejected)
+    awaiting().when(m.RejectCredit(reason=Words(text="no limit")), SYSTEM).then(m.CreditRejected)
     awaiting().when(m.WithdrawApplication()).then(m.ApplicationWithdrawn)
-    issued().when(m.RejectCredit(reason="late"), SYSTEM).refused("NOT_IN_THIS_STATE", "UCP600-7b")
+    issued().when(m.RejectCredit(reason=Words(text="late")), SYSTEM).refused(
+        "NOT_IN_THIS_STATE", "UCP600-7b"
+    )
     issued().when(m.WithdrawApplication()).refused("NOT_IN_THIS_STATE", "UCP600-10a")
 
 
@@ -146,10 +149,10 @@ def _undelivered():
 
 def test_an_issue_that_never_left_is_voided_by_two_people_and_leaves_no_balance():
     stream = _undelivered()
-    stream.when(m.VoidIssue(reason="x"), CHECKER).refused("NOT_IN_THIS_STATE")
-    stream.when(m.RequestVoid(reason="wrong amount")).then(m.VoidRequested)
-    stream.when(m.VoidIssue(reason="x"), MAKER).refused("SELF_APPROVAL")
-    stream.when(m.VoidIssue(reason="x"), CHECKER).then(m.IssueVoided, TimerCancelled)
+    stream.when(m.VoidIssue(reason=Words(text="x")), CHECKER).refused("NOT_IN_THIS_STATE")
+    stream.when(m.RequestVoid(reason=Words(text="wrong amount"))).then(m.VoidRequested)
+    stream.when(m.VoidIssue(reason=Words(text="x")), MAKER).refused("SELF_APPROVAL")
+    stream.when(m.VoidIssue(reason=Words(text="x")), CHECKER).then(m.IssueVoided, TimerCancelled)
     stream.sends(ReleaseReservation(credit="LC1"), ReleaseMargin(credit="LC1"))
     entries = [p for e in stream.events for p in getattr(e, "postings", [])]
     assert entries and open_accounts(entries, "LC1") == {}
@@ -157,10 +160,10 @@ def test_an_issue_that_never_left_is_voided_by_two_people_and_leaves_no_balance(
 
 def test_nothing_is_voided_once_it_left_the_bank():
     stream = _undelivered().when(m.NoteDelivery(message="MUR1", result="sent"), SYSTEM)
-    stream.when(m.RequestVoid(reason="x")).refused("DELIVERY_IN_DOUBT")
+    stream.when(m.RequestVoid(reason=Words(text="x"))).refused("DELIVERY_IN_DOUBT")
     stream.when(m.NoteDelivery(message="MUR1", result="naked", code="C02"), SYSTEM)
     stream.then(m.DeliveryFailed(message="MUR1", code="C02"))
-    stream.when(m.RequestVoid(reason="x")).then(m.VoidRequested)
+    stream.when(m.RequestVoid(reason=Words(text="x"))).then(m.VoidRequested)
     stream.when(m.NoteDelivery(message="MUR1", result="acked"), SYSTEM).then(m.DeliveryConfirmed)
     stream.when(m.VoidIssue(), CHECKER).refused("ALREADY_DELIVERED", "UCP600-7b,10a")
     stream.when(m.NoteDelivery(message="MUR1", result="naked"), SYSTEM).nothing()
@@ -197,7 +200,7 @@ def test_a_received_credit_is_advised_only_when_it_appears_authentic():
     stream.when(m.CompleteComplianceCheck(), SYSTEM)
     stream.when(m.AdviseCredit(), SYSTEM).then(m.CreditAdvised, TimerSet)
     stream.when(m.AdviseCredit(), SYSTEM).nothing()
-    stream.when(m.DeclineToAdvise(reason="x")).refused("NOT_IN_THIS_STATE", "UCP600-9e")
+    stream.when(m.DeclineToAdvise(reason=Words(text="x"))).refused("NOT_IN_THIS_STATE", "UCP600-9e")
 
 
 def test_a_duplicate_of_a_received_credit_is_no_second_one():
@@ -216,7 +219,9 @@ def test_a_confirmation_needs_to_be_asked_for_and_binds():
     stream.when(m.AddConfirmation(), SYSTEM).refused("NEEDS_A_PERSON")
     stream.when(m.AddConfirmation(), CHECKER).then(m.ConfirmationAdded, TimerSet)
     assert stream.state.state == "CONFIRMED"
-    stream.when(m.DeclineConfirmation(reason="x")).refused("NOT_IN_THIS_STATE", "UCP600-8b,10a")
+    stream.when(m.DeclineConfirmation(reason=Words(text="x"))).refused(
+        "NOT_IN_THIS_STATE", "UCP600-8b,10a"
+    )
 
 
 def test_correspondence_is_filed_once_per_message():

@@ -9,6 +9,7 @@ from usance.domain.credit.drawing_messages import CancelCredit, RespondToCancell
 from usance.domain.facility_messages import ReleaseReservation
 from usance.domain.posting import LC_LIABILITY, balance_of
 from usance.kernel.timers import TimerSet
+from usance.kernel.words import Words
 from usance.testing.trade import CHECKER, SYSTEM, amended, drawing, issued, received
 
 
@@ -171,13 +172,13 @@ def test_a_received_amendment_waits_for_the_beneficiary_and_books_nothing():
 
 
 def test_cancellation_needs_every_party_and_one_refusal_keeps_the_credit():
-    stream = issued(confirmation="CONFIRM").when(CancelCredit(reason="sold"))
+    stream = issued(confirmation="CONFIRM").when(CancelCredit(reason=Words(text="sold")))
     stream.when(RespondToCancellation(party="beneficiary", answer="accept"), SYSTEM)
     assert stream.state.state == "ISSUED"
     stream.when(RespondToCancellation(party="confirmer", answer="reject"), SYSTEM)
     stream.when(RespondToCancellation(party="beneficiary", answer="accept"), SYSTEM)
     stream.refused("NOT_IN_THIS_STATE", "UCP600-10a")
-    stream.when(CancelCredit(reason="again"))
+    stream.when(CancelCredit(reason=Words(text="again")))
     stream.when(RespondToCancellation(party="confirmer", answer="accept"), SYSTEM)
     stream.when(RespondToCancellation(party="beneficiary", answer="accept"), SYSTEM)
     assert stream.state.state == "CANCELLED"

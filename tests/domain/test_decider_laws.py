@@ -37,6 +37,7 @@ from usance.domain.terms import Drawing, Terms
 from usance.kernel.clock import MS_PER_DAY
 from usance.kernel.decider import Decision, Refusal
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerFired, TimerSet
+from usance.kernel.words import Words
 from usance.testing import trade
 from usance.testing.spec import CHECKER, MAKER, SYSTEM, Spec, context_of, spec
 
@@ -138,7 +139,7 @@ def _likely(category):
             dm.HonourDrawing(presentation="P1", method="deferred", amount=60_000_00, maturity="2027-04-01"),
             dm.HonourDrawing(presentation="P2", method="acceptance", amount=40_000_00, maturity="2027-04-01"),
             dm.SettleDrawing(presentation="P1"), dm.SettleDrawing(presentation="P2"), dm.ReleaseDrawing(presentation="P1"),
-            dm.ExpireCredit(), dm.CloseCredit(), dm.CancelCredit(reason="x"),
+            dm.ExpireCredit(), dm.CloseCredit(), dm.CancelCredit(reason=Words(text="x")),
             dm.RespondToCancellation(party="beneficiary", answer="accept"),
             dm.RespondToCancellation(party="confirmer", answer="accept"), cm.VoidIssue(), cm.AddConfirmation(),
             cm.NoteDelivery(message="MUR1", result="naked"), cm.NoteDelivery(message="MUR1", result="sent"),
@@ -204,8 +205,8 @@ SITUATIONS = {
         lambda: _drawn(trade.issued(margin_percent=15)),
         lambda: _drawn(trade.amended(trade.issued(), decrease=40_000_00)),
         lambda: _drawn(trade.issued()).when(_OWED, SYSTEM),
-        lambda: trade.issued(confirmation="CONFIRM").when(dm.CancelCredit(reason="x")),
-        lambda: _undelivered().when(cm.RequestVoid(reason="x")),
+        lambda: trade.issued(confirmation="CONFIRM").when(dm.CancelCredit(reason=Words(text="x"))),
+        lambda: _undelivered().when(cm.RequestVoid(reason=Words(text="x"))),
     ),
     "presentation": (
         lambda: spec(CATEGORIES["presentation"], trade.PRESENTATION_KEY, instant=trade.MONDAY),

@@ -4,6 +4,7 @@ import msgspec
 
 from usance.domain import message_exchange as m
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerSet
+from usance.kernel.words import Words
 from usance.testing.spec import spec
 from usance.testing.trade import MONDAY, SYSTEM
 
@@ -60,13 +61,13 @@ def test_a_message_turned_away_is_repaired_with_another_text_and_sent_again():
 
 
 def test_only_what_never_left_can_be_abandoned():
-    _sent().when(m.AbandonMessage(reason="void")).refused("NOT_IN_THIS_STATE")
-    stream = _queued().when(m.AbandonMessage(reason="void")).then(m.MessageAbandoned)
-    stream.when(m.AbandonMessage(reason="void")).nothing()
+    _sent().when(m.AbandonMessage(reason=Words(text="void"))).refused("NOT_IN_THIS_STATE")
+    stream = _queued().when(m.AbandonMessage(reason=Words(text="void"))).then(m.MessageAbandoned)
+    stream.when(m.AbandonMessage(reason=Words(text="void"))).nothing()
 
 
 def test_what_the_gateway_took_while_it_was_abandoned_counts_as_sent():
-    stream = _queued().when(m.AbandonMessage(reason="void")).then(m.MessageAbandoned)
+    stream = _queued().when(m.AbandonMessage(reason=Words(text="void"))).then(m.MessageAbandoned)
     stream.when(SENT, SYSTEM).then(m.MessageSent, TimerSet)
     stream.when(m.RecordAck()).then(m.MessageAcked, TimerCancelled)
 

@@ -10,6 +10,7 @@ from usance.domain.terms import Drawing, RequiredDocument
 from usance.kernel.clock import MS_PER_DAY
 from usance.kernel.decider import Refusal
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerSet
+from usance.kernel.words import Words
 from usance.testing.spec import context_of, spec
 from usance.testing.trade import (
     CHECKER,
@@ -120,10 +121,14 @@ def test_discrepancies_are_raised_one_by_one_and_forbid_taking_up():
 
 def test_an_examiner_sees_what_rules_cannot_and_becomes_the_first_signature():
     stream = _complying(actor=SYSTEM)
-    seen = m.RaiseDiscrepancy(article="UCP600-18c", explanation="Goods: PINE instead of TEAK.")
+    seen = m.RaiseDiscrepancy(
+        article="UCP600-18c", explanation=Words(text="Goods: PINE instead of TEAK.")
+    )
     stream.when(seen, MAKER).then(m.DiscrepancyRaised)
     stream.when(seen, MAKER).nothing()
-    stream.when(m.RaiseDiscrepancy(article="", explanation=" ")).refused("DISCREPANCY_UNEXPLAINED")
+    stream.when(m.RaiseDiscrepancy(article="", explanation=Words(text=" "))).refused(
+        "DISCREPANCY_UNEXPLAINED"
+    )
     assert stream.state.state == "DISCREPANT"
     stream.when(m.RecordWaiver(waived=True), SYSTEM)
     stream.when(m.HonourPresentation(), MAKER).refused("SELF_APPROVAL")
@@ -134,7 +139,7 @@ def test_a_notice_states_every_discrepancy_with_a_disposal_and_is_given_once():
     stream.when(m.RefusePresentation(disposal="KEEP")).refused("REFUSAL_WITHOUT_DISPOSAL")
     stream.when(m.RefusePresentation(disposal="HOLD"))
     stream.then(m.PresentationRefused, TimerCancelled)
-    assert len(stream.decided[0].discrepancies) == 2
+    assert len(stream.decided[0].discrepancies.sentences) == 2
     stream.when(m.RefusePresentation(disposal="HOLD")).nothing()
     stream.when(m.RefusePresentation(disposal="RETURN")).refused("REFUSAL_ALREADY_GIVEN")
     stream.when(m.ReturnDocuments(courier="DHL 1")).then(m.DocumentsReturned)
@@ -192,7 +197,7 @@ def test_a_warning_that_a_newer_calendar_moves_past_the_deadline_gives_way_to_it
 
 def test_warnings_draft_the_notice_and_fall_silent_after_the_decision():
     stream = _fires(_discrepant(), "draft").then(m.PresentationEscalated, TimerSet)
-    assert (stream.decided[0].level, len(stream.decided[0].draft)) == ("one_day", 2)
+    assert (stream.decided[0].level, len(stream.decided[0].draft.sentences)) == ("one_day", 2)
     _fires(stream, "escalate").then(m.PresentationEscalated, TimerSet)
     stream.when(m.RefusePresentation(disposal="NOTIFY"))
     for timer in ("escalate", "draft", "deadline"):
@@ -252,7 +257,9 @@ def test_an_issuing_bank_gives_authority_by_a_second_person():
 
 def test_a_discrepancy_found_after_the_waiver_needs_a_new_one():
     stream = _discrepant().when(m.RecordWaiver(waived=True), SYSTEM)
-    stream.when(m.RaiseDiscrepancy(article="UCP600-14d", explanation="Weights conflict."))
+    stream.when(
+        m.RaiseDiscrepancy(article="UCP600-14d", explanation=Words(text="Weights conflict."))
+    )
     stream.when(m.HonourPresentation(), CHECKER).refused("NOT_IN_THIS_STATE")
 
 
@@ -318,7 +325,7 @@ def test_terms_that_no_reckoning_bears_are_refused_not_raised():
 
 
 def test_a_presenter_may_withdraw_until_the_decision():
-    stream = _received().when(m.WithdrawPresentation(reason="asked"), SYSTEM)
+    stream = _received().when(m.WithdrawPresentation(reason=Words(text="asked")), SYSTEM)
     stream.then(m.PresentationWithdrawn, TimerCancelled)
     stream.when(m.WithdrawPresentation(), SYSTEM).nothing()
     stream.when(_examination(), SYSTEM).refused("NOT_IN_THIS_STATE")

@@ -21,6 +21,7 @@ from usance.kernel.clock import Clock
 from usance.kernel.decider import NOTHING, Actor, Context, Decision, Refusal, Send
 from usance.kernel.ids import sequence_ids
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerFired, TimerSet
+from usance.kernel.words import Words
 from usance.log.contract import Log, Output, Record
 from usance.messages.catalogue import Catalogue, build
 from usance.messages.envelope import Decoder, Encoder
@@ -261,12 +262,18 @@ class World:
     def redrive(self, letter: str, key: str, command_id: str, reason: str = "repaired") -> None:
         """Ask for a dead letter to be tried again."""
         self.send(
-            key, Redrive(dead_letter_id=letter, dead_letter_index=0, reason=reason), command_id
+            key,
+            Redrive(dead_letter_id=letter, dead_letter_index=0, reason=Words(text=reason)),
+            command_id,
         )
 
     def discard(self, letter: str, key: str, command_id: str) -> None:
         """Give a dead letter up."""
-        self.send(key, Discard(dead_letter_id=letter, dead_letter_index=0, reason="no"), command_id)
+        self.send(
+            key,
+            Discard(dead_letter_id=letter, dead_letter_index=0, reason=Words(text="no")),
+            command_id,
+        )
 
     # -- what is there
 

@@ -15,6 +15,7 @@ from usance.engine.history import History
 from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor
+from usance.kernel.words import Words
 from usance.log.contract import Output
 from usance.messages import catalogue
 from usance.messages.envelope import Decoder, Encoder
@@ -53,7 +54,7 @@ RECEIVED = cr.CreditReceived(
 )  # fmt: skip
 ADVISED = cr.CreditAdvised(to="beneficiary", date="2026-11-24")
 REFUSED = pr.PresentationRefused(
-    discrepancies=["Late shipment."], disposal="HOLD", statement="S", given=DAY, due=DAY + 1,
+    discrepancies=pr.Stated(subject="TF1", sentences=["Late shipment."]), disposal="HOLD", statement="S", given=DAY, due=DAY + 1,
 )  # fmt: skip
 
 
@@ -202,10 +203,10 @@ def test_advice_and_the_beneficiarys_answer_are_told_to_the_issuing_bank(book):
 
 
 def test_what_we_decline_is_told_without_delay(book):
-    declined = cr.AdviceDeclined(reason="not authentic")
+    declined = cr.AdviceDeclined(reason=Words(text="not authentic"))
     command, message = book.one(EXPORT, declined)
     assert (command.mt, message.value("21")) == ("799", "LC77")
-    unconfirmed = book.one(EXPORT, cr.ConfirmationDeclined(reason="no line"))[0]
+    unconfirmed = book.one(EXPORT, cr.ConfirmationDeclined(reason=Words(text="no line")))[0]
     assert unconfirmed.message != command.message
 
 
@@ -226,7 +227,9 @@ def test_as_issuing_bank_we_answer_the_presenting_bank(book):
 
 def test_as_nominated_bank_we_write_to_the_issuing_bank(book):
     present(book, "nominated", presenter="beneficiary-7")
-    referred = pr.DiscrepanciesReferred(discrepancies=["Late shipment."])
+    referred = pr.DiscrepanciesReferred(
+        discrepancies=pr.Stated(subject="TF1", sentences=["Late shipment."])
+    )
     command, message = book.one(SHOWN, referred)
     assert (command.mt, command.receiver) == ("750", US)
     assert (message.value("20"), message.value("21")) == ("P1", "LC77")
@@ -244,7 +247,7 @@ def test_an_unknown_credit_makes_no_message(book):
 
 def test_a_voided_issue_takes_back_every_message_that_waits(book):
     queued = book.after(IMPORT, ISSUED)
-    event = cr.IssueVoided(reason="not delivered", person="p1")
+    event = cr.IssueVoided(reason=Words(text="not delivered"), person="p1")
     book.add(IMPORT, event)
     back = book.table[cr.IssueVoided](IMPORT, event, book.history)
     assert [key for key, _ in back] == [f"albion/message/{c.message}" for c in queued]

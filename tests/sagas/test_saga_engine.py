@@ -13,6 +13,7 @@ from usance.engine import saga_messages as m
 from usance.engine.saga import SagaDecider, SagaState
 from usance.kernel.decider import Actor, Context, Decision, Refusal
 from usance.kernel.timers import TimerDue
+from usance.kernel.words import Words
 from usance.sagas.advice import ADVICE
 from usance.sagas.facts import mur
 from usance.sagas.issuance import ISSUANCE
@@ -140,7 +141,7 @@ def test_a_refusal_before_the_pivot_undoes_in_reverse(last: str, undone: list[st
 def test_compensation_from_every_step_leaves_nothing_done_that_could_be_undone() -> None:
     for last in ORDER[: ORDER.index("CreditIssued") + 1]:
         run = Run().upto(last)
-        run.tell(m.CompensateSaga(reason="called off"), ANN)
+        run.tell(m.CompensateSaga(reason=Words(text="called off")), ANN)
         act = next(e for e in run.events if isinstance(e, m.ActProposed))
         run.tell(m.ApproveAct(act_id=act.act_id), BEN)
         while run.state.phase == "compensating":
@@ -155,7 +156,7 @@ def test_compensation_from_every_step_leaves_nothing_done_that_could_be_undone()
 def test_a_command_still_on_its_way_is_undone_too() -> None:
     run = Run().upto("ComplianceCheckCompleted")
     assert run.names()[-1] == "ReserveLimit"
-    run.tell(m.CompensateSaga(reason="called off"), ANN)
+    run.tell(m.CompensateSaga(reason=Words(text="called off")), ANN)
     act = next(e for e in run.events if isinstance(e, m.ActProposed))
     run.tell(m.ApproveAct(act_id=act.act_id), BEN)
     assert run.names()[-1] == "ReleaseReservation"
@@ -164,7 +165,7 @@ def test_a_command_still_on_its_way_is_undone_too() -> None:
 def test_after_the_pivot_there_is_no_way_back() -> None:
     run = Run().upto("MessageAcked")
     assert run.state.after_pivot
-    run.tell(m.CompensateSaga(reason="regret"), ANN)
+    run.tell(m.CompensateSaga(reason=Words(text="regret")), ANN)
     assert run.refused() == "AFTER_PIVOT"
     run.outcome("refused", "FACILITY_GONE")
     assert run.state.phase == "running"
@@ -203,19 +204,19 @@ def test_a_retry_repeats_the_id_until_it_is_decided_and_then_takes_a_new_one() -
     run.tell(TimerDue(timer_id=run.state.timer, due=1, reason=""))
     assert run.state.incident
     first = run.sent[-1][2]
-    run.tell(m.RetryStep(reason="facility was down"), ANN)
+    run.tell(m.RetryStep(reason=Words(text="facility was down")), ANN)
     assert run.names()[-1] == "HoldMargin"
     assert run.sent[-1][2] == first, "the first may still take effect: never a second one beside it"
     assert not run.state.incident
     run.upto("MessageAcked").outcome("refused", "FACILITY_GONE")
     assert run.names()[-1] == "ConsumeReservation"
-    run.tell(m.RetryStep(reason="the facility is back"), ANN)
+    run.tell(m.RetryStep(reason=Words(text="the facility is back")), ANN)
     assert run.sent[-1][2] != run.sent[-2][2]
 
 
 def test_a_retry_of_a_command_whose_target_is_parked_cannot_act_twice() -> None:
     run = Run().upto("ComplianceCheckCompleted").outcome("parked")
-    run.tell(m.RetryStep(reason="try again"), ANN)
+    run.tell(m.RetryStep(reason=Words(text="try again")), ANN)
     assert run.names()[-2:] == ["ReserveLimit", "ReserveLimit"]
     assert run.sent[-1] == run.sent[-2]
     run.outcome("accepted").fact("LimitReserved")
@@ -229,8 +230,8 @@ def propose(run: Run, command: Any) -> m.ActProposed:
 
 def test_an_act_agreed_on_a_step_is_no_act_on_its_undoing() -> None:
     run = Run().upto("ComplianceCheckCompleted")
-    skip = propose(run, m.SkipStep(step="reserve", reason="reserved by hand"))
-    back = propose(run, m.CompensateSaga(reason="called off"))
+    skip = propose(run, m.SkipStep(step="reserve", reason=Words(text="reserved by hand")))
+    back = propose(run, m.CompensateSaga(reason=Words(text="called off")))
     run.tell(m.ApproveAct(act_id=back.act_id), BEN)
     assert (run.state.phase, run.state.step) == ("compensating", "reserve")
     run.tell(m.ApproveAct(act_id=skip.act_id), BEN)
@@ -240,7 +241,7 @@ def test_an_act_agreed_on_a_step_is_no_act_on_its_undoing() -> None:
 
 def test_nothing_happens_to_a_saga_that_is_over() -> None:
     run = Run().upto("ReservationConsumed")
-    act = propose(run, m.SkipStep(step="acknowledge", reason="no answer comes"))
+    act = propose(run, m.SkipStep(step="acknowledge", reason=Words(text="no answer comes")))
     run.fact("AdviceAcknowledged")
     assert run.state.phase == "completed"
     assert run.state.acts == {}
@@ -248,7 +249,7 @@ def test_nothing_happens_to_a_saga_that_is_over() -> None:
     run.tell(m.ApproveAct(act_id=act.act_id), BEN)
     assert run.refused() == "NO_SUCH_ACT"
     run.tell(TimerDue(timer_id="acknowledge:9:0", due=1, reason=""))
-    run.tell(m.RetryStep(reason="again"), ANN)
+    run.tell(m.RetryStep(reason=Words(text="again")), ANN)
     assert run.refused() == "SAGA_NOT_OPEN"
     assert len(run.events) == before
 
@@ -259,11 +260,14 @@ def test_nothing_happens_to_a_saga_that_is_over() -> None:
 )  # fmt: skip
 def test_nobody_is_no_second_person_and_no_first_one(nobody: Actor) -> None:
     run = Run().upto("LimitReserved")
-    act = propose(run, m.SkipStep(step="margin", reason="waived"))
-    for command in (m.ApproveAct(act_id=act.act_id), m.RejectAct(act_id=act.act_id, reason="no")):
+    act = propose(run, m.SkipStep(step="margin", reason=Words(text="waived")))
+    for command in (
+        m.ApproveAct(act_id=act.act_id),
+        m.RejectAct(act_id=act.act_id, reason=Words(text="no")),
+    ):
         run.tell(command, nobody)
         assert run.refused() == "NEEDS_A_PERSON"
-    run.tell(m.CompensateSaga(reason="called off"), nobody)
+    run.tell(m.CompensateSaga(reason=Words(text="called off")), nobody)
     assert run.refused() == "NEEDS_A_PERSON"
     assert run.state.step == "margin"
 
@@ -271,8 +275,10 @@ def test_nobody_is_no_second_person_and_no_first_one(nobody: Actor) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        m.SkipStep(step="check", reason="takes too long"),
-        m.MarkDoneOutside(step="check", reason="was looked at", evidence="mail of today"),
+        m.SkipStep(step="check", reason=Words(text="takes too long")),
+        m.MarkDoneOutside(
+            step="check", reason=Words(text="was looked at"), evidence=Words(text="mail of today")
+        ),
     ],
 )
 def test_nobody_passes_the_compliance_check_by_an_operator_act(command: Any) -> None:
@@ -293,13 +299,18 @@ def test_nobody_passes_the_compliance_check_by_an_operator_act(command: Any) -> 
 
 def test_what_was_done_outside_names_its_evidence() -> None:
     run = Run().upto("LimitReserved")
-    run.tell(m.MarkDoneOutside(step="margin", reason="held by hand", evidence=" "), ANN)
+    run.tell(
+        m.MarkDoneOutside(
+            step="margin", reason=Words(text="held by hand"), evidence=Words(text=" ")
+        ),
+        ANN,
+    )
     assert run.refused() == "EVIDENCE_REQUIRED"
 
 
 def test_who_proposes_an_act_cannot_approve_it() -> None:
     run = Run().upto("LimitReserved")
-    run.tell(m.SkipStep(step="margin", reason="waived by credit committee"), ANN)
+    run.tell(m.SkipStep(step="margin", reason=Words(text="waived by credit committee")), ANN)
     act = next(e for e in run.events if isinstance(e, m.ActProposed))
     run.tell(m.ApproveAct(act_id=act.act_id), ANN._replace(login="other", role="checker"))
     assert run.refused() == "SELF_APPROVAL"
@@ -309,7 +320,7 @@ def test_who_proposes_an_act_cannot_approve_it() -> None:
 
 def test_an_act_on_a_step_that_moved_on_is_refused() -> None:
     run = Run().upto("MarginHeld")
-    run.tell(m.SkipStep(step="margin", reason="late"), ANN)
+    run.tell(m.SkipStep(step="margin", reason=Words(text="late")), ANN)
     assert run.refused() == "STEP_MOVED_ON"
 
 
@@ -370,9 +381,9 @@ def test_any_history_decides_without_error_and_replays_to_the_same_state(
             run.tell(m.ApproveAct(act_id=act), BEN)
         else:
             command = {
-                "retry": m.RetryStep(reason="r"),
-                "skip": m.SkipStep(step=run.state.step, reason="r"),
-                "compensate": m.CompensateSaga(reason="r"),
+                "retry": m.RetryStep(reason=Words(text="r")),
+                "skip": m.SkipStep(step=run.state.step, reason=Words(text="r")),
+                "compensate": m.CompensateSaga(reason=Words(text="r")),
             }[kind]
             run.tell(command, ANN)
     state = SAGAS.initial(KEY)
@@ -389,7 +400,7 @@ def test_any_history_decides_without_error_and_replays_to_the_same_state(
 
 def test_a_step_whose_facts_were_skipped_is_an_incident_not_an_error() -> None:
     run = Run().fact("CreditApplied")
-    run.tell(m.SkipStep(step="validate", reason="trusted"), ANN)
+    run.tell(m.SkipStep(step="validate", reason=Words(text="trusted")), ANN)
     run.tell(m.ApproveAct(act_id=next(iter(run.state.acts))), BEN)
     run.fact("ComplianceCheckCompleted")
     assert run.state.step == "reserve"

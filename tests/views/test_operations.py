@@ -15,6 +15,7 @@ from usance.engine import control
 from usance.engine import saga_messages as sm
 from usance.kernel.decider import Actor, Context, Decision, Refusal
 from usance.kernel.errors import Conflict, NotFound, Unreadable
+from usance.kernel.words import Words
 from usance.log.contract import Output
 from usance.messages.outcome import UnreadableInput
 from usance.testing import trade
@@ -58,7 +59,9 @@ def test_a_dead_letter_parks_its_key_until_a_redrive_decides_everything(world: W
     detail = queries.dead_letter(ENGINEER, letter.id)
     assert detail.waiting == 1 and detail.size > 100 and "APP-1" in detail.text
 
-    redrive = control.Redrive(dead_letter_id=letter.id, dead_letter_index=letter.index, reason="x")
+    redrive = control.Redrive(
+        dead_letter_id=letter.id, dead_letter_index=letter.index, reason=Words(text="x")
+    )
     world.do(CREDIT, redrive, ENGINEER, causation="control:1")
     after = queries.status(MAKER)
     assert (after.accepted, after.dead_letters, after.parked) == (2, 0, 0)
@@ -81,7 +84,7 @@ def test_input_nobody_can_read_counts_as_a_dead_letter_also_when_discarded(world
     assert (letter.parks, letter.state) == (False, "open")
     assert world.queries.status(MAKER).dead_letters == 1
     discard = control.Discard(
-        dead_letter_id=letter.id, dead_letter_index=letter.index, reason="noise"
+        dead_letter_id=letter.id, dead_letter_index=letter.index, reason=Words(text="noise")
     )
     world.do(CREDIT, discard, ENGINEER, causation="control:2")
     status = world.queries.status(MAKER)
@@ -106,7 +109,9 @@ def test_views_rebuilt_from_the_first_record_equal_those_that_followed(world: Wo
     mend()
     world.do("albion/credit/LC2", trade.application())
     letter = world.queries.dead_letters(ENGINEER).rows[0]
-    redrive = control.Redrive(dead_letter_id=letter.id, dead_letter_index=letter.index, reason="x")
+    redrive = control.Redrive(
+        dead_letter_id=letter.id, dead_letter_index=letter.index, reason=Words(text="x")
+    )
     world.do(CREDIT, redrive, ENGINEER, causation="control:1")
     for name in world.projector.projections:
         report = world.projector.rebuild(name)
@@ -176,7 +181,7 @@ def test_a_running_saga_shows_its_timers_and_where_it_stands(tmp_path: Path) -> 
     # what trade sees of a held credit is what it sees of a slow one
     assert world.queries.credit(MAKER, CREDIT).row.state == "IN_PROCESS"
     for reason in ("called off", "called off twice"):
-        world.do(saga.key, sm.CompensateSaga(reason=reason), CHECKER)
+        world.do(saga.key, sm.CompensateSaga(reason=Words(text=reason)), CHECKER)
     first, _ = (a for a in world.queries.approvals(MAKER) if a.kind == "saga_act")
     assert (first.maker, first.content["act"]) == (CHECKER.person, "compensate")
     assert first.key == saga.key and not first.self_made

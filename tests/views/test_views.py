@@ -20,6 +20,7 @@ from usance.domain.posting import Balance, trial_balance
 from usance.domain.presentation import messages as pm
 from usance.domain.tolerance import max_liability
 from usance.kernel.decider import Actor
+from usance.kernel.words import Words
 from usance.messages.catalogue import default
 from usance.testing import trade
 from usance.views import sentences
@@ -69,11 +70,11 @@ COMMANDS: list[tuple[str, Any, Actor]] = [
     (CREDIT, am.RequestAmendment(amendment=1, changes=am.TermsChanges(increase=500)), MAKER),
     (CREDIT, trade.drawing(), SAGA),
     (CREDIT, dm.HonourDrawing(presentation="P1", method="sight", amount=60_000_00), SAGA),
-    (CREDIT, cm.RejectCredit(reason="changed mind"), CHECKER),
+    (CREDIT, cm.RejectCredit(reason=Words(text="changed mind")), CHECKER),
     (PRESENTATION, trade.documents(), MAKER),
     (
         PRESENTATION,
-        pm.RaiseDiscrepancy(article="UCP600-14d", explanation="The weights differ."),
+        pm.RaiseDiscrepancy(article="UCP600-14d", explanation=Words(text="The weights differ.")),
         MAKER,
     ),
     (PRESENTATION, pm.SeekWaiver(), MAKER),
@@ -212,7 +213,9 @@ def test_an_approval_shows_what_is_bound_and_who_may_not_give_it(world: World) -
 
 def test_a_presentation_shows_its_deadline_findings_and_work(world: World) -> None:
     world.do(PRESENTATION, trade.documents())
-    finding = pm.RaiseDiscrepancy(article="UCP600-14d", explanation="The weights differ.")
+    finding = pm.RaiseDiscrepancy(
+        article="UCP600-14d", explanation=Words(text="The weights differ.")
+    )
     world.do(PRESENTATION, finding)
     shown = world.queries.presentation(MAKER, PRESENTATION)
     assert shown.row.state == "DISCREPANT" and shown.row.due > trade.MONDAY
@@ -294,7 +297,7 @@ def _fields(text: str) -> list[str]:
 
     found = []
     for _, name, spec, _ in string.Formatter().parse(text):
-        if name in ("money", "when"):
+        if name in ("money", "when", "because", "seen"):
             if spec:
                 found.append(spec)
         elif name:

@@ -17,6 +17,7 @@ import msgspec
 from usance.cli.acting import perform
 from usance.cli.documents import AMOUNTS, Act, filled
 from usance.cli.options import Noun, Verb
+from usance.kernel.words import Words
 from usance.messages.inputs import command_class, identity_field
 
 SUBJECT = "acts_on"
@@ -104,8 +105,8 @@ def _scalars(cls: type) -> dict[str, tuple[type, bool]]:
     found = {}
     for field in msgspec.structs.fields(cls):
         kinds = [k for k in _kinds(field.type) if k is not type(None)]
-        if len(kinds) == 1 and kinds[0] in (str, int, bool):
-            found[field.name] = (kinds[0], field.required)
+        if len(kinds) == 1 and kinds[0] in (str, int, bool, Words):
+            found[field.name] = (str if kinds[0] is Words else kinds[0], field.required)
     return found
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
-import msgspec
 
 from usance.bootstrap.desk import Desk
 from usance.cli.acting import addressed, opened, settle
@@ -16,6 +15,7 @@ from usance.cli.show import amount, clean, facts, instant
 from usance.kernel.decider import Actor, key_parts
 from usance.kernel.errors import Conflict, NotFound, Refused
 from usance.kernel.ids import RandomIds
+from usance.messages.words import command_of
 from usance.views.results import Approval
 from usance.web.acts import approval_acts, case_acts
 from usance.web.commands import command_type
@@ -75,7 +75,7 @@ def answer(wanted: str, seen: str, reason: str, *, yes: bool, dry: bool) -> None
         key, name, fields = _act(desk, person, approval, yes=yes)
         if reason:
             fields["reason"] = reason
-        command: Any = msgspec.convert(fields, command_type(name).cls, strict=False)
+        command = command_of(fields, command_type(name).cls, key_parts(key).identity)
         settle(desk, addressed(key, command, RandomIds().fresh(), person), dry=dry)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import click
-import msgspec
 
 from usance.bootstrap import care
 from usance.bootstrap.desk import Desk
@@ -34,6 +33,7 @@ from usance.kernel.ids import RandomIds, derived
 from usance.log.contract import Record, TopicPartition
 from usance.messages.inputs import decode_input
 from usance.messages.outcome import UnreadableInput, read_dead_letter
+from usance.messages.words import command_of
 from usance.views import results as r
 from usance.views.asking import sees_compliance
 from usance.web.commands import command_type
@@ -183,7 +183,7 @@ def _control_of(
 ) -> tuple[str, Redrive | Discard]:
     kind = command_type(name)
     fields = {"dead_letter_id": row.id, "dead_letter_index": row.index, "reason": reason}
-    command: Redrive | Discard = msgspec.convert(fields, kind.cls)
+    command: Redrive | Discard = command_of(fields, kind.cls, row.id)
     place = f"{row.context}.p{row.partition}"
     return kind.key(desk.settings.bank.tenant, desk.store.topics, place, command), command
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
 
 import click
 import msgspec
@@ -17,9 +16,11 @@ from usance.cli.options import EXIT_TAMPERED, Noun, Verb, dry_run, say, session,
 from usance.cli.show import Column, clean, emit, emit_line, facts, heading, instant, one_line, table
 from usance.cli.summary import chain_reports, status_lines, status_of
 from usance.cli.trade import cursor_option, limit_option
+from usance.kernel.decider import key_parts
 from usance.kernel.errors import NotFound, Tampered
 from usance.kernel.ids import RandomIds
 from usance.log.contract import header
+from usance.messages.words import command_of
 from usance.views import results as r
 from usance.views.asking import sees_compliance
 from usance.web.commands import command_type
@@ -253,7 +254,7 @@ def _on_saga(name: str, reference: str, fields: dict[str, str | None], *, dry: b
         key = desk.queries.key("saga", reference, desk.settings.bank.tenant)
         if "step" in fields and fields["step"] is None:
             fields["step"] = desk.queries.saga(person, key).row.step
-        command: Any = msgspec.convert(fields, command_type(name).cls)
+        command = command_of(fields, command_type(name).cls, key_parts(key).identity)
         settle(desk, addressed(key, command, RandomIds().fresh(), person), dry=dry)
 
 

@@ -13,6 +13,7 @@ from usance.domain.guards import not_now, unknown_command, wrong_key
 from usance.kernel.clock import MS_PER_MINUTE
 from usance.kernel.decider import NOTHING, Context, Decision, PrivateBlock, Refusal
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerSet
+from usance.kernel.words import Words
 
 
 class FinText(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
@@ -126,14 +127,16 @@ class MessageRepaired(msgspec.Struct, frozen=True, kw_only=True):
 class AbandonMessage(msgspec.Struct, frozen=True, kw_only=True):
     """Never send a message that is queued or was turned away."""
 
-    reason: str
+    cause: str = ""
+    reason: Words | None = None
 
 
 class MessageAbandoned(msgspec.Struct, frozen=True, kw_only=True):
     """The message will not be sent."""
 
     message: str
-    reason: str
+    cause: str = ""
+    reason: Words | None = None
 
 
 class AckOverdue(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,7 +303,9 @@ def _abandon(state: MessageExchangeState, command: AbandonMessage, _context: Con
     if state.state not in ("QUEUED", "NAKED"):
         hint = "What left the bank cannot be taken back: write to the receiver."
         return _not_in(state, "queued or turned away", hint)
-    return Decision((MessageAbandoned(message=state.message, reason=command.reason),))
+    return Decision(
+        (MessageAbandoned(message=state.message, cause=command.cause, reason=command.reason),)
+    )
 
 
 def _overdue(state: MessageExchangeState, _command: TimerDue, _context: Context) -> Answer:

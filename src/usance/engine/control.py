@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from usance.kernel.timers import FireTimer
+from usance.kernel.words import Words
 
 CONTEXT = "system"
 
@@ -21,7 +22,7 @@ class Redrive(msgspec.Struct, frozen=True, kw_only=True):
 
     dead_letter_id: str
     dead_letter_index: int
-    reason: str
+    reason: Words
 
 
 class Discard(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ class Discard(msgspec.Struct, frozen=True, kw_only=True):
 
     dead_letter_id: str
     dead_letter_index: int
-    reason: str
+    reason: Words
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

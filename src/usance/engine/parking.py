@@ -246,7 +246,9 @@ class ParkKeeper:
         self.handling.answer(meta, position, "accepted")
         self._settle(command.dead_letter_id, self._head(found.key) if found.parked else None)
         original = meta.decides(found.command_id, found.body_hash, found.causation)
-        refusal = Refusal("DISCARDED", f"Discarded: {command.reason}")
+        refusal = Refusal(
+            "DISCARDED", "A person gave it up for good; their reason stands in the command."
+        )
         self.handling.answer(original, position, "discarded", refusal)
         if found.parked:
             park = share.overlay.park(found.key)

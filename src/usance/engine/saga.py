@@ -19,6 +19,7 @@ from usance.kernel.clock import MS_PER_HOUR
 from usance.kernel.decider import NOTHING, Actor, Context, Decision, Refusal, Send, key_parts
 from usance.kernel.ids import derived
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerFired, TimerSet
+from usance.kernel.words import Words, text_of
 
 Facts = Mapping[str, str]
 STEP_TIMEOUT_MS = 24 * MS_PER_HOUR
@@ -80,6 +81,17 @@ class Definition(NamedTuple):
         return next(s for s in self.steps if s.name == name)
 
 
+class ProposedAct(NamedTuple):
+    """An operator act that waits for a second person, on the step as it stood then."""
+
+    act: str
+    step: str
+    reason: Words
+    person: str
+    n: int
+    phase: str
+
+
 class SagaState(msgspec.Struct):
     """A saga as its stream tells it."""
 
@@ -96,10 +108,10 @@ class SagaState(msgspec.Struct):
     undone: list[str] = []
     observed: list[str] = []
     incident: str = ""
-    acts: dict[str, list[str]] = {}
+    acts: dict[str, ProposedAct] = {}
     timer: str = ""
     after_pivot: bool = False
-    reason: str = ""
+    cause: str = ""
 
 
 class _Progress:
@@ -124,7 +136,7 @@ class SagaDecider:
     """The decider of all saga definitions: keys are `tenant/saga/<definition>:<identity>`."""
 
     category = "saga"
-    fold_id = "saga/2"
+    fold_id = "saga/3"
 
     def __init__(self, definitions: tuple[Definition, ...]) -> None:
         self.definitions = {d.name: d for d in definitions}
@@ -222,7 +234,7 @@ class SagaDecider:
                 return
             at.emit(m.StepSucceeded(step=step.name, how="event", undo=False))
         self._disarm(at)
-        at.emit(m.SagaEnded(result="completed", reason=""))
+        at.emit(m.SagaEnded(result="completed", cause=""))
 
     def _start(self, at: _Progress, step: Step, *, undo: bool = False) -> None:
         maker = step.compensation if undo else step.action
@@ -285,10 +297,12 @@ class SagaDecider:
             return
         self._turn_back(at, definition, f"{code}: {message}")
 
-    def _turn_back(self, at: _Progress, definition: Definition, reason: str) -> None:
+    def _turn_back(
+        self, at: _Progress, definition: Definition, cause: str, reason: Words | None = None
+    ) -> None:
         self._disarm(at)
         self._close_incident(at, "compensation")
-        at.emit(m.SagaCompensating(step=at.state.step, reason=reason))
+        at.emit(m.SagaCompensating(step=at.state.step, cause=cause, reason=reason))
         self._undo_next(at, definition)
 
     def _undo_next(self, at: _Progress, definition: Definition) -> None:
@@ -302,7 +316,7 @@ class SagaDecider:
             self._start(at, step, undo=True)
             return
         self._disarm(at)
-        at.emit(m.SagaEnded(result="compensated", reason=at.state.reason))
+        at.emit(m.SagaEnded(result="compensated", cause=at.state.cause))
 
     # -- time
 
@@ -360,7 +374,7 @@ class SagaDecider:
                     act=name,
                     step=at.state.step,
                     reason=command.reason,
-                    evidence=getattr(command, "evidence", ""),
+                    evidence=getattr(command, "evidence", None),
                     person=at.context.actor.person,
                 )
             )
@@ -373,11 +387,11 @@ class SagaDecider:
             return Refusal(
                 "SAGA_NOT_OPEN", "The saga is not open.", hint="Look at its history first."
             )
-        if not command.reason.strip():
+        if not text_of(command.reason):
             return Refusal(
                 "REASON_REQUIRED", "An operator act needs a reason.", hint="Say why in a sentence."
             )
-        if isinstance(command, m.MarkDoneOutside) and not command.evidence.strip():
+        if isinstance(command, m.MarkDoneOutside) and not text_of(command.evidence):
             return Refusal(
                 "EVIDENCE_REQUIRED",
                 "What was done outside needs evidence.",
@@ -414,11 +428,10 @@ class SagaDecider:
             return Refusal(
                 "NO_SUCH_ACT", "No act waits under this id.", hint="See the open approvals."
             )
-        name, step, reason, person, n, phase = act
         nobody = _no_person(at.context.actor)
         if nobody is not None:
             return nobody
-        if person == at.context.actor.person:
+        if act.person == at.context.actor.person:
             return Refusal(
                 "SELF_APPROVAL",
                 "Who proposed an act cannot approve it.",
@@ -428,15 +441,15 @@ class SagaDecider:
         if isinstance(command, m.RejectAct):
             at.emit(m.ActRejected(act_id=command.act_id, person=who, reason=command.reason))
             return at.decision()
-        if (step, n, phase) != (at.state.step, str(at.state.n), at.state.phase):
+        if (act.step, act.n, act.phase) != (at.state.step, at.state.n, at.state.phase):
             return Refusal(
-                "STEP_MOVED_ON", f"The saga has moved on from {step}.", hint="Reject the act."
+                "STEP_MOVED_ON", f"The saga has moved on from {act.step}.", hint="Reject the act."
             )
         at.emit(m.ActApproved(act_id=command.act_id, person=who))
-        self._perform(at, definition, name, reason)
+        self._perform(at, definition, act.act, act.reason)
         return at.decision()
 
-    def _perform(self, at: _Progress, definition: Definition, name: str, reason: str) -> None:
+    def _perform(self, at: _Progress, definition: Definition, name: str, reason: Words) -> None:
         if name == "retry":
             self._close_incident(at, "retry")
             undo = at.state.phase == "compensating"
@@ -446,7 +459,7 @@ class SagaDecider:
         elif name == "done-outside":
             self._succeed(at, definition, "outside")
         else:
-            self._turn_back(at, definition, reason)
+            self._turn_back(at, definition, "called off", reason)
 
     # -- fold
 
@@ -473,7 +486,7 @@ class SagaDecider:
                     state.command_id
                 ):  # sent and not answered: it may yet take effect, so undo it too
                     new.done = [*state.done, state.step]
-                new.phase, new.reason, new.command_id = "compensating", event.reason, ""
+                new.phase, new.cause, new.command_id = "compensating", event.cause, ""
             case m.SagaEnded():
                 new.phase, new.command_id, new.timer = event.result, "", ""
                 new.acts = {}
@@ -483,14 +496,9 @@ class SagaDecider:
                 new.incident = ""
             case m.ActProposed():
                 # What is approved is this act on this step as it stands now.
-                kept = [
-                    event.act,
-                    event.step,
-                    event.reason,
-                    event.person,
-                    str(state.n),
-                    state.phase,
-                ]
+                kept = ProposedAct(
+                    event.act, event.step, event.reason, event.person, state.n, state.phase
+                )
                 new.acts = {**state.acts, event.act_id: kept}
             case m.ActApproved() | m.ActRejected():
                 new.acts = {k: v for k, v in state.acts.items() if k != event.act_id}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from usance.kernel.words import Words
+
 CONTEXT = "trade"
 
 
@@ -32,28 +34,28 @@ class ObserveOutcome(msgspec.Struct, frozen=True, kw_only=True):
 class RetryStep(msgspec.Struct, frozen=True, kw_only=True):
     """Operator: do the present step again."""
 
-    reason: str
+    reason: Words
 
 
 class SkipStep(msgspec.Struct, frozen=True, kw_only=True):
     """Operator: go on without the present step."""
 
     step: str
-    reason: str
+    reason: Words
 
 
 class MarkDoneOutside(msgspec.Struct, frozen=True, kw_only=True):
     """Operator: the present step was done by other means; `evidence` names where that is recorded."""
 
     step: str
-    reason: str
-    evidence: str
+    reason: Words
+    evidence: Words
 
 
 class CompensateSaga(msgspec.Struct, frozen=True, kw_only=True):
     """Operator: give up and undo what was done, in reverse."""
 
-    reason: str
+    reason: Words
 
 
 class ApproveAct(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +68,7 @@ class RejectAct(msgspec.Struct, frozen=True, kw_only=True):
     """A second person turns a proposed operator act down."""
 
     act_id: str
-    reason: str
+    reason: Words
 
 
 class SagaStarted(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,17 +121,21 @@ class StepFailed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SagaCompensating(msgspec.Struct, frozen=True, kw_only=True):
-    """The saga turned back: what was done is undone in reverse from here."""
+    """The saga turned back: what was done is undone in reverse from here.
+
+    `cause` is in words of the program; `reason` in those of the person who called it off.
+    """
 
     step: str
-    reason: str
+    cause: str
+    reason: Words | None = None
 
 
 class SagaEnded(msgspec.Struct, frozen=True, kw_only=True):
     """The saga is over: completed or compensated."""
 
     result: str
-    reason: str
+    cause: str
 
 
 class IncidentOpened(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,9 +161,9 @@ class ActProposed(msgspec.Struct, frozen=True, kw_only=True):
     act_id: str
     act: str
     step: str
-    reason: str
-    evidence: str
+    reason: Words
     person: str
+    evidence: Words | None = None
 
 
 class ActApproved(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +178,7 @@ class ActRejected(msgspec.Struct, frozen=True, kw_only=True):
 
     act_id: str
     person: str
-    reason: str
+    reason: Words
 
 
 MESSAGES: tuple[tuple[type, str], ...] = (

@@ -15,6 +15,7 @@ from importlib import resources
 
 from usance.kernel import timers
 from usance.kernel.errors import NotFound, Unreadable
+from usance.kernel.words import Words
 from usance.messages.avro_codegen import (
     Private,
     Reader,
@@ -64,6 +65,7 @@ SHARED: tuple[tuple[type, str], ...] = (
     (UnreadableInput, "command"),
     (SubjectConfigured, "registry"),
     (SchemaRegistered, "registry"),
+    (Words, "block"),
     (Outcome, "outcome"),
     (UnitFooter, "footer"),
 )

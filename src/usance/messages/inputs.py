@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from usance.kernel.decider import Actor, key_of
+from usance.kernel.decider import Actor, key_of, key_parts
 from usance.kernel.errors import NotFound, Unreadable
 from usance.kernel.ids import NAMESPACE, uuid5_text
 from usance.messages import catalogue
 from usance.messages.swift.inbound import read_inbound, split_messages
+from usance.messages.words import addressed, with_words
 
 INPUT_LIMIT = 1_000_000
 """Bytes of one JSON document that are still read; FIN has its own limit."""
@@ -213,11 +214,12 @@ def _json(data: bytes, tenant: str) -> Input:
     own = cls.__struct_fields__  # type: ignore[attr-defined]
     beside = "" if identity_field(cls) else category_of(cls)
     body = {k: v for k, v in document.items() if k in own or k not in (*_ENVELOPE, beside)}
-    command = _converted(body, cls)
+    command = _converted(with_words(body, cls), cls)
     identity = document.get(beside, "") if beside else ""
     if not isinstance(identity, str):
         raise _invalid(f"$.{beside}: needs text")
     key = address(command, tenant, identity)
+    command = addressed(command, key_parts(key).identity)
     name = f"id/{texts['id']}" if texts["id"] else f"content/{_digest(document)}"
     command_id = uuid5_text(NAMESPACE.bytes, f"{tenant}/document/{name}")
     if "role" in own:  # it is the bank's in the credit, and says nothing of who acts

@@ -22,7 +22,7 @@ ADVICE = Definition(
         "CreditAuthenticated": nothing,
         "ComplianceCheckCompleted": nothing,
         "CreditAdvised": fields("to"),
-        "AdviceDeclined": fields("reason"),
+        "AdviceDeclined": nothing,
     },
     identity=_identity,
     steps=(

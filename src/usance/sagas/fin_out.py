@@ -190,7 +190,7 @@ def _issued(desk: Desk, stream: str, event: cr.CreditIssued) -> Sent:
 
 def _voided(desk: Desk, stream: str, _event: cr.IssueVoided) -> Sent:
     """Nothing of a voided issue may still leave the bank: what waits for the gateway is abandoned."""
-    reason = AbandonMessage(reason="the issue was voided")
+    reason = AbandonMessage(cause="the issue was voided")
     return [
         (key, reason)
         for past in desk.history.stream(stream)
@@ -273,12 +273,12 @@ def _acknowledge(desk: Desk, stream: str, words: str, what: str, message: str = 
 
 
 def _declined(desk: Desk, stream: str, event: cr.AdviceDeclined) -> Sent:
-    words = f"WE DO NOT ADVISE YOUR CREDIT. REASON: {event.reason}"
+    words = f"WE DO NOT ADVISE YOUR CREDIT. REASON: {event.reason.text}"
     return _tell(desk, stream, words, "decline")
 
 
 def _unconfirmed(desk: Desk, stream: str, event: cr.ConfirmationDeclined) -> Sent:
-    words = f"WE DO NOT ADD OUR CONFIRMATION TO YOUR CREDIT. REASON: {event.reason}"
+    words = f"WE DO NOT ADD OUR CONFIRMATION TO YOUR CREDIT. REASON: {event.reason.text}"
     return _tell(desk, stream, words, "unconfirmed")
 
 
@@ -343,7 +343,7 @@ def _refused(desk: Desk, stream: str, event: pr.PresentationRefused) -> Sent:
         related=shown.presenter_reference,
         date=date_text(event.given),
         money=Money(shown.currency, shown.amount),
-        discrepancies=event.discrepancies,
+        discrepancies=event.discrepancies.sentences,
         disposal=event.disposal,
     )
     message = event.message or mur(shown.presentation, "734")
@@ -360,7 +360,7 @@ def _referred(desk: Desk, stream: str, event: pr.DiscrepanciesReferred) -> Sent:
         own=shown.presentation,
         related=credit.number,
         money=Money(shown.currency, shown.amount),
-        discrepancies=event.discrepancies,
+        discrepancies=event.discrepancies.sentences,
     )
     message = event.message or mur(shown.presentation, "750")
     return desk.queue(stream, credit, part, credit.issuer, message, **_about(stream))

@@ -91,7 +91,7 @@ ISSUANCE = Definition(
         "ApplicationValidated": fields("max_liability", "margin"),
         "ComplianceCheckCompleted": nothing,
         "CreditApproved": fields("approver"),
-        "CreditRejected": lambda e: {"rejected": "yes", "reason": e.reason},
+        "CreditRejected": lambda e: {"rejected": "yes", "reason": e.cause or "turned down"},
         "ApplicationWithdrawn": lambda e: {"rejected": "yes", "reason": "withdrawn"},
         "LimitReserved": nothing,
         "MarginHeld": fields("amount"),
@@ -111,7 +111,7 @@ ISSUANCE = Definition(
             compensation=lambda s, f: (
                 None
                 if f.get("rejected")
-                else Act(s, RejectCredit(reason=f.get("reason") or "not issued"))
+                else Act(s, RejectCredit(cause=f.get("reason") or "not issued"))
             ),
         ),
         Step(
@@ -168,7 +168,7 @@ ISSUANCE = Definition(
                 ),
             ),
             success=("CreditIssued",),
-            compensation=lambda s, f: Act(s, VoidIssue(reason="not delivered")),
+            compensation=lambda s, f: Act(s, VoidIssue(cause="not delivered")),
             timeout_ms=MS_PER_HOUR,
         ),
         Step(

@@ -90,7 +90,7 @@ SETTLEMENT = Definition(
             compensation=lambda s, f: (
                 None
                 if f.get("ended") or f.get("method")
-                else Act(s, WithdrawPresentation(reason="the credit cannot take this drawing"))
+                else Act(s, WithdrawPresentation(cause="the credit cannot take this drawing"))
             ),
         ),
         Step(

@@ -31,6 +31,7 @@ from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Unavailable, Uncertain
 from usance.kernel.ids import derived
+from usance.kernel.words import Words
 from usance.testing.chaos_book import Book, Given
 from usance.testing.verify import Verdict, verify_log
 from usance.testing.workload import BANK, TENANT
@@ -299,7 +300,9 @@ def _redrive(runtime: Runtime, number: int) -> int:
     found = _killers(runtime)
     operator = Actor("henrik.solberg", "henrik.solberg", "engineer")
     for letter, key in found.items():
-        command = Redrive(dead_letter_id=letter, dead_letter_index=0, reason="killed from outside")
+        command = Redrive(
+            dead_letter_id=letter, dead_letter_index=0, reason=Words(text="killed from outside")
+        )
         name = derived(letter, "chaos", number)
         runtime.store.commands().append(
             [Outgoing(key, command, name, "chaos", actor=operator)], runtime.clock.now()

@@ -28,6 +28,7 @@ from usance.engine.projection import (
     texts,
 )
 from usance.kernel.decider import key_parts
+from usance.kernel.words import text_of
 
 _DECIDER = CreditDecider()
 _json = msgspec.json.Encoder()
@@ -102,8 +103,9 @@ AMENDMENTS = Table(
     (
         *texts("key"),
         *numbers("number"),
-        *texts("state", "changes", "consents", "reason", "maker", "approver", "content_hash"),
+        *texts("state", "changes", "consents", "maker", "approver", "content_hash"),
         *texts("currency"),
+        *personal("reason"),
         *numbers("revision", "liability_change", "changed"),
     ),
     key=("key", "number"),
@@ -200,7 +202,7 @@ def _requested(fact: Fact, rows: Rows) -> None:
         rows,
         state="requested",
         changes=_changes(event),
-        reason=event.reason,
+        reason=text_of(event.reason),
         maker=event.maker,
         revision=event.revision,
         content_hash=event.content_hash,
@@ -269,5 +271,5 @@ HANDLERS: dict[type, Handler] = {
     am.AmendmentDeemedAccepted: _became("deemed_accepted"),
 }
 
-BOOK = Projection("book", 1, (CREDITS, AMENDMENTS), HANDLERS)
+BOOK = Projection("book", 2, (CREDITS, AMENDMENTS), HANDLERS)
 """The trade book."""

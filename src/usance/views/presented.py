@@ -22,6 +22,7 @@ from usance.engine.projection import (
     texts,
 )
 from usance.kernel.decider import key_parts
+from usance.kernel.words import text_of
 from usance.views.book import as_json
 
 _DECIDER = PresentationDecider()
@@ -53,9 +54,9 @@ PRESENTATIONS = Table(
         *numbers("amount", "due", "decided", "discrepant", "precluded", "discrepancies", "changed"),
         *texts("maturity", "proposed", "proposed_by", "content_hash", "presentee", "place"),
         *texts("presenter_reference", "maker", "examiner", "approver", "basis", "calendar"),
-        *texts("calendar_version", "documents", "findings", "waiver", "refusal", "notice"),
+        *texts("calendar_version", "documents", "waiver", "refusal"),
         *texts("complies", "deemed"),
-        *personal("presenter"),
+        *personal("presenter", "findings", "notice"),
         Column("fold"),
     ),
     key=("key",),
@@ -114,7 +115,9 @@ def _raised(fact: Fact, rows: Rows) -> None:
     if event.by == "rules":  # the examination lists these again, with those that comply
         _fold(fact, rows)
         return
-    found = [*_findings(fact, rows), {**msgspec.to_builtins(event.finding), "by": event.by}]
+    seen = {**msgspec.to_builtins(event.finding), "by": event.by}
+    seen["explanation"] = text_of(event.words) or seen["explanation"]
+    found = [*_findings(fact, rows), seen]
     discrepant = sum(f["verdict"] == "discrepant" for f in found)
     _fold(fact, rows, findings=as_json(found), discrepancies=discrepant)
 
@@ -144,7 +147,7 @@ def _refused(fact: Fact, rows: Rows) -> None:
         "due": str(event.due),
         "message": event.message,
     }
-    _fold(fact, rows, refusal=as_json(said), notice=as_json(event.discrepancies))
+    _fold(fact, rows, refusal=as_json(said), notice=as_json(event.discrepancies.sentences))
 
 
 def _taken_up(fact: Fact, rows: Rows) -> None:
@@ -183,5 +186,5 @@ HANDLERS: dict[type, Handler] = {
     pm.PresentationPrecluded: _precluded,
 }
 
-PRESENTED = Projection("presentations", 1, (PRESENTATIONS,), HANDLERS)
+PRESENTED = Projection("presentations", 2, (PRESENTATIONS,), HANDLERS)
 """Presentations."""

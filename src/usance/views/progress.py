@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from usance.engine import saga_messages as sm
-from usance.engine.projection import Fact, Handler, Projection, Rows, Table, numbers, texts
+from usance.engine.projection import (
+    Fact,
+    Handler,
+    Projection,
+    Rows,
+    Table,
+    numbers,
+    personal,
+    texts,
+)
 from usance.kernel.decider import key_parts
 from usance.kernel.timers import TimerCancelled, TimerFired, TimerSet
+from usance.kernel.words import text_of
 from usance.views.book import as_json
 
 SAGAS = Table(
@@ -45,7 +55,8 @@ INCIDENTS = Table(
 ACTS = Table(
     "saga_acts",
     (
-        *texts("act_id", "key", "act", "step", "reason", "evidence", "maker", "approver", "state"),
+        *texts("act_id", "key", "act", "step", "maker", "approver", "state"),
+        *personal("reason", "evidence"),
         *numbers("instant", "revision"),
     ),
     key=("act_id",),
@@ -121,11 +132,11 @@ def _step_failed(fact: Fact, rows: Rows) -> None:
 
 
 def _turned(fact: Fact, rows: Rows) -> None:
-    _saga(fact, rows, phase="compensating", reason=fact.message.reason)
+    _saga(fact, rows, phase="compensating", reason=fact.message.cause)
 
 
 def _ended(fact: Fact, rows: Rows) -> None:
-    _saga(fact, rows, phase=fact.message.result, reason=fact.message.reason, step="")
+    _saga(fact, rows, phase=fact.message.result, reason=fact.message.cause, step="")
 
 
 def _incident(fact: Fact, rows: Rows) -> None:
@@ -160,8 +171,8 @@ def _proposed(fact: Fact, rows: Rows) -> None:
         key=fact.key,
         act=event.act,
         step=event.step,
-        reason=event.reason,
-        evidence=event.evidence,
+        reason=text_of(event.reason),
+        evidence=text_of(event.evidence),
         maker=event.person,
         state="proposed",
         instant=fact.instant,
@@ -181,7 +192,7 @@ def _act(state: str) -> Handler:
 
 SAGA_PROGRESS = Projection(
     "sagas",
-    1,
+    2,
     (SAGAS, STEPS, INCIDENTS, ACTS),
     {
         sm.SagaStarted: _started,

@@ -18,13 +18,13 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "ComplianceCheckCompleted": ("Checks are over", ""),
     "ApprovalRequested": ("Put before a second person ({tier})", ""),
     "CreditApproved": ("Approved by a second person", ""),
-    "CreditRejected": ("Application turned down: {reason}", ""),
+    "CreditRejected": ("Application turned down {because}", ""),
     "ApplicationWithdrawn": ("The applicant took the application back", ""),
     "CreditIssued": ("Issued: the bank undertakes {money:liability}", "UCP600-7b"),
     "DeliveryPending": ("Message {message} left the bank; delivery not yet confirmed", ""),
     "DeliveryConfirmed": ("The network took message {message}", "UCP600-7b"),
     "DeliveryFailed": ("The network turned message {message} away ({code})", ""),
-    "VoidRequested": ("Voiding the issue was proposed: {reason}", ""),
+    "VoidRequested": ("Voiding the issue was proposed", ""),
     "IssueVoided": ("Issue voided before anything left the bank", ""),
     "AdviceAcknowledged": ("The advising bank acknowledged receipt ({reference})", "UCP600-9"),
     "CreditReceived": ("MT{mt} received from {sender}, their reference {sender_reference}", ""),
@@ -60,7 +60,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "CreditClosed": ("Closed: nothing is left open", ""),
     # presentation
     "PresentationReceived": ("Documents received for {money}; decide by {when:due}", "UCP600-14b"),
-    "DiscrepancyRaised": ("Discrepancy: {finding.explanation}", "{finding.article}"),
+    "DiscrepancyRaised": ("Discrepancy: {seen}", "{finding.article}"),
     "WaiverSought": ("Applicant asked to waive {discrepancies} discrepancies", "UCP600-16b"),
     "DiscrepanciesWaived": ("The applicant waived the discrepancies", "UCP600-16b"),
     "WaiverDeclined": ("The applicant did not waive the discrepancies", "UCP600-16b"),
@@ -98,7 +98,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "MessageAcked": ("The network took MT{mt} {message}", ""),
     "MessageNaked": ("The network turned MT{mt} {message} away: {code}, line {line}", ""),
     "MessageRepaired": ("MT{mt} {message} repaired; it waits for the gateway", ""),
-    "MessageAbandoned": ("Message {message} will not be sent: {reason}", ""),
+    "MessageAbandoned": ("Message {message} will not be sent {because}", ""),
     "AckOverdue": ("No answer of the network to MT{mt} {message}", ""),
     # sagas and timers
     "SagaStarted": ("Workflow {definition} started", ""),
@@ -106,7 +106,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "StepStarted": ("Step {step} started", ""),
     "StepSucceeded": ("Step {step} done ({how})", ""),
     "StepFailed": ("Step {step} failed: {message}", "{article}"),
-    "SagaCompensating": ("Turning back at step {step}: {reason}", ""),
+    "SagaCompensating": ("Turning back at step {step}: {cause}", ""),
     "SagaEnded": ("Workflow {result}", ""),
     "IncidentOpened": ("Stuck at step {step}: {cause}", ""),
     "IncidentClosed": ("Incident over ({how})", ""),
@@ -155,6 +155,10 @@ class _Fields(dict[str, Any]):
 
     def __init__(self, event: Any) -> None:
         super().__init__(money=_Money(event), when=_When(event))
+        cause = getattr(event, "cause", "")
+        self["because"] = f"({cause})" if cause else "by a person"
+        finding = getattr(event, "finding", None)
+        self["seen"] = (finding and finding.explanation) or "as the examiner worded it"
         self.event = event
 
     def __missing__(self, name: str) -> Any:

@@ -20,10 +20,11 @@ from starlette.types import Receive, Scope, Send
 from usance.engine.control import Discard, Redrive
 from usance.engine.reactor import Outgoing
 from usance.engine.topics import Topics
-from usance.kernel.decider import Actor
+from usance.kernel.decider import Actor, key_parts
 from usance.kernel.errors import NotFound, Refused, Unreadable
 from usance.kernel.ids import RandomIds, namespace_of, uuid5_text
 from usance.messages.outcome import CONFLICT, DECIDING, DUPLICATE
+from usance.messages.words import addressed
 from usance.views import results as r
 from usance.web.answers import Answer, Answers, EventAt, answer_of, key_reused, position
 from usance.web.backend import Backend
@@ -97,6 +98,7 @@ class Desk:
         """Return a command ready to be sent."""
         key = kind.key(self.tenant, self.topics, said_key, command)
         source = "operator" if kind.category == "control" else "api"
+        command = addressed(command, key_parts(key).identity)
         return Outgoing(key, command, command_id, f"{source}:{command_id}", command_id, actor)
 
     async def send(self, outgoing: Outgoing) -> Answer | None:

@@ -14,6 +14,7 @@ from usance.kernel.decider import key_of, key_parts
 from usance.kernel.errors import NotFound, Refused
 from usance.messages import catalogue
 from usance.messages.inputs import INTERNAL
+from usance.messages.words import with_words, word_fields
 from usance.web.forms import whole_number
 
 CATEGORY_OF_MODULE = {
@@ -95,6 +96,21 @@ def _category(module: str) -> str:
     return ""
 
 
+def _reading(cls: type, decoder: msgspec.json.Decoder[Any]) -> Callable[[bytes], Any]:
+    """Return what reads a command; people's words may be a plain text there."""
+
+    def read(body: bytes) -> Any:
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError:
+            fields = msgspec.json.decode(body)
+            if not isinstance(fields, dict) or (said := with_words(fields, cls)) is fields:
+                raise
+            return msgspec.convert(said, cls, strict=True)
+
+    return read if word_fields(cls) else decoder.decode
+
+
 @cache
 def command_types() -> dict[str, CommandType]:
     """Return the commands that may be sent, by name."""
@@ -104,7 +120,7 @@ def command_types() -> dict[str, CommandType]:
         if entry.kind == "command" and category and name not in INTERNAL:
             decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(entry.cls)
             found[name] = CommandType(
-                name, entry.cls, category, IDENTITY.get(name, ""), decoder.decode
+                name, entry.cls, category, IDENTITY.get(name, ""), _reading(entry.cls, decoder)
             )
     return found
 

@@ -14,6 +14,7 @@ import msgspec
 
 from usance.kernel.errors import Unreadable
 from usance.kernel.money import CURRENCIES, parse_decimal
+from usance.messages.words import with_words
 
 DEPTH_MAX = 6
 DIGITS_MAX = 9
@@ -30,7 +31,7 @@ def command_of(cls: type, fields: Mapping[str, str]) -> Any:
             _put(tree, *_read(name, text.replace("\r\n", "\n").strip(), fields))
     for name in fields:
         _repeat(tree, name, fields)
-    return msgspec.convert(_listed(tree), cls, strict=False)
+    return msgspec.convert(with_words(_listed(tree), cls), cls, strict=False)
 
 
 def _repeat(tree: dict[str, Any], name: str, fields: Mapping[str, str]) -> None:

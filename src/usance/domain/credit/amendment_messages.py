@@ -6,6 +6,7 @@ import msgspec
 
 from usance.domain.posting import Posting
 from usance.domain.terms import Narrative, Parties, RequiredDocument, Terms
+from usance.kernel.words import Words
 
 
 class TermsChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,7 @@ class RequestAmendment(msgspec.Struct, frozen=True, kw_only=True):
     changes: TermsChanges
     parties: Parties | None = None
     narrative: Narrative | None = None
-    reason: str = ""
+    reason: Words | None = None
 
 
 class AmendmentRequested(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +76,7 @@ class AmendmentRequested(msgspec.Struct, frozen=True, kw_only=True):
     changes: TermsChanges
     parties: Parties | None = None
     narrative: Narrative | None = None
-    reason: str = ""
+    reason: Words | None = None
     maker: str
     revision: int
     content_hash: str
@@ -90,7 +91,7 @@ class ApproveAmendment(msgspec.Struct, frozen=True, kw_only=True):
     amendment: int
     revision: int
     content_hash: str
-    reason: str = ""
+    reason: Words | None = None
 
 
 class AmendmentApproved(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,21 +99,23 @@ class AmendmentApproved(msgspec.Struct, frozen=True, kw_only=True):
 
     amendment: int
     approver: str
-    reason: str = ""
+    reason: Words | None = None
 
 
 class DropAmendment(msgspec.Struct, frozen=True, kw_only=True):
     """Turn a requested amendment down before its issue, by a person or to undo what was begun."""
 
     amendment: int
-    reason: str = ""
+    cause: str = ""
+    reason: Words | None = None
 
 
 class AmendmentDropped(msgspec.Struct, frozen=True, kw_only=True):
     """A requested amendment was never issued."""
 
     amendment: int
-    reason: str = ""
+    cause: str = ""
+    reason: Words | None = None
 
 
 class IssueAmendment(msgspec.Struct, frozen=True, kw_only=True):

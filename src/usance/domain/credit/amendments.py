@@ -132,7 +132,13 @@ def drop(state: CreditState, command: m.DropAmendment, _context: Context) -> Ans
         return _not_now(
             line, "requested or approved", "The bank is bound: await the parties' answer."
         )
-    return Decision((m.AmendmentDropped(amendment=command.amendment, reason=command.reason),))
+    return Decision(
+        (
+            m.AmendmentDropped(
+                amendment=command.amendment, cause=command.cause, reason=command.reason
+            ),
+        )
+    )
 
 
 def _booked(state: CreditState, change: int, context: Context) -> list[Posting]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from usance.domain import posting
 from usance.domain.credit import messages as m
 from usance.domain.credit.balances import expiry_timer, home_of, to_facility, voucher
@@ -183,6 +185,10 @@ def approve(state: CreditState, command: m.ApproveCredit, context: Context) -> A
     return Decision((event,))
 
 
+def _why(command: m.RejectCredit | m.VoidIssue) -> dict[str, Any]:
+    return {"cause": command.cause, "reason": command.reason}
+
+
 def reject(state: CreditState, command: m.RejectCredit, context: Context) -> Answer:
     """Turn an application down; after its issue a credit binds and cannot be rejected."""
     if state.state == "REJECTED":
@@ -190,7 +196,7 @@ def reject(state: CreditState, command: m.RejectCredit, context: Context) -> Ans
     if state.state not in BEFORE_ISSUE:
         hint = "An issued credit can be voided while nothing left the bank, else cancelled."
         return _not_now(state, "an application", hint, "UCP600-7b")
-    return Decision((m.CreditRejected(reason=command.reason, person=context.actor.person),))
+    return Decision((m.CreditRejected(**_why(command), person=context.actor.person),))
 
 
 def withdraw(state: CreditState, command: m.WithdrawApplication, _context: Context) -> Answer:
@@ -322,7 +328,7 @@ def void(state: CreditState, command: m.VoidIssue, context: Context) -> Answer:
             return flaw
     entries = voucher(state, context)
     event = m.IssueVoided(
-        reason=command.reason,
+        **_why(command),
         person=context.actor.person,
         postings=posting.credit_closed(entries, undrawn=state.undrawn, margin=state.margin),
     )

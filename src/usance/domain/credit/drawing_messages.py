@@ -7,6 +7,7 @@ import msgspec
 from usance.domain.credit.amendment_messages import PendingTerms
 from usance.domain.posting import Posting
 from usance.domain.terms import Terms
+from usance.kernel.words import Words
 
 
 class RegisterDrawing(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,7 @@ class DrawingRegistered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleaseDrawing(msgspec.Struct, frozen=True, kw_only=True):
-    """A presentation was refused or withdrawn: give its claim back to the balance."""
+    """A presentation was refused or withdrawn (`reason`, a word of the program): give its claim back."""
 
     presentation: str
     reason: str = ""
@@ -97,13 +98,13 @@ class DrawingSettled(msgspec.Struct, frozen=True, kw_only=True):
 class CancelCredit(msgspec.Struct, frozen=True, kw_only=True):
     """Ask all parties to agree to the end of an issued credit (article 10a)."""
 
-    reason: str
+    reason: Words
 
 
 class CancellationRequested(msgspec.Struct, frozen=True, kw_only=True):
     """Cancellation waits for the `consents` of these parties; until then the credit stands."""
 
-    reason: str
+    reason: Words
     consents: list[str]
 
 
@@ -149,13 +150,14 @@ class CreditExpired(msgspec.Struct, frozen=True, kw_only=True):
 class CloseCredit(msgspec.Struct, frozen=True, kw_only=True):
     """Close a fully drawn or expired credit with nothing open."""
 
-    reason: str = ""
+    reason: Words | None = None
 
 
 class CreditClosed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of this credit is zero (P16)."""
 
-    reason: str = ""
+    cause: str = ""
+    reason: Words | None = None
     postings: list[Posting] = []
 
 

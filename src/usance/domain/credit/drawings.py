@@ -346,7 +346,7 @@ def timer_due(state: CreditState, command: TimerDue, context: Context) -> Answer
         if state.anything_open:
             return Decision((_close_timer(state, context),))
         event = CreditClosed(
-            reason="after the days of grace", postings=_ended(state, _late(context))
+            cause="after the days of grace", postings=_ended(state, _late(context))
         )
         return Decision((event,), to_facility(state, context, left=0, margin=0))
     return NOTHING

@@ -12,6 +12,7 @@ from usance.domain.credit import amendment_messages, drawing_messages
 from usance.domain.posting import Posting
 from usance.domain.terms import Narrative, Parties, Terms
 from usance.kernel.decider import PrivateBlock
+from usance.kernel.words import Words
 
 
 class ApplyForCredit(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +26,7 @@ class ApplyForCredit(msgspec.Struct, frozen=True, kw_only=True):
     narrative: Narrative | None = None
     facility: str
     margin_percent: int = 0
-    note: str = ""
+    note: Words | None = None
 
 
 class CreditApplied(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +43,7 @@ class CreditApplied(msgspec.Struct, frozen=True, kw_only=True):
     narrative: Narrative | None = None
     facility: str
     margin_percent: int
-    note: str = ""
+    note: Words | None = None
     maker: str
     parties_digest: str
     narrative_digest: str
@@ -105,7 +106,7 @@ class ApproveCredit(msgspec.Struct, frozen=True, kw_only=True):
 
     revision: int
     content_hash: str
-    reason: str = ""
+    reason: Words | None = None
 
 
 class CreditApproved(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,32 +115,37 @@ class CreditApproved(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     content_hash: str
     approver: str
-    reason: str = ""
+    reason: Words | None = None
 
 
 class RejectCredit(msgspec.Struct, frozen=True, kw_only=True):
-    """Turn an application down, by a person or to undo what was begun; possible until issue."""
+    """Turn an application down, by a person or to undo what was begun; possible until issue.
 
-    reason: str
+    A person gives a `reason`; a part of the program says the `cause` in words of its own.
+    """
+
+    cause: str = ""
+    reason: Words | None = None
 
 
 class CreditRejected(msgspec.Struct, frozen=True, kw_only=True):
     """The application was turned down."""
 
-    reason: str
+    cause: str = ""
+    reason: Words | None = None
     person: str
 
 
 class WithdrawApplication(msgspec.Struct, frozen=True, kw_only=True):
     """The applicant takes the application back; possible until issue."""
 
-    reason: str = ""
+    reason: Words | None = None
 
 
 class ApplicationWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
     """The applicant took the application back."""
 
-    reason: str = ""
+    reason: Words | None = None
 
 
 class IssueCredit(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,26 +202,28 @@ class DeliveryFailed(msgspec.Struct, frozen=True, kw_only=True):
 class RequestVoid(msgspec.Struct, frozen=True, kw_only=True):
     """A first person proposes to void an issue of which nothing left the bank."""
 
-    reason: str
+    reason: Words
 
 
 class VoidRequested(msgspec.Struct, frozen=True, kw_only=True):
     """A void waits for a second person."""
 
-    reason: str
+    reason: Words
     maker: str
 
 
 class VoidIssue(msgspec.Struct, frozen=True, kw_only=True):
     """A second person (or a saga whose undoing two people agreed to) voids the issue."""
 
-    reason: str = ""
+    cause: str = ""
+    reason: Words | None = None
 
 
 class IssueVoided(msgspec.Struct, frozen=True, kw_only=True):
     """The issue never happened for anyone outside: its postings are reversed."""
 
-    reason: str
+    cause: str = ""
+    reason: Words | None = None
     person: str
     postings: list[Posting] = []
 
@@ -305,19 +313,19 @@ class CreditAdvised(msgspec.Struct, frozen=True, kw_only=True):
 class DeclineToAdvise(msgspec.Struct, frozen=True, kw_only=True):
     """Elect not to advise; the sender must hear without delay (articles 9e, 9f)."""
 
-    reason: str
+    reason: Words
 
 
 class AdviceDeclined(msgspec.Struct, frozen=True, kw_only=True):
     """The credit was not passed on."""
 
-    reason: str
+    reason: Words
 
 
 class AddConfirmation(msgspec.Struct, frozen=True, kw_only=True):
     """Add our own undertaking (article 8); asked for by field 49."""
 
-    reason: str = ""
+    reason: Words | None = None
 
 
 class ConfirmationAdded(msgspec.Struct, frozen=True, kw_only=True):
@@ -331,13 +339,13 @@ class ConfirmationAdded(msgspec.Struct, frozen=True, kw_only=True):
 class DeclineConfirmation(msgspec.Struct, frozen=True, kw_only=True):
     """Do not confirm; the issuing bank must hear without delay (article 8d)."""
 
-    reason: str
+    reason: Words
 
 
 class ConfirmationDeclined(msgspec.Struct, frozen=True, kw_only=True):
     """We did not add our undertaking."""
 
-    reason: str
+    reason: Words
 
 
 class MessageText(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):

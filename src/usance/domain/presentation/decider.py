@@ -6,6 +6,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from usance.domain.guards import unknown_command
 from usance.domain.presentation import deciding, examining
 from usance.domain.presentation import messages as m
@@ -52,7 +54,10 @@ def _signed(new: PresentationState, person: str) -> None:
 
 
 def _discrepancy(new: PresentationState, event: m.DiscrepancyRaised) -> None:
-    new.findings = (*new.findings, event.finding)
+    finding = event.finding
+    if event.words is not None:
+        finding = replace(finding, explanation=event.words.text)
+    new.findings = (*new.findings, finding)
     if event.by != "rules":
         _signed(new, event.by)
     if new.state in ("RECEIVED", "COMPLYING", "WAIVER_SOUGHT", "WAIVED", "AUTHORISED"):

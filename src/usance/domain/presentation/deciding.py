@@ -54,6 +54,10 @@ def _precluded(state: PresentationState, context: Context) -> Refusal | None:
     )
 
 
+def _stated(state: PresentationState) -> m.Stated:
+    return m.Stated(subject=state.credit, sentences=state.draft)
+
+
 # -- waiver and authority
 
 
@@ -94,7 +98,7 @@ def refer(state: PresentationState, command: m.ReferDiscrepancies, context: Cont
     if state.role == "issuing" or state.state != "DISCREPANT":
         hint = "An issuing bank asks the applicant instead."
         return _not_now(state, "discrepant, at a nominated or confirming bank", hint, "UCP600-16a")
-    event = m.DiscrepanciesReferred(message=command.message, discrepancies=state.draft)
+    event = m.DiscrepanciesReferred(message=command.message, discrepancies=_stated(state))
     return Decision((event,))
 
 
@@ -134,7 +138,7 @@ def refuse(state: PresentationState, command: m.RefusePresentation, context: Con
     if isinstance(notice, Refusal):
         return notice
     event = m.PresentationRefused(
-        discrepancies=notice.discrepancies,
+        discrepancies=m.Stated(subject=state.credit, sentences=notice.discrepancies),
         disposal=notice.disposal,
         statement=notice.statement,
         given=notice.given,
@@ -175,7 +179,7 @@ def withdraw(
         return NOTHING
     if state.state not in UNDECIDED:
         return _not_now(state, "undecided")
-    event = m.PresentationWithdrawn(credit=state.credit, reason=command.reason)
+    event = m.PresentationWithdrawn(credit=state.credit, cause=command.cause, reason=command.reason)
     return Decision((event, *_silenced(state)))
 
 
@@ -338,5 +342,5 @@ def timer_due(state: PresentationState, command: TimerDue, _context: Context) ->
 
 
 def _escalated(state: PresentationState, level: str, *timers: TimerSet) -> Decision:
-    event = m.PresentationEscalated(level=level, due=state.due, draft=state.draft)
+    event = m.PresentationEscalated(level=level, due=state.due, draft=_stated(state))
     return Decision((event, *timers))

@@ -31,6 +31,7 @@ from usance.domain.presentation.state import TAKEN_UP, UNDECIDED, PresentationSt
 from usance.domain.terms import Finding
 from usance.kernel.decider import NOTHING, Context, Decision, Refusal
 from usance.kernel.timers import TimerSet
+from usance.kernel.words import text_of
 
 Answer = Decision | Refusal
 
@@ -234,23 +235,24 @@ def raise_discrepancy(
     """Add what an examiner saw; possible until the bank has decided."""
     if state.state in TAKEN_UP or state.state not in (*UNDECIDED, "PRECLUDED"):
         return not_now("presentation", state.state, "undecided", article="UCP600-16c")
-    if not (command.explanation.strip() and command.article.strip()):
+    if not (text_of(command.explanation) and command.article.strip()):
         return Refusal(
             "DISCREPANCY_UNEXPLAINED",
             "A discrepancy needs its source and a sentence for the notice.",
             "UCP600-16c-ii",
             "Say what differs from what, and by which article.",
         )
-    if command.explanation in state.draft:
+    if command.explanation.text in state.draft:
         return NOTHING
     finding = Finding(
         rule=command.rule,
         article=command.article,
         inputs={},
         verdict=DISCREPANT,
-        explanation=command.explanation,
+        explanation="",
     )
-    return Decision((m.DiscrepancyRaised(finding=finding, by=signature(context.actor)),))
+    by = signature(context.actor)
+    return Decision((m.DiscrepancyRaised(finding=finding, by=by, words=command.explanation),))
 
 
 def base_of_tenor(state: PresentationState, decided_on: str) -> str:

@@ -6,6 +6,15 @@ import msgspec
 
 from usance.domain.credit.amendment_messages import PendingTerms
 from usance.domain.terms import Drawing, Finding, PresentedDocument, Terms
+from usance.kernel.decider import PrivateBlock
+from usance.kernel.words import Words
+
+
+class Stated(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
+    """Discrepancies as a notice states them, an examiner's own words among them."""
+
+    subject: str
+    sentences: list[str]
 
 
 class PresentDocuments(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +72,14 @@ class ExaminePresentation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DiscrepancyRaised(msgspec.Struct, frozen=True, kw_only=True):
-    """A discrepancy stands. `by` is rules, or the opaque id of the examiner who saw it."""
+    """A discrepancy stands. `by` is rules, or the opaque id of the examiner who saw it.
+
+    What an examiner saw is told in `words`; the finding then has no explanation of its own.
+    """
 
     finding: Finding
     by: str
+    words: Words | None = None
 
 
 class ExaminationCompleted(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +105,7 @@ class RaiseDiscrepancy(msgspec.Struct, frozen=True, kw_only=True):
     """An examiner adds what the rules cannot see. `explanation` is a sentence for the notice."""
 
     article: str
-    explanation: str
+    explanation: Words
     rule: str = "MANUAL"
 
 
@@ -135,7 +148,7 @@ class DiscrepanciesReferred(msgspec.Struct, frozen=True, kw_only=True):
     """The issuing bank was asked."""
 
     message: str = ""
-    discrepancies: list[str]
+    discrepancies: Stated
 
 
 class AuthoriseTakeUp(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +181,7 @@ class RefusePresentation(msgspec.Struct, frozen=True, kw_only=True):
 class PresentationRefused(msgspec.Struct, frozen=True, kw_only=True):
     """The notice of refusal: every discrepancy and the disposal. Instants are ms UTC."""
 
-    discrepancies: list[str]
+    discrepancies: Stated
     disposal: str
     statement: str
     given: int
@@ -191,25 +204,25 @@ class DocumentsReturned(msgspec.Struct, frozen=True, kw_only=True):
 class HonourPresentation(msgspec.Struct, frozen=True, kw_only=True):
     """Pay at sight. Two people must have acted: who examined or proposed, and who approves."""
 
-    reason: str = ""
+    reason: Words | None = None
 
 
 class AcceptDraft(msgspec.Struct, frozen=True, kw_only=True):
     """Accept a draft, payable at maturity. Two people, as for sight."""
 
-    reason: str = ""
+    reason: Words | None = None
 
 
 class IncurDeferred(msgspec.Struct, frozen=True, kw_only=True):
     """Undertake to pay at maturity. Two people, as for sight."""
 
-    reason: str = ""
+    reason: Words | None = None
 
 
 class NegotiatePresentation(msgspec.Struct, frozen=True, kw_only=True):
     """Buy the drafts or documents. Two people, as for sight."""
 
-    reason: str = ""
+    reason: Words | None = None
 
 
 class TakeUpProposed(msgspec.Struct, frozen=True, kw_only=True):
@@ -278,7 +291,7 @@ class PresentationEscalated(msgspec.Struct, frozen=True, kw_only=True):
 
     level: str
     due: int
-    draft: list[str]
+    draft: Stated
 
 
 class PresentationPrecluded(msgspec.Struct, frozen=True, kw_only=True):
@@ -313,14 +326,16 @@ class PresentationSettled(msgspec.Struct, frozen=True, kw_only=True):
 class WithdrawPresentation(msgspec.Struct, frozen=True, kw_only=True):
     """The presenter takes the documents back before a decision."""
 
-    reason: str = ""
+    cause: str = ""
+    reason: Words | None = None
 
 
 class PresentationWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
     """The presenter took the documents back."""
 
     credit: str
-    reason: str = ""
+    cause: str = ""
+    reason: Words | None = None
 
 
 MESSAGES: tuple[tuple[type, str], ...] = (
