@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from usance.testing import kafka_jars
 from usance.testing.kafka_shared import SharedBroker
+from usance.testing.postgres_server import PACKAGE, PostgresServer, binaries
 
 IN_CI = os.environ.get("CI", "").lower() in ("true", "1", "yes")
 
@@ -45,6 +46,7 @@ TOOLS = {
         lambda: None if kafka_jars.missing() else "java",
         kafka_jars.GET,
     ),
+    "postgres": Tool("PostgreSQL", lambda: str(binaries() or "") or None, PACKAGE),
 }
 ELSEWHERE = {"fast": "make test", "slow": "make test-slow", "nightly": "make test-nightly"}
 
@@ -67,6 +69,14 @@ def kafka() -> Iterator[str]:
     folder = Path(tempfile.gettempdir()) / f"usance-kafka-{run}"
     with SharedBroker(folder) as broker:
         yield broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A worker's own server; only tests marked `postgres` may ask for it."""
+    server = PostgresServer()
+    yield server
+    server.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from usance.adapters.postgres_views import PostgresViews
 from usance.adapters.sqlite_views import SqliteViews
 from usance.engine.projection import STALE, Changes, Fact, Projection, Rows, Table, numbers, texts
 from usance.engine.projector import Projector
-from usance.engine.reading import Order, Where
+from usance.engine.reading import Order, Views, Where
 from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor
-from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable
+from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable, Uncertain
 from usance.log.contract import Output, TopicPartition, TopicSettings
 from usance.messages.catalogue import Catalogue
 from usance.messages.envelope import Decoder, Encoder, InputPosition, Meta
 from usance.messages.registry import RegistryState, plan
+from usance.testing.postgres_server import PostgresServer
 from usance.testing.sim_log import SimulatedLog
+from usance.testing.tcp_proxy import TcpProxy
 
 LOG_ID = "11111111-1111-4111-8111-111111111111"
 
@@ -68,8 +75,8 @@ def projection(version: int = 1, name: str = "accounts") -> Projection:
 class Bank:
     """A log with events of accounts, written straight into it."""
 
-    def __init__(self, folder: Path, partitions: int = 2) -> None:
-        self.folder = folder
+    def __init__(self, open_views: Callable[[], Views], partitions: int = 2) -> None:
+        self.open_views = open_views
         self.log = SimulatedLog(BookClock(1_796_000_000_000))
         self.topics = Topics("usance", partitions)
         for settings_ in self.topics.settings():
@@ -83,7 +90,7 @@ class Bank:
         self.decoder = Decoder(catalogue=catalogue, registry=registry)
         self.encoder = Encoder(log_id=LOG_ID, catalogue=catalogue, registry=registry)
         self.count: Counter[TopicPartition] = Counter()
-        self.store = SqliteViews(folder / "views.sqlite")
+        self.store = open_views()
         self.paid: Counter[str] = Counter()
 
     def place(self, key: str) -> TopicPartition:
@@ -131,9 +138,26 @@ class Bank:
         return row["amount"] if row else 0
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def new_views(request: pytest.FixtureRequest) -> Iterator[Callable[[], Callable[[], Views]]]:
+    """Give what opens an empty store, and the same one as often as it is called."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
+
+        def new() -> Callable[[], Views]:
+            made: Callable[[], Views]
+            if request.param == "sqlite":
+                made = partial(SqliteViews, Path(tempfile.mkdtemp(dir=folder)) / "views.sqlite")
+            else:
+                server: PostgresServer = request.getfixturevalue("postgres")
+                made = partial(PostgresViews, server.address())
+            return lambda: opened.enter_context(closing(made()))
+
+        yield new
+
+
 @pytest.fixture
-def bank(tmp_path: Path) -> Bank:
-    return Bank(tmp_path)
+def bank(new_views: Callable[[], Callable[[], Views]]) -> Bank:
+    return Bank(new_views())
 
 
 def drain(projector: Projector) -> int:
@@ -154,7 +178,7 @@ def test_rows_and_checkpoints_move_together_over_restarts(bank: Bank) -> None:
     assert bank.balances() == dict.fromkeys(KEYS, 30)
     bank.store.close()
     bank.pay(KEYS[0], 5)
-    bank.store = SqliteViews(bank.folder / "views.sqlite")
+    bank.store = bank.open_views()
     again = bank.projector()
     assert again.lag()["accounts"] > 0 and not again.idle()
     assert drain(again) == 1, "what was taken in before is not read again"
@@ -163,28 +187,34 @@ def test_rows_and_checkpoints_move_together_over_restarts(bank: Bank) -> None:
     assert again.idle()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
 @given(
     st.lists(st.tuples(st.sampled_from(KEYS), st.integers(1, 9)), max_size=60),
     st.sets(st.integers(0, 59)),
     st.integers(1, 7),
 )
 def test_a_crash_between_any_two_batches_changes_nothing(
-    payments: list[tuple[str, int]], crashes: set[int], batch: int
+    new_views: Callable[[], Callable[[], Views]],
+    payments: list[tuple[str, int]],
+    crashes: set[int],
+    batch: int,
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        bank = Bank(Path(folder))
-        projector = bank.projector(batch_max=batch)
-        for number, (key, amount) in enumerate(payments):
-            bank.pay(key, amount)
-            if number in crashes:  # one batch, then all memory is gone
-                projector.step()
-                projector = bank.projector(batch_max=batch)
-        drain(projector)
-        assert bank.balances() == dict(bank.paid)
-        assert bank.total() == sum(bank.paid.values())
-        assert projector.verify("accounts") == []
-        bank.store.close()
+    bank = Bank(new_views())
+    projector = bank.projector(batch_max=batch)
+    for number, (key, amount) in enumerate(payments):
+        bank.pay(key, amount)
+        if number in crashes:  # one batch, then all memory is gone
+            projector.step()
+            projector = bank.projector(batch_max=batch)
+    drain(projector)
+    assert bank.balances() == dict(bank.paid)
+    assert bank.total() == sum(bank.paid.values())
+    assert projector.verify("accounts") == []
+    bank.store.close()
 
 
 def test_a_commit_that_fails_leaves_the_batch_to_be_done_again(
@@ -206,6 +236,38 @@ def test_a_commit_that_fails_leaves_the_batch_to_be_done_again(
         projector.step()
     assert drain(projector) == 1
     assert bank.balances() == {KEYS[0]: 10}
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("rebuilding", [False, True])
+def test_a_commit_whose_answer_is_lost_counts_once(rebuilding: bool) -> None:
+    server = PostgresServer(durable=True, tcp=True)
+    with ExitStack() as opened:
+        opened.callback(server.close)
+        proxy = opened.enter_context(TcpProxy(server.port))
+        bank = Bank(partial(PostgresViews, server.address(port=proxy.port)))
+        opened.callback(bank.store.close)
+        bank.pay(KEYS[0], 10)
+        projector = bank.projector()
+        drain(projector)
+        lost = 0
+        for half_trips in range(1, 40, 2):  # cut at every place of the conversation
+            bank.pay(KEYS[0], 1)
+            if rebuilding:
+                projector.begin_rebuild("accounts")
+            proxy.latency(0.01)
+            cutter = threading.Timer(half_trips * 0.01 + 0.005, proxy.cut)
+            cutter.start()
+            try:
+                drain(projector)
+            except Unavailable as trouble:
+                lost += isinstance(trouble, Uncertain)
+            cutter.join()
+            proxy.heal()
+            drain(projector)
+            assert bank.total() == bank.paid[KEYS[0]]
+        assert lost, "no answer to a commit was lost: the cuts came too early or late"
+        assert projector.verify("accounts") == []
 
 
 def test_a_zombie_projector_is_fenced_and_its_batch_is_rolled_back(bank: Bank) -> None:
@@ -375,11 +437,10 @@ def test_a_deleted_row_stays_deleted_and_can_come_again(bank: Bank) -> None:
     assert bank.balances() == {KEYS[0]: 2}
 
 
-def test_yesterdays_log_under_todays_views_is_refused(bank: Bank, tmp_path: Path) -> None:
+def test_yesterdays_log_under_todays_views_is_refused(bank: Bank) -> None:
     bank.pay(KEYS[0], 1, 2, 3)
     drain(bank.projector())
-    young = Bank(tmp_path / "young") if (tmp_path / "young").mkdir() is None else bank
-    young.store = bank.store
+    young = Bank(bank.open_views)
     with pytest.raises(Tampered, match="stands at"):
         young.projector()
 

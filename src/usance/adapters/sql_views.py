@@ -231,6 +231,22 @@ class SqlViews:
         green.state, green.epoch = "live", epoch + 1
         return True
 
+    def again(self, generation: Generation) -> None:
+        """Read a generation's checkpoints and parked keys again: a commit's answer may be lost.
+
+        Raises Fenced when it is gone, or another epoch holds it.
+        """
+        projection, number = generation.projection, generation.number
+        with self._writing() as run:
+            found = run(
+                "SELECT epoch FROM projection_generation WHERE name=? AND number=?",
+                (projection.name, number),
+            ).fetchone()
+            if found != (generation.epoch,):
+                raise fenced(projection.name)
+            known = self._load(run, projection, number)
+        generation.checkpoints, generation.parked = known.checkpoints, known.parked
+
     def differences(self, live: Generation, green: Generation) -> list[Difference]:
         """Return up to 100 rows that differ, staleness aside."""
         found: list[Difference] = []

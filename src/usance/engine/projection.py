@@ -264,6 +264,13 @@ class ViewStore(Protocol):
         """
         ...
 
+    def again(self, generation: Generation) -> None:
+        """Read a generation's checkpoints and parked keys again: a commit's answer may be lost.
+
+        Raises Fenced when it is gone, or another epoch holds it.
+        """
+        ...
+
     def differences(self, live: Generation, green: Generation) -> list[Difference]:
         """Return up to 100 rows that differ, staleness aside."""
         ...

@@ -150,6 +150,7 @@ class Projector:
         self.follow = follow
         self.batch_max = batch_max
         self.taken = 0
+        self._doubt = False
         self._followers: dict[str, _Follower] = {}
         self._rebuilds: dict[str, _Rebuild] = {}
         self._ends: dict[TopicPartition, int] = {}
@@ -177,17 +178,19 @@ class Projector:
         if not self._rebuilds and not self.log.wait(self._beyond(), wait):
             return 0  # one question for all partitions, however many there are
         try:
+            if self._doubt:
+                self._look_again()
             done = self._batch()
+            return done + sum([self._finish(rebuild) for rebuild in list(self._rebuilds.values())])
         except Fenced:
             self._drop_batch()
             if not self._adopt_swapped():
                 raise
             return 1
-        except BaseException:
+        except BaseException as trouble:
             self._drop_batch()
+            self._doubt = isinstance(trouble, Unavailable)
             raise
-        finished = sum([self._finish(rebuild) for rebuild in list(self._rebuilds.values())])
-        return done + finished
 
     def lag(self) -> dict[str, int]:
         """Return how many offsets each live projection is behind; 0 where nothing is left to read."""
@@ -380,6 +383,22 @@ class Projector:
                     follower.committed()
         self.taken += done
         return done
+
+    def _look_again(self) -> None:
+        """Go on from what the store says: the answer to a commit may have been lost."""
+        for name, rebuild in list(self._rebuilds.items()):
+            try:
+                self.store.again(rebuild.follower.generation)
+            except Fenced:  # it was swapped after all, or a later one dropped it
+                del self._rebuilds[name]
+                self._routes.clear()
+                if self.follow and name not in self._followers:
+                    self._adopt(self.projections[name])
+        for follower in self._followers.values():
+            self.store.again(follower.generation)
+        for follower in self._all():
+            follower.parked_before = dict(follower.generation.parked)
+        self._doubt = False
 
     def _drop_batch(self) -> None:
         for follower in self._all():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from usance.engine.projection import Checkpoint, Projection, Row
+from usance.engine.projection import Checkpoint, Projection, Row, ViewStore
 from usance.log.contract import TopicPartition
 
 
@@ -78,3 +78,7 @@ class ReadStore(Protocol):
     def wait(self, satisfied: Callable[[], bool], timeout: float) -> bool:
         """Ask `satisfied` now and after each change until it is true or `timeout` seconds pass."""
         ...
+
+
+class Views(ViewStore, ReadStore, Protocol):
+    """A view store as a process holds it: one that a projector writes and queries read."""
