@@ -152,6 +152,9 @@ def test_what_a_server_refuses_is_told_with_what_to_do(postgres: PostgresServer)
     with pytest.raises(Unavailable) as told:
         PostgresViews(address.replace("/postgres?", "/missing?"))
     assert "CREATE DATABASE" in told.value.hint
+    with pytest.raises(Unavailable) as told:
+        PostgresViews(address.replace("usance@", "nobody:secret@"))
+    assert "CREATE ROLE" in told.value.hint and "secret" not in str(told.value)
     reading_only = postgres.address("-c default_transaction_read_only=on")
     with pytest.raises(Unavailable) as told:
         PostgresViews(reading_only)

@@ -98,13 +98,19 @@ HINTS: dict[type[psycopg.Error], str] = {
     errors.InvalidSchemaName: "create the schema: CREATE SCHEMA usance AUTHORIZATION its_name",
     errors.ReadOnlySqlTransaction: "this is a standby: name the primary, or add"
     " target_session_attrs=read-write to the address",
-    errors.InvalidPassword: "check user and password of the address, or the password file",
-    errors.InvalidAuthorizationSpecification: "check user and database in pg_hba.conf",
-    errors.InvalidCatalogName: "create the database: CREATE DATABASE usance ENCODING 'UTF8'",
-    errors.TooManyConnections: "the server has no connection left: raise max_connections",
     errors.UndefinedTable: "the views are being built: wait, or run usance start",
     errors.UndefinedColumn: "the views of this version are being built: wait for them",
 }
+
+AT_THE_DOOR = {
+    "database": "create the database: CREATE DATABASE usance ENCODING 'UTF8'",
+    "role": "create the user: CREATE ROLE its_name LOGIN",
+    "password": "check user and password of the address, or the password file",
+    "pg_hba.conf": "allow this host, user and database in the server's pg_hba.conf",
+    "too many clients": "the server has no connection left: raise max_connections",
+    "starting up": "the server is starting: usance goes on when it has",
+}
+"""What to do by a word of a refusal to connect, which comes without an error code."""
 
 
 def explained(error: psycopg.Error, name: str, doing: str) -> UsanceError:
@@ -113,9 +119,12 @@ def explained(error: psycopg.Error, name: str, doing: str) -> UsanceError:
     what = f"cannot {doing} the views in {name}: {told.splitlines()[0]}"
     if isinstance(error, (errors.DataCorrupted, errors.IndexCorrupted)):
         return Tampered(what, hint=f"the database is damaged: {MADE_AGAIN}")
-    known = (hint for kind, hint in HINTS.items() if isinstance(error, kind))
+    known = [hint for kind, hint in HINTS.items() if isinstance(error, kind)]
+    if error.sqlstate is None and "FATAL:" in told:
+        refusal = told.rpartition("FATAL:")[2]
+        known += [hint for word, hint in AT_THE_DOOR.items() if word in refusal]
     lost = "is PostgreSQL running, and can it be reached? usance goes on when it is back"
-    return Unavailable(what, hint=next(known, lost))
+    return Unavailable(what, hint=next(iter(known), lost))
 
 
 class Look(NamedTuple):
