@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 import threading
 from collections import Counter
@@ -251,7 +252,7 @@ def test_a_commit_whose_answer_is_lost_counts_once(rebuilding: bool) -> None:
         projector = bank.projector()
         drain(projector)
         lost = 0
-        for half_trips in range(1, 40, 2):  # cut at every place of the conversation
+        for half_trips in range(1, 60, 2):  # cut at every place of the conversation
             bank.pay(KEYS[0], 1)
             if rebuilding:
                 projector.begin_rebuild("accounts")
@@ -326,6 +327,85 @@ def test_bytes_that_cannot_be_decoded_park_their_key(bank: Bank) -> None:
         row = reading.get("accounts", key=KEYS[0])
     assert row is not None and row["balance"] == 10 and row[STALE] is not None
     assert bank.balances()[KEYS[2]] == 4
+
+
+SLIPS = Table(
+    "slips",
+    (*texts("key"), *numbers("revision", "amount")),
+    key=("key", "revision"),
+    indexes=(("amount",),),
+    stream="key",
+    grows=True,
+)
+
+
+def _slip(fact: Fact, rows: Rows) -> None:
+    amount = fact.message.amount
+    rows.grow("slips", fact.key, fact.meta.revision, amount)
+    if amount < 0:
+        raise ZeroDivisionError(amount)
+
+
+def test_rows_of_a_growing_table_follow_the_same_rules(bank: Bank) -> None:
+    growing = Projection("slips", 1, (SLIPS,), {Paid: _slip})
+    bank.pay(KEYS[0], 10, -1, 7)
+    bank.pay(KEYS[1], 3, 4)
+    projector = bank.projector(growing, batch_max=2)
+    drain(projector)
+    with bank.store.reading() as reading:
+        rows = reading.select("slips", (), (Order("amount"),))
+    assert [(r["key"], r["amount"]) for r in rows] == [(KEYS[1], 3), (KEYS[1], 4), (KEYS[0], 10)]
+    assert [r[STALE] is not None for r in rows] == [False, False, True]
+    assert projector.verify("slips") == []
+
+
+def test_an_empty_view_of_a_long_log_is_built_aside_and_then_followed(
+    bank: Bank, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("usance.engine.projector.BUILD_ASIDE_RECORDS", 40)
+    for key in KEYS:
+        bank.pay(key, *([1] * 20))
+    projector = bank.projector(batch_max=15)
+    projector.step()
+    assert bank.balances() == {} and not projector.idle(), "half of it is in nobody's sight"
+    drain(projector)
+    assert bank.balances() == dict.fromkeys(KEYS, 20) and projector.idle()
+    with bank.store.reading() as reading:
+        assert [g["number"] for g in reading.generations()] == [2]
+    names = "SELECT name FROM sqlite_master WHERE type='index' AND sql IS NOT NULL"
+    if isinstance(bank.store, SqliteViews):
+        with closing(sqlite3.connect(bank.store.path)) as database:
+            assert database.execute(names).fetchall() == [("accounts__v2__0",)]
+    bank.pay(KEYS[0], 5)
+    drain(projector)
+    assert bank.balances()[KEYS[0]] == 25
+
+
+def test_rows_named_ahead_are_read_in_one_step(bank: Bank, monkeypatch: Any) -> None:
+    def ahead(fact: Fact) -> list[tuple[str, tuple[Any, ...]]]:
+        assert fact.message.amount != 9, "what cannot be told beforehand is read when it is needed"
+        return [("accounts", (fact.key,)), ("totals", ("all",))]
+
+    for key in KEYS:
+        bank.pay(key, 1)
+    drain(bank.projector())
+    for key in KEYS:
+        bank.pay(key, 2)
+    asked: list[tuple[str, int]] = []
+    real = bank.store.fetch
+
+    def counted(generation: Any, table: Table, keys: list[Any]) -> Any:
+        asked.append((table.name, len(keys)))
+        return real(generation, table, keys)
+
+    monkeypatch.setattr(bank.store, "fetch", counted)
+    drain(bank.projector(projection()._replace(ahead={Paid: ahead})))
+    assert bank.balances() == dict.fromkeys(KEYS, 3) and bank.total() == 15
+    assert [a for a in asked if a[0] == "totals"] == [("totals", 1)]
+    assert len([a for a in asked if a[0] == "accounts"]) == 2, "one step per partition"
+    bank.pay(KEYS[0], 9)
+    drain(bank.projector(projection()._replace(ahead={Paid: ahead})))
+    assert bank.balances()[KEYS[0]] == 12
 
 
 def test_a_rebuild_after_a_fix_mends_a_parked_key(bank: Bank) -> None:

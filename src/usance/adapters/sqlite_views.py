@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class SqliteViews(SqlViews):
     def __init__(self, path: Path, *, create: bool = True, clock: Clock | None = None) -> None:
         super().__init__()
         self.name = path.name
-        self._path = path
+        self.path = path
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
         self._changed = threading.Condition()
@@ -85,7 +86,7 @@ class SqliteViews(SqlViews):
             raise
 
     def _connect(self, *, create: bool = False, query_only: bool = False) -> sqlite3.Connection:
-        connection = sqlite_store.connect(self._path, create=create, query_only=query_only)
+        connection = sqlite_store.connect(self.path, create=create, query_only=query_only)
         connection.execute("PRAGMA synchronous=NORMAL")
         if not query_only:
             connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
@@ -93,12 +94,12 @@ class SqliteViews(SqlViews):
 
     def _format(self, create: bool) -> None:
         known = sqlite_store.check_format(
-            self._writer, self._path, mark=MARK, version=FORMAT_VERSION
+            self._writer, self.path, mark=MARK, version=FORMAT_VERSION
         )
         if known:
             return
         if not create:
-            raise Unavailable(f"{self._path} holds no views yet", hint="run usance start once")
+            raise Unavailable(f"{self.path} holds no views yet", hint="run usance start once")
         with self._writing() as run:
             for statement in self._tables_made().split(";")[:-1]:
                 run(statement)
@@ -125,11 +126,11 @@ class SqliteViews(SqlViews):
         others = [c.name for c in columns if c.name not in write.table.key]
         update = ", ".join(f'"{c}"=excluded."{c}"' for c in others)
         head = f'INSERT INTO "{physical}" ({names}) VALUES '
-        tail = f" ON CONFLICT ({keys}) DO UPDATE SET {update}"
+        # a growing table's rows come once: where one is there already, rows and checkpoint disagree
+        tail = "" if write.table.grows else f" ON CONFLICT ({keys}) DO UPDATE SET {update}"
         one = f"({', '.join('?' * width)})"
         for part in _chunks(write.rows, width):
-            values = [value for row in part for value in row]
-            run(head + ", ".join([one] * len(part)) + tail, values)
+            run(head + ", ".join([one] * len(part)) + tail, list(chain.from_iterable(part)))
         where = " AND ".join(f'"{k}"=?' for k in write.table.key)
         for key in write.gone:
             run(f'DELETE FROM "{physical}" WHERE {where}', key)
@@ -235,7 +236,7 @@ class SqliteViews(SqlViews):
         try:
             yield
         except sqlite3.Error as exc:
-            error = sqlite_store.explained(exc, self._path, doing)
+            error = sqlite_store.explained(exc, self.path, doing)
             if isinstance(error, Tampered):
                 error = Tampered(error.message, hint=MADE_AGAIN)
             raise error from exc

@@ -58,7 +58,8 @@ class Table(NamedTuple):
 
     `restricted` tables are only read for those who may see what is in them. A `fold` column holds a
     struct of type `codec`: an object in memory, JSON in the database; `derive` gives the columns
-    that follow from it, once per batch and row, however many events changed it.
+    that follow from it, once per batch and row, however many events changed it. Rows of a `grows`
+    table are written once and never read or changed by handlers.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Table(NamedTuple):
     fold: str = ""
     codec: Any = None
     derive: Callable[[Any], Row] | None = None
+    grows: bool = False
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
@@ -134,6 +136,8 @@ class Fact:
 
 
 Handler = Callable[[Fact, "Rows"], None]
+Ahead = Callable[[Fact], Iterable[tuple[str, Key]]]
+"""Tells which rows (table, key) a fact's handler will read."""
 
 
 class Projection(NamedTuple):
@@ -142,6 +146,8 @@ class Projection(NamedTuple):
     `handlers` are by message class; `raw` by topic kind, for records of that kind that no handler
     names (`fact.message` is decoded for events and outcomes, None for dead letters and parked ones).
     `kinds` and `contexts` say which topics it follows. A changed meaning needs a new `version`.
+    `ahead` names rows by message class, so that a batch reads them in one step; rows that are keyed by
+    their stream alone need no naming.
     """
 
     name: str
@@ -151,6 +157,7 @@ class Projection(NamedTuple):
     kinds: tuple[str, ...] = ("events",)
     contexts: tuple[str, ...] = ("trade",)
     raw: Mapping[str, Handler] = {}
+    ahead: Mapping[type, Ahead] = {}
 
 
 class Checkpoint(NamedTuple):
@@ -328,6 +335,19 @@ class _Kept:
         return row
 
 
+class _Growing:
+    """The rows of a growing table that a batch adds; those before `settled` stay."""
+
+    __slots__ = ("rows", "settled", "stream", "table")
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.rows: list[tuple[Scalar, ...]] = []
+        self.settled = 0
+        names = [c.name for c in table.columns]
+        self.stream = names.index(table.stream) if table.stream else -1
+
+
 class Rows:
     """The rows that handlers read and change: a batch's memory, read through to the store.
 
@@ -338,7 +358,9 @@ class Rows:
     def __init__(self, store: ViewStore, generation: Generation, *, empty: bool = False) -> None:
         self._store = store
         self._generation = generation
-        self._kept = {t.name: _Kept(t, whole=empty) for t in generation.projection.tables}
+        tables = generation.projection.tables
+        self._kept = {t.name: _Kept(t, whole=empty) for t in tables if not t.grows}
+        self._growing = {t.name: _Growing(t) for t in tables if t.grows}
         self._journal: list[tuple[_Kept, Key, Row | None, Row | None]] = []
         self._stale: dict[str, Instant] = {key: at for (_, key), at in generation.parked.items()}
 
@@ -371,10 +393,15 @@ class Rows:
 
     def add(self, table: str, key: Key, **amounts: int) -> None:
         """Add to numbers of a row; a missing row begins with defaults."""
-        kept = self._kept[table]
         old = self.get(table, *key)
-        base = kept.template if old is None else old
+        base = self._kept[table].template if old is None else old
         self.patch(table, key, **{name: base[name] + n for name, n in amounts.items()})
+
+    def grow(self, table: str, *values: Scalar) -> None:
+        """Write a row of a growing table: every column in its order."""
+        growing = self._growing[table]
+        stale = self._stale.get(str(values[growing.stream])) if self._stale else None
+        growing.rows.append((*values, stale))
 
     def delete(self, table: str, *key: Scalar) -> None:
         """Remove a row, if it is there."""
@@ -389,6 +416,8 @@ class Rows:
         """One record is done: its changes stay."""
         if self._journal:
             self._journal.clear()
+        for growing in self._growing.values():
+            growing.settled = len(growing.rows)
 
     def undo(self) -> None:
         """Take back what the record under way has changed."""
@@ -400,6 +429,8 @@ class Rows:
             else:
                 kept.rows[key] = old
         self._journal = []
+        for growing in self._growing.values():
+            del growing.rows[growing.settled :]
 
     def writes(self) -> list[Write]:
         """Return what changed since the last `written`."""
@@ -414,6 +445,7 @@ class Rows:
                     else:
                         rows.append(tuple(kept.stored(row).values()))
                 found.append(Write(kept.table, rows, gone))
+        found += [Write(g.table, g.rows, []) for g in self._growing.values() if g.rows]
         return found
 
     def written(self) -> None:
@@ -424,12 +456,31 @@ class Rows:
                 if len(kept.rows) > CACHED_ROWS_MAX:
                     kept.rows = {}
                     kept.whole = False
+        self._emptied()
 
     def forget(self) -> None:
         """Drop everything that the store may not have."""
         self._journal = []
         for kept in self._kept.values():
             kept.rows, kept.dirty, kept.whole = {}, {}, False
+        self._emptied()
+
+    def _emptied(self) -> None:
+        for growing in self._growing.values():
+            growing.rows, growing.settled = [], 0
+
+    def expect(self, keys: Iterable[tuple[str, Key]]) -> None:
+        """Bring rows into memory that handlers are about to read, in one step per table."""
+        missing: dict[str, dict[Key, None]] = {}
+        for table, key in keys:
+            kept = self._kept[table]
+            if not kept.whole and key not in kept.rows:
+                missing.setdefault(table, {})[key] = None
+        for table, wanted in missing.items():
+            kept = self._kept[table]
+            kept.rows.update(wanted)
+            for row in self._store.fetch(self._generation, kept.table, list(wanted)):
+                kept.rows[tuple([row[name] for name in kept.key])] = kept.loaded(row)
 
     def prefetch(self, keys: list[bytes | None]) -> None:
         """Bring the rows that are kept by stream alone into memory, in one step per table."""

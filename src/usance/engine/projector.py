@@ -9,7 +9,8 @@ stale. A rebuild mends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from usance.engine.projection import (
     Fact,
     Generation,
     Handler,
+    Key,
     Move,
     Parked,
     Projection,
@@ -33,12 +35,15 @@ from usance.messages.decoder import Decoder
 
 BATCH_RECORDS_MAX = 2_000
 """Records per partition and step."""
+BUILD_ASIDE_RECORDS = 10_000
+"""Records in the log from which an empty view is built aside, as a rebuild is, instead of in sight."""
 INDEXED_KINDS = ("events", "outcomes", "dead-letters")
 SINGLE_PARTITION_KINDS = ("schemas",)
 _PASS_ON = (Unavailable, Fenced, Tampered)
 """Errors that are no fault of the record being handled."""
 
 Taker = tuple["_Follower", Handler]
+_Routed = tuple[Fact, list[Taker], str]
 
 
 class RebuildProgress(NamedTuple):
@@ -120,6 +125,7 @@ class _Rebuild:
         self.fits = fits
         self.progress = progress
         self.keep = True
+        self.compare = True
         self.report: RebuildReport | None = None
 
 
@@ -275,11 +281,13 @@ class Projector:
             rebuild.progress(RebuildProgress(name, green.number, done, total))
         following = self._followers.get(name)
         blue = following.generation if following is not None else rebuild.blue
-        if following is None and not self._read_all(green):
+        if following is None and not self._caught_up(green):
             return 0
         if any(c.offset < blue.checkpoints[p].offset for p, c in green.checkpoints.items()):
             return 0
-        compared = rebuild.fits and blue.projection.version == green.projection.version
+        compared = (
+            rebuild.compare and rebuild.fits and blue.projection.version == green.projection.version
+        )
         differences, mended = self._compared(blue, green) if compared else ([], 0)
         if rebuild.keep:
             if not self.store.swap(green):
@@ -305,9 +313,11 @@ class Projector:
         projection = blue.projection
         return self.store.claim(projection, self._places(projection), look=True)[0]
 
-    def _read_all(self, generation: Generation) -> bool:
+    def _caught_up(self, generation: Generation) -> bool:
+        """Tell whether nothing is left, or for a follower no more than a batch: logs grow meanwhile."""
+        enough = self.batch_max if self.follow else 1
         return all(
-            max(c.offset, self._ends.get(p, 0)) >= self.log.end(p)
+            self.log.end(p) - max(c.offset, self._ends.get(p, 0)) < enough
             for p, c in generation.checkpoints.items()
         )
 
@@ -322,6 +332,11 @@ class Projector:
             return
         for place, checkpoint in generation.checkpoints.items():
             self._check_place(projection.name, place, checkpoint)
+        empty = not any(c.offset for c in generation.checkpoints.values())
+        if empty and sum(map(self.log.end, generation.checkpoints)) >= BUILD_ASIDE_RECORDS:
+            self._followers.pop(projection.name, None)
+            self.begin_rebuild(projection.name).compare = False
+            return
         self._followers[projection.name] = _Follower(self.store, generation)
 
     def _check_place(self, name: str, place: TopicPartition, checkpoint: Checkpoint) -> None:
@@ -437,31 +452,45 @@ class Projector:
     def _take(self, place: TopicPartition, records: list[Record], takers: list[_Follower]) -> None:
         if not records:
             return
-        routes = self._routes_for(place, takers)
+        self._prefetch(records, takers)
+        facts = self._facts(place, records, self._routes_for(place, takers))
+        for follower in takers:
+            if follower.generation.projection.ahead:
+                follower.rows.expect(_ahead(follower, facts))
+        for fact, handlers, broken in facts:
+            if broken:
+                for follower, _ in handlers:
+                    follower.park(fact.record, place, broken)
+            else:
+                self._handle(fact, place, handlers)
+        to = records[-1].offset + 1
+        index = self._index_after(place, records[-1])
+        for follower in takers:
+            known = follower.generation.checkpoints[place].indexed
+            _move(follower, place, Checkpoint(to, max(known, index)))
+
+    def _facts(
+        self, place: TopicPartition, records: list[Record], routes: dict[bytes, list[Taker]]
+    ) -> list[_Routed]:
+        """Decode, once for all, the records that a handler wants; the text says what is broken."""
         unrouted = routes.get(b"*", [])
         decode = self.decoder.message
         readable = _kind(place.topic) in ("events", "outcomes", "schemas")
-        self._prefetch(records, takers)
+        found = []
         for record in records:
             headers = record.headers
             kind = headers[2][1] if len(headers) > 2 and headers[2][0] == "ce_type" else b""
             handlers = routes.get(kind, unrouted)
             if not handlers:
                 continue
-            fact = Fact(record, self.decoder)
+            fact, why = Fact(record, self.decoder), ""
             if readable and kind:
                 try:
                     fact.message = decode(headers, record.value)
                 except Unreadable as broken:
-                    for follower, _ in handlers:
-                        follower.park(record, place, f"{broken.stage}: {broken.reason}")
-                    continue
-            self._handle(fact, place, handlers)
-        to = records[-1].offset + 1
-        index = self._index_after(place, records[-1])
-        for follower in takers:
-            known = follower.generation.checkpoints[place].indexed
-            _move(follower, place, Checkpoint(to, max(known, index)))
+                    why = f"{broken.stage}: {broken.reason}"
+            found.append((fact, handlers, why))
+        return found
 
     def _handle(self, fact: Fact, place: TopicPartition, handlers: list[Taker]) -> None:
         for follower, handler in handlers:
@@ -525,6 +554,16 @@ class Projector:
                 if handler is not None:
                     handlers.append((taker, handler))
         return routes
+
+
+def _ahead(follower: _Follower, facts: list[_Routed]) -> Iterator[tuple[str, Key]]:
+    """Return the rows that a batch's handlers will read, as far as that can be told beforehand."""
+    ahead = follower.generation.projection.ahead
+    for fact, _, _ in facts:
+        named = ahead.get(type(fact.message))
+        if named is not None:
+            with suppress(Exception):  # its handler will meet the same, and park the key
+                yield from named(fact)
 
 
 def _typeless(fact: Fact, rows: Rows) -> None:  # noqa: ARG001  a handler like any other

@@ -7,10 +7,22 @@ its present state. An outcome that decides replaces an interim one; one that onl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from usance.engine.parking import ParkHead
-from usance.engine.projection import Fact, Handler, Projection, Rows, Table, numbers, texts
+from usance.engine.projection import (
+    Ahead,
+    Fact,
+    Handler,
+    Key,
+    Projection,
+    Rows,
+    Table,
+    numbers,
+    texts,
+)
 from usance.kernel.errors import Unreadable
 from usance.messages.outcome import DECIDING, INTERIM, Outcome, read_dead_letter
 from usance.views.book import as_json
@@ -92,6 +104,18 @@ def _answering(prefix: str) -> Handler:
     return answer
 
 
+def _read_of(prefix: str) -> dict[type, Ahead]:
+    inputs, commands = f"{prefix}inputs", f"{prefix}commands"
+
+    def ahead(fact: Fact) -> Iterator[tuple[str, Key]]:
+        yield commands, (fact.message.command_id,)
+        causation = fact.meta.causation
+        if source_of(causation) in INPUT_SOURCES:
+            yield inputs, (causation,)
+
+    return {Outcome: ahead}
+
+
 ANSWERS = Projection(
     "answers",
     1,
@@ -99,6 +123,7 @@ ANSWERS = Projection(
     {Outcome: _answering("")},
     kinds=("outcomes",),
     contexts=("trade", "system"),
+    ahead=_read_of(""),
 )
 """Inputs and commands of trade and system."""
 
@@ -109,6 +134,7 @@ COMPLIANCE_ANSWERS = Projection(
     {Outcome: _answering("compliance_")},
     kinds=("outcomes",),
     contexts=("compliance",),
+    ahead=_read_of("compliance_"),
 )
 """Inputs (counts only are open to everybody) and commands of compliance."""
 
@@ -252,6 +278,7 @@ def _letters(name: str, prefix: str, contexts: tuple[str, ...], *, restricted: b
         kinds=("dead-letters", "outcomes", "parked"),
         contexts=contexts,
         raw={"dead-letters": _dying(prefix), "parked": _parking(prefix)},
+        ahead={Outcome: lambda fact: [(f"{prefix}letter_commands", (fact.message.command_id,))]},
     )
 
 

@@ -32,6 +32,7 @@ def _tables(prefix: str, restricted: bool) -> tuple[Table, Table, Table]:
         ),
         stream="stream",
         restricted=restricted,
+        grows=True,
     )
     streams = Table(
         f"{prefix}streams",
@@ -54,30 +55,18 @@ def _noting(prefix: str) -> Handler:
 
     def note(fact: Fact, rows: Rows) -> None:
         record, meta, event = fact.record, fact.meta, fact.message
-        name = type(event).__name__
+        name, key, instant = type(event).__name__, fact.key, fact.instant
+        revision, command_id = meta.revision, meta.command_id
         said, article = sentence(event)
-        rows.upsert(
+        rows.grow(
             events,
-            event_id=fact.id,
-            stream=fact.key,
-            revision=meta.revision,
-            type=name,
-            instant=fact.instant,
-            person=meta.actor.person,
-            role=meta.actor.role,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            idx=meta.index,
-            hash=envelope_hash(record.key, record.value, record.headers).hex(),
-            command_id=meta.command_id,
-            correlation=meta.correlation,
-            causation=meta.causation,
-            sentence=said,
-            article=article,
-            message=_reference(event, name),
+            *(fact.id, key, name, meta.actor.person, meta.actor.role, record.topic),
+            envelope_hash(record.key, record.value, record.headers).hex(),
+            *(command_id, meta.correlation, meta.causation),
+            *(said, article, _reference(event, name)),
+            *(revision, instant, record.partition, record.offset, meta.index),
         )
-        rows.upsert(streams, key=fact.key, revision=meta.revision, changed=fact.instant)
+        rows.upsert(streams, key=key, revision=revision, changed=instant)
         rows.add(counts, (name,), count=1)
 
     return note

@@ -8,6 +8,7 @@ from usance.engine import saga_messages as sm
 from usance.engine.projection import (
     Fact,
     Handler,
+    Key,
     Projection,
     Rows,
     Table,
@@ -190,6 +191,11 @@ def _act(state: str) -> Handler:
     return decide
 
 
+def _step(fact: Fact) -> list[tuple[str, Key]]:
+    event = fact.message
+    return [("saga_steps", (fact.key, event.step, int(event.undo)))]
+
+
 SAGA_PROGRESS = Projection(
     "sagas",
     2,
@@ -207,6 +213,7 @@ SAGA_PROGRESS = Projection(
         sm.ActApproved: _act("approved"),
         sm.ActRejected: _act("rejected"),
     },
+    ahead={sm.StepSucceeded: _step, sm.StepFailed: _step},
 )
 """Sagas."""
 
@@ -228,7 +235,15 @@ def _gone(fact: Fact, rows: Rows) -> None:
     rows.delete("timers", fact.key, fact.message.timer_id)
 
 
+def _timer(fact: Fact) -> list[tuple[str, Key]]:
+    return [("timers", (fact.key, fact.message.timer_id))]
+
+
 ARMED_TIMERS = Projection(
-    "timers", 1, (TIMERS,), {TimerSet: _set, TimerCancelled: _gone, TimerFired: _gone}
+    "timers",
+    1,
+    (TIMERS,),
+    {TimerSet: _set, TimerCancelled: _gone, TimerFired: _gone},
+    ahead={TimerCancelled: _timer, TimerFired: _timer},
 )
 """Timers that are armed."""

@@ -5,9 +5,13 @@ Words are ours; articles are those of UCP 600. No sentence holds a field that ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, lru_cache
+from operator import attrgetter
+from string import Formatter
 from typing import Any
 
-from usance.kernel.clock import iso
+from usance.kernel.clock import MS_PER_MINUTE, iso
 from usance.kernel.money import Money
 
 _SENTENCES: dict[str, tuple[str, str]] = {
@@ -127,42 +131,68 @@ _SENTENCES: dict[str, tuple[str, str]] = {
 }
 
 
-class _Money:
+def _money(field: str) -> Callable[[Any], str]:
     """`{money}` is the event's amount, `{money:limit}` another field, in the event's currency."""
+    amount = attrgetter(field or "amount")
 
-    def __init__(self, event: Any) -> None:
-        self.event = event
+    def told(event: Any) -> str:
+        holder = event if hasattr(event, "currency") else event.terms
+        return str(Money(holder.currency, amount(holder)))
 
-    def __format__(self, field: str) -> str:
-        """Return the amount with its currency, or without one where the event has none."""
-        holder = self.event if hasattr(self.event, "currency") else self.event.terms
-        return str(Money(holder.currency, getattr(holder, field or "amount")))
+    return told
 
 
-class _When:
+def _when(field: str) -> Callable[[Any], str]:
     """`{when:due}` is an instant of the event, to the minute in UTC."""
-
-    def __init__(self, event: Any) -> None:
-        self.event = event
-
-    def __format__(self, field: str) -> str:
-        """Return the instant as text."""
-        return iso(getattr(self.event, field))[:16].replace("T", " ") + " UTC"
+    instant = attrgetter(field)
+    return lambda event: _minute(instant(event) // MS_PER_MINUTE)
 
 
-class _Fields(dict[str, Any]):
-    """The fields of an event by name."""
+@lru_cache(maxsize=4_096)
+def _minute(minutes: int) -> str:
+    return iso(minutes * MS_PER_MINUTE)[:16].replace("T", " ") + " UTC"
 
-    def __init__(self, event: Any) -> None:
-        super().__init__(money=_Money(event), when=_When(event))
+
+def _plain(field: str) -> Callable[[Any], str]:
+    value = attrgetter(field)
+    return lambda event: str(value(event))
+
+
+def _because(_: str) -> Callable[[Any], str]:
+    """`{because}` is the cause that the program gives, in brackets, or that it was a person."""
+
+    def told(event: Any) -> str:
         cause = getattr(event, "cause", "")
-        self["because"] = f"({cause})" if cause else "by a person"
-        finding = getattr(event, "finding", None)
-        self["seen"] = (finding and finding.explanation) or "as the examiner worded it"
-        self.event = event
+        return f"({cause})" if cause else "by a person"
 
-    def __missing__(self, name: str) -> Any:
-        return getattr(self.event, name)
+    return told
+
+
+def _seen(_: str) -> Callable[[Any], str]:
+    """`{seen}` is what a rule explains; an examiner's own words are for those who may read them."""
+
+    def told(event: Any) -> str:
+        finding = getattr(event, "finding", None)
+        return str((finding and finding.explanation) or "as the examiner worded it")
+
+    return told
+
+
+_SPECIAL = {"money": _money, "when": _when, "because": _because, "seen": _seen}
+
+
+@cache
+def _telling(template: str) -> Callable[[Any], str]:
+    """Return what fills a template from an event; templates are read once, not for each event."""
+    parts: list[str | Callable[[Any], str]] = []
+    for text, field, form, _ in Formatter().parse(template):
+        parts.append(text)
+        if field is not None:
+            special = _SPECIAL.get(field)
+            parts.append(special(form or "") if special else _plain(field))
+    if len(parts) == 1:
+        return lambda _: template
+    return lambda event: "".join([p if isinstance(p, str) else p(event) for p in parts])
 
 
 def sentence(event: Any) -> tuple[str, str]:
@@ -173,8 +203,7 @@ def sentence(event: Any) -> tuple[str, str]:
     found = _SENTENCES.get(name)
     if found is None:
         return _spaced(name), ""
-    fields = _Fields(event)
-    return found[0].format_map(fields), found[1].format_map(fields)
+    return _telling(found[0])(event), _telling(found[1])(event)
 
 
 def _examined(event: Any) -> str:
