@@ -8,6 +8,7 @@ import pytest
 
 from usance.log.contract import Output
 from usance.testing.bench import run_bench
+from usance.testing.bench_ledger import ledger
 from usance.testing.bench_rig import Mismatch, at_share, warmed
 from usance.testing.workload import Workload
 
@@ -33,6 +34,16 @@ def test_a_quick_bench_has_every_number_and_says_how_it_was_taken() -> None:
     assert all(found[name] > 0 for name in KEYS - {"peers", "ratios"})
     assert found["ratios"]["article_loop"] > 1
     assert found["verified"]["commands"] == sum(found["verified"]["answers"].values())
+
+
+@pytest.mark.slow
+def test_the_ledger_names_every_step_and_its_sums_hold() -> None:
+    found = ledger(3)
+    parts = {k: v for k, v in found.items() if k not in ("owner", "all threads", "log thread")}
+    assert {"decode message", "decide", "events", "outcome", "stage", "publish"} <= parts.keys()
+    assert all(v > 0 for k, v in found.items() if k not in ("between", "first time"))
+    assert sum(parts.values()) == pytest.approx(found["owner"], abs=0.2)
+    assert found["all threads"] > found["owner"]
 
 
 def test_a_rig_that_lost_a_command_gives_no_numbers(tmp_path: Path) -> None:

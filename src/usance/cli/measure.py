@@ -13,12 +13,18 @@ from usance.cli.options import Verb, session
 @click.command(cls=Verb)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quick", is_flag=True, help="Short parts: for a look, not for numbers to quote.")
+@click.option("--ledger", is_flag=True, help="Where the owner's time goes, step by step; no more.")
 @click.option("--seed", type=int, default=1, show_default=True)
-def bench(as_json: bool, quick: bool, seed: int) -> None:
+def bench(as_json: bool, quick: bool, ledger: bool, seed: int) -> None:
     """Measure throughput, latency, restore, projection and HTTP, beside two peers.
 
     Counts are verified afterwards; a mismatch gives no numbers. Example: usance bench --json
     """
+    if ledger:
+        from usance.testing.bench_ledger import ledger as us_by_step
+
+        _print(us_by_step(seed), as_json=as_json)
+        return
     from usance.testing.bench import run_bench
 
     _print(run_bench(quick=quick, seed=seed), as_json=as_json)
