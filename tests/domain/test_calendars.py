@@ -90,6 +90,17 @@ def test_the_refusal_deadline_is_the_close_of_the_fifth_banking_day(
     assert deadline.calendar_version == calendar("GBLON").version
 
 
+@pytest.mark.parametrize("place", ["GBLON", "AEDXB", "SGSIN"])
+@given(steps=st.lists(st.integers(-3 * 86_400_000, 3 * 86_400_000), max_size=30))
+def test_a_receipt_counts_alike_whatever_was_asked_before(place: str, steps: list[int]) -> None:
+    banks, at = calendar.__wrapped__(place), parse_instant("2026-12-24T16:59:59.999Z")
+    for step in steps:
+        at += step
+        assert banks.received_on(at) == calendar.__wrapped__(place).received_on(at)
+        for near in (banks.close_of(banks.received_on(at)) + d for d in (-1, 0, 1)):
+            assert banks.received_on(near) == calendar.__wrapped__(place).received_on(near)
+
+
 def test_a_receipt_falls_on_the_local_day() -> None:
     late_in_london = parse_instant("2026-03-02T20:00:00Z")
     assert calendar("SGSIN").received_on(late_in_london) == date(2026, 3, 3)

@@ -32,6 +32,12 @@ def test_an_application_keeps_free_text_only_as_a_digest():
     assert b"TEAK" not in kept and b"Tanjong" not in kept and b"Albion Furniture" not in kept
 
 
+def test_the_event_says_all_that_the_application_said():
+    whole = msgspec.structs.replace(application(), note="a note", margin_percent=7)
+    event = spec(CreditDecider(), "albion/credit/LC1", instant=MONDAY).when(whole).decided[0]
+    assert all(getattr(event, name) == getattr(whole, name) for name in whole.__struct_fields__)
+
+
 def test_a_repeated_application_changes_nothing_but_another_under_its_number_is_refused():
     stream = submitted().when(application()).nothing()
     stream.when(application(amount=5_00)).refused("CREDIT_EXISTS")

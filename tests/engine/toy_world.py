@@ -333,7 +333,10 @@ def memory(owner: Owner) -> dict[Place, Any]:
     """Return what an owner remembers, comparable between owners."""
     return {
         place: (
-            {k: (msgspec.msgpack.encode(e.state), *e[1:]) for k, e in state.entries.items()},
+            {
+                k: (msgspec.msgpack.encode(e.state), e.revision, e.recent, e.timers)
+                for k, e in state.entries.items()
+            },
             state.answers,
             state.parks,
             state.dead_letters,

@@ -99,6 +99,7 @@ class Calendar:
         )
         self._worked = frozenset(map(date.fromisoformat, city.worked))
         self._deadlines: dict[tuple[date, int], Deadline] = {}
+        self._receiving = (0, 0, date.min)
 
     def is_weekend(self, day: date) -> bool:
         """Return whether banks rest on this day of the week, by the rule of its time."""
@@ -145,11 +146,19 @@ class Calendar:
 
         After close of business or on a closed day it is the next banking day (article 33).
         """
+        after, until, day = self._receiving  # receipts come in the order of time: often this day
+        if after < instant <= until:
+            return day
         local = (_EPOCH + instant * _MS).astimezone(self.zone)
         day = local.date()
         if local.time() > self.closes:
             day += _DAY
-        return self.on_or_after(day)
+        before = day - _DAY
+        day = self.on_or_after(day)
+        while not self.is_banking_day(before):
+            before -= _DAY
+        self._receiving = (self.close_of(before), self.close_of(day), day)
+        return day
 
     def close_of(self, day: date) -> int:
         """Return the local close of business of a day, in ms UTC."""

@@ -38,6 +38,10 @@ class Caution:
         suspect = self.suspect
         return suspect.begun if suspect is not None and suspect.offset == offset else 0
 
+    def watches(self) -> bool:
+        """Tell whether any record may have to be set aside."""
+        return self.suspect is not None or self.unwritable >= 0
+
     def set_aside(self, offset: int) -> tuple[str, str] | None:
         """Return failure class and reason when a record must be dead-lettered undecided."""
         if self.begun(offset) >= attempts.DEATHS_MAX:

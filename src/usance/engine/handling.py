@@ -31,7 +31,8 @@ from usance.messages.outcome import Answer as AnswerName
 from usance.messages.outcome import Outcome, OutcomePointer, Receipt, UnreadableInput
 
 _NO_REFUSAL = Refusal("", "")
-_TIMERS = (TimerSet, TimerCancelled, TimerFired)
+_TIMERS = frozenset((TimerSet, TimerCancelled, TimerFired))
+_CONTROL = frozenset(control.CONTROL)
 
 
 class EvolveBroken(PartitionBroken):
@@ -130,7 +131,7 @@ class Handling:
         ) as forged:  # a command is not of our chain: its sender's fault, not the log's
             self.parks.dead_letter(record, meta, position, "decrypt", "poison", forged.message)
             return None
-        if isinstance(message, control.CONTROL):
+        if type(message) in _CONTROL:
             return self._control(message, record, meta, position)
         if isinstance(message, UnreadableInput):
             self.parks.dead_letter(
@@ -161,7 +162,8 @@ class Handling:
     def _decide(self, meta: Meta, position: InputPosition, key: str, message: Any) -> None:
         share = self.share
         overlay = share.overlay
-        decider = self.world.deciders.get(key_parts(key).category) if key.count("/") > 1 else None
+        parts = key.split("/", 2)
+        decider = self.world.deciders.get(parts[1]) if len(parts) > 2 else None
         if decider is None:
             self._refuse(meta, position, Refusal("UNKNOWN_AGGREGATE", "Nothing decides this key."))
             return
@@ -210,7 +212,8 @@ class Handling:
     ) -> None:
         share = self.share
         overlay, place = share.overlay, share.place
-        index, last = overlay.tail("events")
+        tail = overlay.tail("events")
+        index, last = tail.next, tail.hash
         state, revision, timers = entry.state, entry.revision, entry.timers
         staged: list[Output] = []
         receipts: list[Receipt] = []
@@ -226,18 +229,18 @@ class Handling:
                 input=position,
             )
             topic, partition = share.names["events"], place.partition
-            for event, (raw, value, headers, digest) in zip(decision.events, records, strict=True):
+            for raw, value, headers, digest in records:
                 staged.append(Output(topic, partition, raw, value, headers))
                 receipts.append(Receipt(partition=partition, index=index, envelope_hash=digest))
                 index += 1
-                if isinstance(event, _TIMERS):
+            for event in decision.events:
+                if type(event) in _TIMERS:
                     timers = _moved(timers, event)
                 state = self._evolved(decider, state, event)
             revision += len(records)
         sends = [self._send(meta, key, n, s) for n, s in enumerate(decision.sends)]
-        recent = entry.recent
         if staged:
-            recent = with_recent(recent, recent_id(meta.command_id, meta.body_hash))
+            recent = with_recent(entry.recent, recent_id(meta.command_id, meta.body_hash))
             overlay.entries[key] = Entry(state, revision, recent, timers)
             overlay.tails["events"] = Tail(index, last)
             share.merge("events", staged)
@@ -364,7 +367,7 @@ class Handling:
 def _moved(
     timers: tuple[tuple[str, int, str], ...], event: TimerSet | TimerCancelled | TimerFired
 ) -> tuple[tuple[str, int, str], ...]:
-    kept = tuple(t for t in timers if t[0] != event.timer_id)
+    kept = tuple([t for t in timers if t[0] != event.timer_id])
     if isinstance(event, TimerSet):
         return (*kept, (event.timer_id, event.due, event.reason))
     return kept
@@ -374,7 +377,7 @@ def timers_after(
     timers: tuple[tuple[str, int, str], ...], event: Any
 ) -> tuple[tuple[str, int, str], ...]:
     """Return the pending timers of an aggregate after one of its events."""
-    return _moved(timers, event) if isinstance(event, _TIMERS) else timers
+    return _moved(timers, event) if type(event) in _TIMERS else timers
 
 
 def _sender(key: str, meta: Meta) -> Any:

@@ -6,8 +6,11 @@ state or the overlay of the unit under way before it; commit folds it down, abor
 
 from __future__ import annotations
 
+from collections import deque
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
+
+import msgspec
 
 from usance.kernel.clock import MS_PER_DAY, Instant
 from usance.kernel.ids import namespace_of
@@ -18,7 +21,7 @@ RECENT_IDS_MAX = 8
 RECENT_ID_BYTES = 32
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One aggregate in memory. `recent` packs the last accepted command ids with their body hashes."""
 
     state: Any
@@ -27,7 +30,7 @@ class Entry(NamedTuple):
     timers: tuple[tuple[str, int, str], ...] = ()
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A remembered outcome: enough to point back to it; `at` is its own index in outcomes-p."""
 
     body_hash: bytes
@@ -58,7 +61,7 @@ class OpenDeadLetter(NamedTuple):
     causation: str
 
 
-class Tail(NamedTuple):
+class Tail(msgspec.Struct, frozen=True, gc=False):
     """End of a chained partition: the next index and the hash of the last record."""
 
     next: int
@@ -108,15 +111,18 @@ class PartitionState(Layer):
         super().__init__()
         self.heap: list[tuple[int, str, str]] = []
         self.timers: dict[tuple[str, str], tuple[int, str]] = {}
-        self.oldest_answers: list[tuple[Instant, str]] = []
+        self.oldest_answers: deque[tuple[Instant, tuple[str, ...]]] = deque()
 
     def fold(self, layer: Layer) -> None:
         """Take over a committed overlay."""
         for key, entry in layer.entries.items():
-            self.set_timers(key, entry.timers)
+            if entry.timers or key in self.entries:
+                self.set_timers(key, entry.timers)
         self.entries.update(layer.entries)
         self.answers.update(layer.answers)
-        self.oldest_answers.extend((a.log_time, i) for i, a in layer.answers.items())
+        if layer.answers:
+            newest = max(a.log_time for a in layer.answers.values())
+            self.oldest_answers.append((newest, tuple(layer.answers)))
         _merge(self.parks, layer.parks)
         _merge(self.dead_letters, layer.dead_letters)
         _merge(self.fired, layer.fired)
@@ -174,18 +180,13 @@ class PartitionState(Layer):
         return self.tails[kind]
 
     def _forget(self, before: Instant) -> None:
-        """Drop remembered outcomes older than the window, oldest first, a bounded number at a time."""
+        """Drop remembered outcomes older than the window, a unit's at a time, oldest first."""
         queue = self.oldest_answers
-        if not queue or queue[0][0] >= before:
-            return
-        stop = 0
-        while stop < len(queue) and queue[stop][0] < before:
-            log_time, command_id = queue[stop]
-            known = self.answers.get(command_id)
-            if known is not None and known.log_time == log_time:
-                del self.answers[command_id]
-            stop += 1
-        del queue[:stop]
+        while queue and queue[0][0] < before:
+            for command_id in queue.popleft()[1]:
+                known = self.answers.get(command_id)
+                if known is not None and known.log_time < before:
+                    del self.answers[command_id]
 
 
 def _merge(target: dict[Any, Any], changes: dict[Any, Any]) -> None:

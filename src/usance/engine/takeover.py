@@ -31,6 +31,9 @@ from usance.kernel.errors import Tampered, Unavailable
 from usance.log.contract import Log, Record, TopicPartition
 from usance.messages.outcome import Outcome, UnitFooter
 
+FORGOTTEN_TOGETHER = 500
+"""Restored answers that are dropped in one go once the newest of them has left the window."""
+
 
 class Restored(NamedTuple):
     """A partition ready to decide: its state, where to read on, and how it was restored."""
@@ -124,7 +127,10 @@ class Takeover:
         if footer is not None:
             floor = footer.last_instant - OUTCOME_WINDOW_MS
             state.answers = {k: a for k, a in state.answers.items() if a.log_time >= floor}
-        state.oldest_answers = sorted((a.log_time, i) for i, a in state.answers.items())
+        ordered = sorted((a.log_time, i) for i, a in state.answers.items())
+        for at in range(0, len(ordered), FORGOTTEN_TOGETHER):
+            part = ordered[at : at + FORGOTTEN_TOGETHER]
+            state.oldest_answers.append((part[-1][0], tuple(i for _, i in part)))
         return (footer, footer_index) if footer is not None else None
 
     # -- events: aggregates, timers

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from usance.kernel.clock import MS_PER_DAY
-from usance.kernel.decider import key_parts
 from usance.kernel.ids import partition_of
 from usance.log.contract import TopicPartition, TopicSettings
 
@@ -65,7 +64,8 @@ class Topics:
 
     def place(self, key: str) -> Place:
         """Return where an aggregate key lives; raises ValueError on a key without three parts."""
-        context = CONTEXT_OF_CATEGORY.get(key_parts(key).category, "trade")
+        _tenant, category, _identity = key.split("/", 2)
+        context = CONTEXT_OF_CATEGORY.get(category, "trade")
         return Place(context, partition_of(key, self.partitions))
 
     def input(self, place: Place) -> TopicPartition:

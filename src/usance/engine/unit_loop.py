@@ -290,11 +290,12 @@ class UnitLoop:
         """Handle records of one partition in order; returns how many of them the unit takes."""
         handling = self._handling(share)
         outputs, caution = share.outputs, self.cautions[place]
+        watched = caution.watches()
         for taken, record in enumerate(records):
             if len(outputs) >= OUTPUTS_MAX:
                 return taken
             before = share.next
-            aside = caution.set_aside(record.offset)
+            aside = caution.set_aside(record.offset) if watched else None
             try:
                 if aside is not None:
                     handling.quarantine(record, *aside)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import msgspec
+
 
 class PrivateBlock:
     """Mark of a struct that is stored as one private block of its message.
@@ -27,7 +29,7 @@ class Actor(NamedTuple):
     role: str
 
 
-class Context(NamedTuple):
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What a decider may know beside state and command. `instant` is ms UTC and never goes back."""
 
     key: str

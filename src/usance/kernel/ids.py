@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from struct import unpack_from
 from typing import Protocol
 from uuid import UUID
 
@@ -67,14 +68,10 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     m = 0x5BD1E995
     h = (0x9747B28C ^ length) & 0xFFFFFFFF
-    aligned = length & ~3
-    for i in range(0, aligned, 4):
-        k = int.from_bytes(data[i : i + 4], "little")
-        k = (k * m) & 0xFFFFFFFF
-        k ^= k >> 24
-        k = (k * m) & 0xFFFFFFFF
-        h = ((h * m) & 0xFFFFFFFF) ^ k
-    tail = data[aligned:]
+    for k in unpack_from(f"<{length // 4}I", data):
+        k = k * m & 0xFFFFFFFF
+        h = (h * m ^ (k ^ k >> 24) * m) & 0xFFFFFFFF
+    tail = data[length & ~3 :]
     if tail:
         h ^= int.from_bytes(tail, "little")
         h = (h * m) & 0xFFFFFFFF

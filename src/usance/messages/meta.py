@@ -16,7 +16,7 @@ NO_HASH = bytes(32)
 """Body hash of records that no command caused (unit footers)."""
 
 
-class InputPosition(NamedTuple):
+class InputPosition(msgspec.Struct, frozen=True, gc=False):
     """The place of a command in the log: topic, partition, offset."""
 
     topic: str

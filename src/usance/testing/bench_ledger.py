@@ -143,7 +143,7 @@ def _cases(rig: Rig, batch: Batch) -> list[_Case]:
     owner, decoder = rig.owner, rig.owner.world.decoder
     found = []
     for tp, records in batch.records.items():
-        place = owner._place(tp)  # noqa: SLF001  the owner is taken apart here
+        place = rig.topics.place_of(tp)
         # Over the committed state lies the unit under way, and over that the one being decided.
         share = PartitionUnit(owner.world, place, Overlay(owner.states[place]), records[0].offset)
         for record in records:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from usance.domain import posting
 from usance.domain.credit import amendment_messages as m
 from usance.domain.credit.application import stale_approval
@@ -239,7 +241,7 @@ def _accept(
 
 def _second(context: Context) -> Context:
     """Return the context of the second event of a decision, whose journal it names."""
-    return context._replace(revision=context.revision + 1)
+    return replace(context, revision=context.revision + 1)
 
 
 def _reject(state: CreditState, command: m.RespondToAmendment, context: Context) -> Answer:

@@ -64,9 +64,16 @@ def apply(state: CreditState, command: m.ApplyForCredit, context: Context) -> An
             "Applications are for credits that this bank issues.",
             hint="Enter a credit of another bank as received.",
         )
-    fields = {name: getattr(command, name) for name in command.__struct_fields__}
     event = m.CreditApplied(
-        **fields,
+        credit=command.credit,
+        application=command.application,
+        side=command.side,
+        terms=command.terms,
+        parties=command.parties,
+        narrative=command.narrative,
+        facility=command.facility,
+        margin_percent=command.margin_percent,
+        note=command.note,
         maker=context.actor.person,
         parties_digest=parties,
         narrative_digest=narrative if command.narrative else "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from usance.domain import posting
 from usance.domain.credit.amendments import consents_needed
 from usance.domain.credit.balances import (
@@ -265,7 +267,7 @@ def respond(state: CreditState, command: RespondToCancellation, context: Context
     given = CancellationConsentGiven(party=command.party, reference=command.reference)
     if state.cancelling != (command.party,):
         return Decision((given,))
-    journal = context._replace(revision=context.revision + 1)
+    journal = replace(context, revision=context.revision + 1)
     event = CreditCancelled(postings=_ended(state, journal))
     sends = to_facility(state, context, left=0, margin=0)
     return Decision((given, event, *_silenced(state)), sends)
@@ -354,7 +356,7 @@ def timer_due(state: CreditState, command: TimerDue, context: Context) -> Answer
 
 def _late(context: Context) -> Context:
     """Return the context of an event behind the `TimerFired` that the owner puts first."""
-    return context._replace(revision=context.revision + 1)
+    return replace(context, revision=context.revision + 1)
 
 
 def _again(state: CreditState, context: Context) -> Decision:

@@ -40,7 +40,7 @@ IN_FORCE = (*OPERATIVE, "FULLY_DRAWN", "EXPIRED")
 OVER = ("CLOSED", "CANCELLED")
 
 
-class DrawingLine(msgspec.Struct, frozen=True):
+class DrawingLine(msgspec.Struct, frozen=True, gc=False):
     """What one presentation takes of the credit.
 
     `phase`: open, owed (accepted or deferred), paid, settled or released. `timely`: presented on or
@@ -53,7 +53,7 @@ class DrawingLine(msgspec.Struct, frozen=True):
     method: str = ""
 
 
-class AmendmentLine(msgspec.Struct, frozen=True):
+class AmendmentLine(msgspec.Struct, frozen=True, gc=False):
     """One amendment: `changes` are dropped once it is settled.
 
     `phase`: requested, approved, pending, accepted, rejected, deemed or dropped. `awaits`: parties
@@ -70,7 +70,7 @@ class AmendmentLine(msgspec.Struct, frozen=True):
     delivery: str = ""
 
 
-class CreditState(msgspec.Struct):
+class CreditState(msgspec.Struct, gc=False):
     """A credit of either side. `undrawn`, `owed` and `margin` are the balances that are booked.
 
     `undrawn` is the contingent liability (P2, P7 less drawings), `owed` acceptances and deferred

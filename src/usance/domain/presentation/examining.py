@@ -110,13 +110,14 @@ def _receipt_flaw(
             "UCP600-14b",
             "Give the instant of receipt, or none for now.",
         )
-    figures = [(d.amount, d.unit_price, d.quantity) for d in command.documents]
-    if any(not 0 <= figure <= AMOUNT_MAX for line in figures for figure in line):
-        return Refusal(
-            "DOCUMENT_OUT_OF_RANGE",
-            "A document shows an amount, price or quantity out of all range.",
-            hint="Check the figures keyed from the documents.",
-        )
+    for d in command.documents:
+        sound = 0 <= d.amount <= AMOUNT_MAX and 0 <= d.unit_price <= AMOUNT_MAX
+        if not (sound and 0 <= d.quantity <= AMOUNT_MAX):
+            return Refusal(
+                "DOCUMENT_OUT_OF_RANGE",
+                "A document shows an amount, price or quantity out of all range.",
+                hint="Check the figures keyed from the documents.",
+            )
     return None
 
 

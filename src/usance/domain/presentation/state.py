@@ -54,7 +54,7 @@ BASIS = {
 TAKEN_UP = ("HONOURED", "ACCEPTED", "DEFERRED", "NEGOTIATED", "MATURED", "SETTLED")
 
 
-class PresentationState(msgspec.Struct):
+class PresentationState(msgspec.Struct, gc=False):
     """A presentation. Documents are kept until it is decided, findings only when discrepant.
 
     `amount` is the claim in minor units; `due` ms UTC; `signers` the persons whose eyes were first.
