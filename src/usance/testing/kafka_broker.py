@@ -22,12 +22,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Unavailable
 from usance.testing.kafka_jars import archive, class_path, java
+from usance.testing.kafka_realm import Realm
 from usance.testing.tcp_proxy import TcpProxy
 
 HOST = "127.0.0.1"
@@ -189,7 +189,8 @@ class KafkaCluster:
 
     With three, topics are replicated threefold with `min.insync.replicas=2`. `proxied` puts a proxy before
     each broker that clients are told to use: `nodes[0].proxy`. `settings` go over those of this module;
-    None takes one out. `archiving` writes a class archive there when a broker ends in order.
+    None takes one out. `realm` asks clients who they are. `archiving` writes a class archive there when a broker
+    ends in order.
     """
 
     def __init__(
@@ -199,6 +200,7 @@ class KafkaCluster:
         folder: Path | None = None,
         settings: Mapping[str, str | None] | None = None,
         proxied: bool = False,
+        realm: Realm | None = None,
         heap: str = HEAP,
         jvm: Sequence[str] = JVM,
         archiving: Path | None = None,
@@ -209,15 +211,17 @@ class KafkaCluster:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="usance-kafka-"))
         self.clock = clock or SystemClock()
         self.proxied = proxied
+        self.realm = realm
         self.cluster_id = _cluster_id(self.folder)
         self._settings = dict(settings or {})
-        ports = free_ports(3 * brokers)
-        names = ("CLIENT", "INTERNAL", "CONTROLLER")
+        names = ("CLIENT", "INTERNAL", "CONTROLLER", *(["MTLS"] if realm else []))
+        each = len(names)
+        ports = free_ports(each * brokers)
         self.nodes = [
             KafkaNode(
                 n + 1,
                 self.folder / f"broker-{n + 1}",
-                dict(zip(names, ports[3 * n : 3 * n + 3], strict=True)),
+                dict(zip(names, ports[each * n : each * (n + 1)], strict=True)),
                 (f"-Xmx{heap}", *jvm, *([classes] if classes else self._mapped)),
             )
             for n in range(brokers)
@@ -299,6 +303,7 @@ class KafkaCluster:
             "reconnect.backoff.max.ms": 200,
             "log_level": 0,
             "error_cb": _ignore,
+            **(self.realm.scram() if self.realm else {}),
             **{name.replace("_", "."): value for name, value in settings.items()},
         }
 
@@ -341,6 +346,8 @@ class KafkaCluster:
 
     def _properties(self, node: KafkaNode) -> dict[str, str]:
         copies = min(3, len(self.nodes))
+        told = {"CLIENT": node.address}
+        told |= {n: f"{HOST}:{p}" for n, p in node.ports.items() if n in ("INTERNAL", "MTLS")}
         voters = ",".join(f"{n.number}@{HOST}:{n.ports['CONTROLLER']}" for n in self.nodes)
         found: dict[str, str | None] = {
             "process.roles": "broker,controller",
@@ -349,9 +356,7 @@ class KafkaCluster:
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "INTERNAL",
             "listeners": ",".join(f"{name}://{HOST}:{p}" for name, p in node.ports.items()),
-            "advertised.listeners": (
-                f"CLIENT://{node.address},INTERNAL://{HOST}:{node.ports['INTERNAL']}"
-            ),
+            "advertised.listeners": ",".join(f"{name}://{at}" for name, at in told.items()),
             "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in node.ports),
             "log.dirs": str(node.folder / "data"),
             "default.replication.factor": str(copies),
@@ -362,6 +367,7 @@ class KafkaCluster:
             "transaction.state.log.min.isr": str(max(1, copies - 1)),
             "share.coordinator.state.topic.min.isr": str(max(1, copies - 1)),
             **SETTINGS,
+            **(self.realm.properties(node.ports) if self.realm else {}),
             **self._settings,
         }
         return {name: value for name, value in found.items() if value is not None}
@@ -372,7 +378,8 @@ class KafkaCluster:
             subprocess.Popen(  # noqa: S603  arguments are ours
                 [java(), *JVM, *self._mapped, *_logging(node.folder), "-cp", class_path(),
                  "kafka.tools.StorageTool", "format", "--config", str(node.properties),
-                 "--cluster-id", self.cluster_id],
+                 "--cluster-id", self.cluster_id,
+                 *(self.realm.format_options() if self.realm else [])],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )
             for node in nodes

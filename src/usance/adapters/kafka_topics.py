@@ -1,0 +1,57 @@
+"""What each topic must be set to on a cluster, so that it keeps what the protocol needs kept."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from usance.log.contract import RECORD_BYTES_MAX, TopicSettings
+
+BATCH_OVERHEAD = 64 * 1024
+"""What Kafka's framing may add to a record at its bound."""
+LETTER_HEADERS = 128 * 1024
+"""What a dead letter or a parked record carries beside the bytes that it holds (rule 9)."""
+HOLDS_LETTERS = frozenset({"dead-letters", "parked"})
+
+
+class Wanted(NamedTuple):
+    """A topic's setting: the value that `kafka setup` gives it, and why it must not be another."""
+
+    value: str
+    why: str
+
+
+def wanted(settings: TopicSettings, replication: int) -> dict[str, Wanted]:
+    """Return the settings of a topic on a cluster that keeps `replication` copies."""
+    compacted = settings.cleanup == "compact"
+    kept = settings.retention_ms if settings.cleanup == "delete" else -1
+    largest = RECORD_BYTES_MAX + BATCH_OVERHEAD
+    if settings.kind in HOLDS_LETTERS:
+        largest += LETTER_HEADERS
+    never = "the system of record is kept for ever" if settings.kind == "events" else "it is kept"
+    found = {
+        "cleanup.policy": Wanted(
+            "compact" if compacted else "delete",
+            "only the newest record of a key counts" if compacted else "each record counts",
+        ),
+        "retention.ms": Wanted(str(kept), never if kept < 0 else "older input was decided"),
+        "retention.bytes": Wanted("-1", "size must not decide what is forgotten"),
+        "message.timestamp.type": Wanted(
+            "LogAppendTime", "instants are the log's, not the sender's"
+        ),
+        "max.message.bytes": Wanted(str(largest), "the largest record must fit"),
+        "min.insync.replicas": Wanted(
+            str(max(1, replication - 1)), "an answer stands on two disks"
+        ),
+        "unclean.leader.election.enable": Wanted("false", "a stale replica would lose records"),
+        "compression.type": Wanted("producer", "bytes are kept as they were sent"),
+    }
+    if replication == 1:
+        found["flush.messages"] = Wanted("1", "a single broker's answer is a page-cache promise")
+    return found
+
+
+def unsafe(name: str, found: str, want: str) -> bool:
+    """Tell whether a setting that differs can lose records or their order, not only inconvenience."""
+    if name in ("min.insync.replicas", "max.message.bytes"):
+        return int(found) < int(want) and name == "min.insync.replicas"
+    return name != "compression.type"
