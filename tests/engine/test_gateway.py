@@ -14,6 +14,7 @@ from usance.engine.control import IntakePassed
 from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
 from usance.engine.history import History
 from usance.engine.reactor import Commands, Outgoing, Reactor
+from usance.engine.state import HEAP_SLACK, Entry, PartitionState
 from usance.engine.upkeep import PASSED_BEHIND_MS, SILENCE_MAX_MS, IntakeProgress, Upkeep
 from usance.engine.verify import verify_log
 from usance.kernel.clock import BookClock, SystemClock
@@ -400,3 +401,63 @@ def test_an_altered_or_cut_last_event_is_found_by_the_footer_behind_it(
     else:
         assert "was due" in broken[0].broken.reason
     log.close()
+
+
+def test_history_forgets_old_streams_at_its_bound_says_so_and_still_finds_them(
+    world: World,
+) -> None:
+    owner = world.owner()
+    history = History(world.log, world.topics, world.decoder, indexed_max=4)
+    world.pay("a", [1, 2])
+    world.pay("b", [3])
+    world.settle(owner)
+    assert [p.message.amount for p in history.stream("t/purse/a")] == [1, 2]
+    assert history.trouble == ""
+    world.pay("b", [4, 5], "later-")
+    world.settle(owner)
+    assert [p.message.amount for p in history.stream("t/purse/b")] == [3, 4, 5]
+    assert "out of memory" in history.trouble
+    assert [p.message.amount for p in history.stream("t/purse/a")] == [1, 2]
+    world.pay("a", [6], "again-")
+    world.settle(owner)
+    assert [p.message.amount for p in history.stream("t/purse/a")] == [1, 2, 6], (
+        "a part is no stream"
+    )
+    assert [p.message.amount for p in history.stream("t/purse/a", 2)] == [1, 2]
+    with pytest.raises(NotFound):
+        history.stream("t/purse/nobody")
+
+
+def test_upkeep_keeps_the_word_that_a_key_is_gone_until_every_view_has_it(
+    world: World, clock: BookClock
+) -> None:
+    tp = world.topics.at("trade", "parked", 0)
+    for value in (b"x", None):
+        world.log.append([Output(tp.topic, 0, b"k", value)])
+    taken_in = 1
+
+    def upkeep_after(instant: int) -> int:
+        clock.advance_to(instant)
+        upkeep = Upkeep(world.log, clock, [], lambda at: taken_in if at == tp else None)
+        upkeep.next_at = clock.now()
+        while upkeep.step() or upkeep.todo:
+            pass
+        return sum(1 for _ in world.log.scan(tp, 0))
+
+    assert upkeep_after(NOON + 30 * DAY) == 1, "a view lags: only what was overwritten goes"
+    taken_in = 2
+    assert upkeep_after(NOON + 30 * DAY) == 0
+    world.log.append([Output(tp.topic, 0, b"k", None)])
+    taken_in = world.log.end(tp)
+    assert upkeep_after(NOON + 30 * DAY + DAY // 2) == 1, "too young, whoever has read it"
+    assert upkeep_after(NOON + 32 * DAY) == 0
+
+
+def test_cancelled_timers_leave_the_heap() -> None:
+    state = PartitionState()
+    for number in range(3 * HEAP_SLACK):
+        timers = (("t", number, "due"),)
+        state.set_timers("k", timers)
+        state.entries["k"] = Entry(None, number, b"", timers)
+    assert len(state.heap) <= HEAP_SLACK + 2
+    assert state.first_due() == (3 * HEAP_SLACK - 1, "k", "t")

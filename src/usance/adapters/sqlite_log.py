@@ -36,6 +36,7 @@ from usance.log.contract import (
 )
 
 DELETE_ROWS = 10_000
+OFFSET_MAX = (1 << 63) - 1
 TOPIC_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 
 T = TypeVar("T")
@@ -302,10 +303,11 @@ class SqliteLog(SqliteReader):
             if deleted < DELETE_ROWS:
                 return gone
 
-    def compact(self, partition: TopicPartition) -> int:
+    def compact(self, partition: TopicPartition, unread: int | None = None) -> int:
         """Keep the last record per key and no key whose last value is None; returns how many went.
 
-        Records without a key stay. Raises Refused for a topic that is not compacted.
+        Records without a key stay, and values of None from offset `unread` on. Raises Refused for
+        a topic that is not compacted.
         """
         self._place(partition)
         if self.topics()[partition.topic].cleanup != "compact":
@@ -319,7 +321,8 @@ class SqliteLog(SqliteReader):
             doomed = connection.execute(
                 f'SELECT "offset" FROM (SELECT "offset", value, "offset" = max("offset")'
                 f" OVER (PARTITION BY key) AS newest FROM {name} WHERE key IS NOT NULL)"
-                " WHERE NOT newest OR value IS NULL"
+                ' WHERE NOT newest OR (value IS NULL AND "offset" < ?)',
+                (OFFSET_MAX if unread is None else unread,),
             ).fetchall()
         for at in range(0, len(doomed), DELETE_ROWS):
             part = msgspec.json.encode([row[0] for row in doomed[at : at + DELETE_ROWS]]).decode()

@@ -167,7 +167,8 @@ class Runtime:
     def _make_upkeep(self) -> None:
         store = self.store
         if not self.settings.bootstrap_servers:  # a cluster looks after its topics itself
-            self.parts["upkeep"] = Upkeep(store.log, self.clock, (OWNER_GROUP, "usance-intake"))
+            groups = (OWNER_GROUP, "usance-intake")
+            self.parts["upkeep"] = Upkeep(store.log, self.clock, groups, self.projector.taken_in)
         if INTAKE in self.roles:
             self.parts["intake-progress"] = IntakeProgress(
                 store.log,
@@ -328,8 +329,13 @@ class Runtime:
         }
 
     def _objections(self) -> dict[str, str]:
-        """Return what single files wait for: everything else goes on meanwhile."""
-        told = {"file-drop": self.drop.trouble, "fin-out": self.fin_out.trouble}
+        """Return what single files wait for, and bounds that were reached: all else goes on."""
+        told = {
+            "file-drop": self.drop.trouble,
+            "fin-out": self.fin_out.trouble,
+            "history": self.store.history.trouble,
+            "owner": self.owner.trouble,
+        }
         return {name: why for name, why in told.items() if why}
 
     def close(self, *, clean: bool = True) -> None:

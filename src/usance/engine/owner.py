@@ -13,7 +13,7 @@ from typing import Any
 from usance.engine import schemas
 from usance.engine.handling import Handling
 from usance.engine.snapshots import ROUND_EVENTS, make_round, slice_of
-from usance.engine.state import Tail
+from usance.engine.state import TIMERS_MAX, Tail
 from usance.engine.takeover import Restored, Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
@@ -149,6 +149,14 @@ class Owner(UnitLoop):
             return True
         passed = self.states[place].passed
         return bool(passed) and min(passed.values()) >= due
+
+    @property
+    def trouble(self) -> str:
+        """What a person should know about bounds that are reached; any thread may ask."""
+        over = sum(len(s.timers) > TIMERS_MAX for s in list(self.states.values()))
+        if not over:
+            return ""
+        return f"{over} partitions have more than {TIMERS_MAX:,} timers armed: use more partitions"
 
     def deadline_waits(self) -> bool:
         """Tell whether a due timer waited for intake when the owner last looked; any thread may ask."""

@@ -211,6 +211,14 @@ class Projector:
             found[name] = behind
         return found
 
+    def taken_in(self, place: TopicPartition) -> int | None:
+        """Return the offset before which every view has read a partition; None where none reads it.
+
+        Any thread may ask.
+        """
+        kept = [f.generation.checkpoints.get(place) for f in self._all()]
+        return min((c.offset for c in kept if c is not None), default=None)
+
     def idle(self) -> bool:
         """Tell whether everything is taken in and no rebuild is under way."""
         return not self._rebuilds and not any(self.lag().values())

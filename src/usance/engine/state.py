@@ -7,7 +7,7 @@ state or the overlay of the unit under way before it; commit folds it down, abor
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +17,10 @@ from usance.kernel.ids import namespace_of
 from usance.messages.outcome import Answer as AnswerName
 
 OUTCOME_WINDOW_MS = 7 * MS_PER_DAY
+TIMERS_MAX = 1_000_000
+"""Armed timers of a partition beyond which people are told: each takes 300 bytes or so."""
+HEAP_SLACK = 1_024
+"""Entries of the heap that may stand for nothing any more, beside as many as there are timers."""
 RECENT_IDS_MAX = 8
 RECENT_ID_BYTES = 32
 
@@ -147,6 +151,11 @@ class PartitionState(Layer):
         for timer_id, due, reason in timers:
             self.timers[(key, timer_id)] = (due, reason)
             heappush(self.heap, (due, key, timer_id))
+        if (
+            len(self.heap) > 2 * len(self.timers) + HEAP_SLACK
+        ):  # timers that were cancelled or moved
+            self.heap = [(due, key, timer_id) for (key, timer_id), (due, _) in self.timers.items()]
+            heapify(self.heap)
 
     def first_due(self) -> tuple[int, str, str] | None:
         """Return the earliest timer whose fire is not on its way, as (due, key, timer id)."""

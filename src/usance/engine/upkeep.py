@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from usance.engine.control import IntakePassed
 from usance.engine.reactor import Commands
 from usance.engine.topics import Topics
-from usance.kernel.clock import MS_PER_HOUR, Clock
+from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR, Clock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Unavailable
 from usance.kernel.ids import derived
 from usance.log.contract import Log, Output, TopicPartition
 
 UPKEEP_EVERY_MS = MS_PER_HOUR
+TOMBSTONES_KEPT_MS = MS_PER_DAY
 PASSED_EVERY_S = 1.0
 PASSED_BEHIND_MS = 1_000
 """How far intake's word stays behind the clock: a record's time is set before its commit is seen."""
@@ -25,12 +26,23 @@ SILENCE_MAX_MS = 60_000
 
 
 class Upkeep:
-    """Compacts and expires, one partition per step, once an hour."""
+    """Compacts and expires, one partition per step, once an hour.
 
-    def __init__(self, log: Log, clock: Clock, groups: Sequence[str]) -> None:
+    Values of None stay for TOMBSTONES_KEPT_MS and until every view has met them: `taken_in` tells the
+    offset before which all views have read a partition, None where no view reads it.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        clock: Clock,
+        groups: Sequence[str],
+        taken_in: Callable[[TopicPartition], int | None] = lambda _: None,
+    ) -> None:
         self.log = log
         self.clock = clock
         self.groups = groups
+        self.taken_in = taken_in
         self.next_at = clock.now() + UPKEEP_EVERY_MS
         self.todo: list[TopicPartition] = []
 
@@ -55,18 +67,25 @@ class Upkeep:
     def _look_after(self, tp: TopicPartition) -> int:
         settings = self.log.topics()[tp.topic]
         if settings.cleanup == "compact":
-            return self.log.compact(tp)
+            unread = self._older_than(tp, TOMBSTONES_KEPT_MS, self.log.end(tp))
+            taken_in = self.taken_in(tp)
+            return self.log.compact(tp, unread if taken_in is None else min(unread, taken_in))
         read = [self.log.position(group, tp) for group in self.groups]
         known = [position for position in read if position is not None]
         if not known or settings.retention_ms < 0:
             return 0
-        horizon = self.clock.now() - settings.retention_ms
+        before = self._older_than(tp, settings.retention_ms, min(known))
+        return self.log.expire(tp, before) if before > self.log.begin(tp) else 0
+
+    def _older_than(self, tp: TopicPartition, age_ms: int, mark: int) -> int:
+        """Return the offset before which every record below `mark` is older than that."""
+        horizon = self.clock.now() - age_ms
         before = self.log.begin(tp)
-        for record in self.log.scan(tp, before, min(known)):
+        for record in self.log.scan(tp, before, mark):
             if record.timestamp >= horizon:
                 break
             before = record.offset + 1
-        return self.log.expire(tp, before) if before > self.log.begin(tp) else 0
+        return before
 
 
 class IntakeProgress:

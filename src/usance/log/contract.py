@@ -299,10 +299,11 @@ class Log(Protocol):
         """Delete records below offset `before` (retention, decided elsewhere); returns how many."""
         ...
 
-    def compact(self, partition: TopicPartition) -> int:
+    def compact(self, partition: TopicPartition, unread: int | None = None) -> int:
         """Keep the last record per key, and no key whose last value is None; returns how many went.
 
-        Records without a key stay. Refused for a topic whose cleanup is not `compact`.
+        Records without a key stay, and so do values of None from offset `unread` on: a reader who has
+        not met them would never learn that the key is gone. Refused for a topic whose cleanup is not `compact`.
         """
         ...
 

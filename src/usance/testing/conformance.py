@@ -449,8 +449,18 @@ class LogConformance:
         """Offsets of what stays do not move; tombstoned keys go; records without a key stay."""
         rows = [(b"a", b"1"), (b"b", b"2"), (None, b"3"), (b"a", b"4"), (b"b", None), (None, b"6")]
         log.append([out(S0, value, key) for key, value in rows])
-        assert log.compact(S0) == 3
+        assert log.compact(S0, 4) == 2
+        assert [(r.offset, r.value) for r in log.scan(S0, 0)] == [
+            (2, b"3"),
+            (3, b"4"),
+            (4, None),
+            (5, b"6"),
+        ]
+        assert log.compact(S0, 5) == 1
         assert [(r.offset, r.value) for r in log.scan(S0, 0)] == [(2, b"3"), (3, b"4"), (5, b"6")]
-        assert log.end(S0) == 6
+        log.append([out(S0, None, b"a")])
+        assert log.compact(S0) == 2
+        log.append([out(S0, b"4", b"a")])
+        assert log.end(S0) == 8
         with pytest.raises(Refused):
             log.compact(E0)

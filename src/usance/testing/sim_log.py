@@ -516,7 +516,7 @@ class SimulatedLog:
         found.records = kept
         return gone
 
-    def compact(self, partition: TopicPartition) -> int:
+    def compact(self, partition: TopicPartition, unread: int | None = None) -> int:
         """Keep the last record per key and no key whose last value is None; returns how many went."""
         found = self._at(partition)
         if self._topics[partition.topic].cleanup != "compact":
@@ -525,11 +525,13 @@ class SimulatedLog:
                 f"topic {partition.topic} keeps every record",
                 hint="compact only topics whose cleanup is `compact`",
             )
+        unread = found.next if unread is None else unread
         newest = {r.key: r.offset for r in found.records if r.key is not None}
         kept = [
             r
             for r in found.records
-            if r.key is None or (newest[r.key] == r.offset and r.value is not None)
+            if r.key is None
+            or (newest[r.key] == r.offset and (r.value is not None or r.offset >= unread))
         ]
         gone = len(found.records) - len(kept)
         found.records = kept
