@@ -5,6 +5,11 @@ import pytest
 
 from usance.domain.credit import messages as m
 from usance.domain.credit.decider import CreditDecider
+from usance.domain.credit.drawing_messages import (
+    DrawingHonoured,
+    DrawingRegistered,
+    HonourDrawing,
+)
 from usance.domain.facility_messages import ReleaseMargin, ReleaseReservation
 from usance.domain.posting import LC_LIABILITY, MARGIN, balance_of, open_accounts
 from usance.kernel.timers import TimerCancelled, TimerSet
@@ -19,6 +24,7 @@ from usance.testing.trade import (
     application,
     approval,
     awaiting,
+    drawing,
     issued,
     received,
     submitted,
@@ -235,6 +241,29 @@ def test_correspondence_is_filed_once_per_message():
     stream = received().when(letter, SYSTEM).then(m.CorrespondenceRecorded)
     stream.when(letter, SYSTEM).nothing()
     stream.when(msgspec.structs.replace(letter, mt="752"), SYSTEM).then(m.CorrespondenceRecorded)
+
+
+def test_a_message_in_its_check_holds_what_would_leave_the_bank_and_looks_like_any_other():
+    stream = received().when(m.AuthenticateCredit(method="fin"), SYSTEM)
+    stream.when(m.BeginComplianceCheck(), SYSTEM).when(m.CompleteComplianceCheck(), SYSTEM)
+    stream.when(m.RecordCorrespondence(mt="799", reference="R1", kind="free"), SYSTEM)
+    for act in (m.AdviseCredit(), m.AddConfirmation()):
+        stream.when(act, CHECKER).refused("IN_PROCESS")
+    over = m.CompleteComplianceCheck(check="message:799:R1")
+    stream.when(over, SYSTEM).then(m.ComplianceCheckCompleted)
+    stream.when(over, SYSTEM).nothing()
+    stream.when(m.AdviseCredit(), CHECKER).then(m.CreditAdvised, TimerSet)
+
+
+def test_a_message_in_its_check_holds_the_booking_but_no_examination():
+    letter = m.RecordCorrespondence(mt="756", reference="R1", kind="payment")
+    stream = issued().when(letter, SYSTEM).when(drawing(), SYSTEM).then(DrawingRegistered)
+    book = HonourDrawing(presentation="P1", method="sight", amount=60_000_00)
+    stream.when(book, SYSTEM).refused("IN_PROCESS")
+    stream.when(m.CompleteComplianceCheck(check="message:756:R1"), SYSTEM)
+    stream.when(book, SYSTEM).then(DrawingHonoured)
+    stream.when(letter, SYSTEM).nothing()
+    stream.when(m.CompleteComplianceCheck(check="amendment:9"), SYSTEM).nothing()
 
 
 def test_parties_without_name_or_country_cannot_be_issued():

@@ -10,7 +10,7 @@ from usance.domain.facility_messages import ReleaseReservation
 from usance.domain.posting import LC_LIABILITY, balance_of
 from usance.kernel.timers import TimerSet
 from usance.kernel.words import Words
-from usance.testing.trade import CHECKER, SYSTEM, amended, drawing, issued, received
+from usance.testing.trade import CHECKER, SYSTEM, amended, checked, drawing, issued, received
 
 
 def _answer(answer="accept", party="beneficiary", number=1):
@@ -46,6 +46,10 @@ def test_an_amendment_needs_a_second_person_and_binds_its_content():
     line = stream.state.amendments[1]
     stream.when(m.IssueAmendment(amendment=1), SYSTEM).refused("NOT_IN_THIS_STATE", "UCP600-10")
     bound = m.ApproveAmendment(amendment=1, revision=line.revision, content_hash=line.content_hash)
+    stream.when(bound, CHECKER).refused("IN_PROCESS")
+    stream.when(checked(1), SYSTEM).then(cm.ComplianceCheckCompleted).when(
+        checked(1), SYSTEM
+    ).nothing()
     stream.when(bound).refused("SELF_APPROVAL")
     stale = msgspec.structs.replace(bound, content_hash="0")
     stream.when(stale, CHECKER).refused("STALE_APPROVAL")
@@ -165,6 +169,8 @@ def test_a_received_amendment_waits_for_the_beneficiary_and_books_nothing():
     stream.when(arrives, SYSTEM).nothing()
     other = msgspec.structs.replace(arrives, changes=m.TermsChanges(increase=1))
     stream.when(other, SYSTEM).refused("AMENDMENT_NUMBER")
+    stream.when(_answer(), SYSTEM).refused("IN_PROCESS")
+    stream.when(checked(1), SYSTEM)
     stream.when(_answer(), SYSTEM).when(_answer(party="confirmer"), CHECKER)
     assert stream.state.terms.amount == 110_000_00
     assert _booked(stream) == 0

@@ -147,6 +147,8 @@ def _likely(category):
             am.RequestAmendment(amendment=2, changes=am.TermsChanges(decrease=70_000_00, expiry_date="2027-04-30")),
             am.IssueAmendment(amendment=1), am.IssueAmendment(amendment=2),
             *(am.RespondToAmendment(amendment=n, party="beneficiary", answer=a) for n in (1, 2) for a in ("accept", "reject")),
+            *(cm.CompleteComplianceCheck(check=f"amendment:{n}") for n in (1, 2)),
+            cm.RecordCorrespondence(mt="799", reference="R", kind="free"), cm.CompleteComplianceCheck(check="message:799:R"),
             am.DeemAmendmentAccepted(amendment=1, presentation="P1"), am.DeemAmendmentAccepted(amendment=2, presentation="P2"),
         ]  # fmt: skip
     elif category == "presentation":
@@ -154,7 +156,7 @@ def _likely(category):
             _examination(), _examination(1), pm.HonourPresentation(), pm.AcceptDraft(), pm.IncurDeferred(),
             pm.NegotiatePresentation(), pm.SettlePresentation(), pm.SeekWaiver(), pm.RecordWaiver(waived=True),
             pm.RecordWaiver(waived=False), pm.RefusePresentation(disposal="RETURN"), pm.RefusePresentation(disposal="NOTIFY"),
-            pm.ReturnDocuments(), pm.ReferDiscrepancies(), pm.AuthoriseTakeUp(),
+            pm.ReturnDocuments(), pm.ReferDiscrepancies(), pm.AuthoriseTakeUp(), cm.CompleteComplianceCheck(),
         ]  # fmt: skip
     elif category == "facility":
         whole = [fm.ReserveLimit(credit=c, currency="USD", amount=600) for c in ("LC1", "LC2")]

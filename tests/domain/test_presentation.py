@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from usance.domain.credit.amendment_messages import PendingTerms
+from usance.domain.credit.messages import CompleteComplianceCheck, ComplianceCheckCompleted
 from usance.domain.presentation import messages as m
 from usance.domain.presentation.decider import PresentationDecider
 from usance.domain.terms import Drawing, RequiredDocument
@@ -91,6 +92,9 @@ def test_complying_documents_are_honoured_by_a_second_person():
     stream.then(m.PresentationHonoured, TimerCancelled)
     assert (stream.decided[0].basis, stream.decided[0].amount) == ("complying", 60_000_00)
     stream.when(m.HonourPresentation(), CHECKER).nothing()
+    stream.when(m.SettlePresentation(reference="PAY1"), CHECKER).refused("IN_PROCESS")
+    stream.when(CompleteComplianceCheck(), SYSTEM).then(ComplianceCheckCompleted)
+    stream.when(CompleteComplianceCheck(), SYSTEM).nothing()
     stream.when(m.SettlePresentation(reference="PAY1"), SYSTEM).then(m.PresentationSettled)
     stream.when(m.SettlePresentation(reference="PAY1"), SYSTEM).nothing()
 
@@ -284,6 +288,15 @@ def test_taking_up_matches_field_41a_and_the_role(role, by, tenor, allowed):
             stream.refused("AVAILABILITY_DIFFERS", "UCP600-6b,7a,8a")
 
 
+def test_a_check_that_holds_the_settlement_stops_no_legal_clock():
+    stream = _discrepant()
+    assert not stream.state.checked
+    assert "escalate" in stream.state.timers
+    _fires(stream, "deadline").then(m.PresentationPrecluded)
+    stream.when(m.HonourPresentation(), CHECKER)
+    stream.when(m.SettlePresentation(reference="X"), CHECKER).refused("IN_PROCESS")
+
+
 def test_a_tenor_after_sight_runs_from_presentation_and_matures_on_a_banking_day():
     stream = _complying(available_by="acceptance", tenor_days=26, tenor_from="sight")
     stream.when(m.AcceptDraft(), CHECKER)
@@ -293,6 +306,7 @@ def test_a_tenor_after_sight_runs_from_presentation_and_matures_on_a_banking_day
     stream.when(m.SettlePresentation(), SYSTEM).refused("NOT_IN_THIS_STATE")
     _fires(stream, "maturity").then(m.MaturityReached)
     _fires(stream, "maturity").nothing()
+    stream.when(CompleteComplianceCheck(), SYSTEM)
     stream.when(m.SettlePresentation(), SYSTEM).then(m.PresentationSettled, TimerCancelled)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from usance.engine import saga_messages as m
 from usance.engine.saga import SagaDecider, SagaState
+from usance.kernel.clock import MS_PER_HOUR
 from usance.kernel.decider import Actor, Context, Decision, Refusal
 from usance.kernel.timers import TimerDue
 from usance.kernel.words import Words
@@ -295,6 +296,60 @@ def test_nobody_passes_the_compliance_check_by_an_operator_act(command: Any) -> 
         run.tell(TimerDue(timer_id=run.state.timer, due=1, reason=""))
         incident = next(e for e in run.events if isinstance(e, m.IncidentOpened))
         assert not {"skip", "done-outside"} & set(incident.suggested)
+
+
+def _taken_up() -> Run:
+    """Return a settlement whose documents were honoured; its check is not over."""
+    run = Run("albion/saga/settlement:P1")
+    start = {"presentation": "P1", "credit": "LC1", "currency": "USD", "amount": "5"}
+    run.fact("PresentationReceived", **start, presented="2026-11-24")
+    run.fact("DrawingRegistered").fact("ExaminationCompleted")
+    return run.fact("PresentationHonoured", method="sight", taken="5", maturity="", ended="")
+
+
+NO = {"code": "NOT_PROCEEDING", "reason": "the bank does not proceed"}
+
+
+def test_a_settlement_that_compliance_ends_is_an_incident_at_once() -> None:
+    run = _taken_up().fact("ComplianceCheckEnded", **NO)
+    incident = next(e for e in run.events if isinstance(e, m.IncidentOpened))
+    assert incident.cause == "NOT_PROCEEDING: the bank does not proceed"
+    assert incident.suggested == ["retry"]
+    assert run.names() == ["RegisterDrawing"]
+    run.fact("ComplianceCheckCompleted")
+    assert not run.state.incident
+    assert run.names()[-1] == "HonourDrawing"
+
+
+def test_a_check_that_ended_before_the_saga_came_to_it_is_not_waited_for() -> None:
+    run = Run("albion/saga/settlement:P1")
+    start = {"presentation": "P1", "credit": "LC1", "currency": "USD", "amount": "5"}
+    run.fact("PresentationReceived", **start, presented="2026-11-24").fact("DrawingRegistered")
+    run.fact("ComplianceCheckEnded", **NO).fact("ExaminationCompleted")
+    assert not run.state.incident  # whether to honour is decided by the clock of article 14b
+    run.fact("PresentationHonoured", method="sight", taken="5", maturity="", ended="")
+    assert (run.state.step, bool(run.state.incident)) == ("check", True)
+
+
+def test_a_step_told_not_yet_is_tried_again_each_hour_and_fails_nothing() -> None:
+    run = _taken_up().fact("ComplianceCheckCompleted")
+    first = run.state.command_id
+    run.outcome("refused", "IN_PROCESS")
+    assert run.state.timer == "book:5:held"
+    assert not run.state.incident
+    assert not any(isinstance(e, m.StepFailed) for e in run.events)
+    due = TimerDue(timer_id=run.state.timer, due=1, reason="")
+    run.tell(due)
+    assert run.names()[-2:] == ["HonourDrawing", "HonourDrawing"]
+    assert run.state.command_id not in ("", first)  # the first was decided: the next is another
+    run.outcome("refused", "IN_PROCESS").tell(due).tell(due)
+    later = m.ObserveOutcome(
+        command_id=run.state.command_id, answer="refused", code="IN_PROCESS", article="", message=""
+    )
+    run.tell(later, instant=1_000 + MS_PER_HOUR)
+    assert run.state.incident
+    run.tell(due).fact("DrawingHonoured")
+    assert (run.state.step, run.state.incident, run.state.since) == ("settle", "", 0)
 
 
 def test_what_was_done_outside_names_its_evidence() -> None:

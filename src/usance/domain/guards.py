@@ -18,6 +18,9 @@ AMOUNT_MAX = 10**15
 """Above what field 32B can carry; keeps every sum within 64 bits."""
 
 REFERENCE_MAX = 16
+IN_PROCESS = "IN_PROCESS"
+"""Code of every refusal while checks run."""
+
 DAYS_MAX = 3650
 """Longest tenor or period of presentation that makes sense."""
 
@@ -89,6 +92,15 @@ def not_now(what: str, now: str, needs: str, hint: str = "", article: str = "") 
         f"The {what} is {now.replace('_', ' ').lower()}; this needs it to be {needs}.",
         article,
         hint or f"Look at the timeline of the {what}.",
+    )
+
+
+def still_in_process(what: str) -> Refusal:
+    """Return the neutral answer while checks run: trade may not read in it what they found."""
+    return Refusal(
+        IN_PROCESS,
+        f"The {what} is in process.",
+        hint="It goes on by itself; no action is needed now.",
     )
 
 

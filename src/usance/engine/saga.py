@@ -23,6 +23,8 @@ from usance.kernel.words import Words, text_of
 
 Facts = Mapping[str, str]
 STEP_TIMEOUT_MS = 24 * MS_PER_HOUR
+HELD_RETRY_MS = MS_PER_HOUR
+"""After which a step that was told "not yet" is tried again."""
 SUGGESTED = ("retry", "skip", "done-outside", "compensate")
 SUGGESTED_AFTER_PIVOT = ("retry", "skip", "done-outside")
 PROGRAM_ROLES = frozenset(("system", "gateway", "network"))
@@ -64,7 +66,8 @@ class Definition(NamedTuple):
     """A saga type. `starts` and `listens` map event types to functions giving the facts to keep.
 
     `identity` gives the saga's identity for an event (stream, type, event), "" when it is not meant.
-    `four_eyes`: operator acts other than retry need a second person.
+    `four_eyes`: operator acts other than retry need a second person. A refusal with a code of `not_yet`
+    fails no step: it is tried again, until a step's own time is over and people hear of it.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Definition(NamedTuple):
     identity: Callable[[str, str, Any], str]
     steps: tuple[Step, ...]
     four_eyes: bool = True
+    not_yet: frozenset[str] = frozenset()
 
     def step(self, name: str) -> Step:
         """Return a step by name."""
@@ -104,6 +108,7 @@ class SagaState(msgspec.Struct):
     command_id: str = ""
     since: int = 0
     chases: int = 0
+    held: bool = False
     done: list[str] = []
     undone: list[str] = []
     observed: list[str] = []
@@ -136,7 +141,7 @@ class SagaDecider:
     """The decider of all saga definitions: keys are `tenant/saga/<definition>:<identity>`."""
 
     category = "saga"
-    fold_id = "saga/3"
+    fold_id = "saga/4"
 
     def __init__(self, definitions: tuple[Definition, ...]) -> None:
         self.definitions = {d.name: d for d in definitions}
@@ -213,10 +218,27 @@ class SagaDecider:
         if seen.answer == "accepted":
             if undo or not step.success:
                 self._succeed(at, definition, "outcome")
+        elif seen.answer == "refused" and seen.code in definition.not_yet and not undo:
+            self._hold(at, step, seen.code)
         elif seen.answer in ("refused", "discarded"):
             self._fail(at, definition, seen.code, seen.article, seen.message)
         elif seen.answer in ("dead-lettered", "parked") and not state.incident:
             self._open_incident(at, f"the target {seen.answer} the command", ("retry",))
+
+    def _hold(self, at: _Progress, step: Step, code: str) -> None:
+        """Try a step again later; nobody is called while its own time is not over."""
+        since = at.state.since or at.context.instant
+        self._disarm(at)
+        at.emit(m.StepHeld(step=step.name, code=code, since=since))
+        if at.context.instant - since >= step.timeout_ms:
+            self._open_incident(at, "no progress in the expected time", _suggested(step, at.state))
+        at.emit(
+            TimerSet(
+                timer_id=f"{step.name}:{at.state.n}:held",
+                due=at.context.instant + HELD_RETRY_MS,
+                reason=f"step {step.name} is tried again",
+            )
+        )
 
     # -- progress
 
@@ -231,6 +253,11 @@ class SagaDecider:
             known = any(t in at.state.observed for t in step.success)
             if step.action is not None or not known:
                 self._start(at, step)
+                failed = next((t for t in step.failure if t in at.state.observed), "")
+                if failed and step.action is None:
+                    facts = at.state.facts
+                    code, reason = facts.get("code", failed), facts.get("reason", failed)
+                    self._fail(at, definition, code, "", reason)
                 return
             at.emit(m.StepSucceeded(step=step.name, how="event", undo=False))
         self._disarm(at)
@@ -325,6 +352,9 @@ class SagaDecider:
         if state.phase not in ("running", "compensating"):
             return
         step = definition.step(state.step)
+        if state.held:
+            self._start(at, step)
+            return
         if state.phase == "running" and step.chase is not None and state.chases < step.chases_max:
             chase, number = step.chase, state.chases + 1
             act, _ = _made(lambda s, f: chase(s, f, number), state)
@@ -476,11 +506,13 @@ class SagaDecider:
                     new.observed = [*state.observed, event.event_type]
             case m.StepStarted():
                 new.step, new.n, new.command_id = event.step, event.n, event.command_id
-                new.chases = 0
+                new.chases, new.held = 0, False
+            case m.StepHeld():
+                new.command_id, new.held, new.since = "", True, event.since
             case m.StepSucceeded():
                 self._evolve_success(new, state, event)
             case m.StepFailed():
-                new.command_id = ""
+                new.command_id, new.since = "", 0
             case m.SagaCompensating():
                 if (
                     state.command_id
@@ -511,7 +543,7 @@ class SagaDecider:
         return new
 
     def _evolve_success(self, new: SagaState, state: SagaState, event: m.StepSucceeded) -> None:
-        new.command_id = ""
+        new.command_id, new.since = "", 0
         if event.undo:
             new.undone = [*state.undone, event.step]
             return

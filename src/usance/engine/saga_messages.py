@@ -120,6 +120,17 @@ class StepFailed(msgspec.Struct, frozen=True, kw_only=True):
     undo: bool
 
 
+class StepHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """A step cannot go on yet, for a reason that passes by itself (`code`); it is tried again.
+
+    `since` is when it was told so first (ms UTC).
+    """
+
+    step: str
+    code: str
+    since: int
+
+
 class SagaCompensating(msgspec.Struct, frozen=True, kw_only=True):
     """The saga turned back: what was done is undone in reverse from here.
 
@@ -195,6 +206,7 @@ MESSAGES: tuple[tuple[type, str], ...] = (
     (StepStarted, "event"),
     (StepSucceeded, "event"),
     (StepFailed, "event"),
+    (StepHeld, "event"),
     (SagaCompensating, "event"),
     (SagaEnded, "event"),
     (IncidentOpened, "event"),

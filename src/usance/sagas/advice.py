@@ -10,7 +10,8 @@ from usance.sagas.facts import fields, identity_of, nothing
 
 
 def _identity(stream: str, event_type: str, event: object) -> str:
-    return identity_of(stream) if key_parts(stream).category == "credit" else ""
+    own = key_parts(stream).category == "credit" and not getattr(event, "check", "")
+    return identity_of(stream) if own else ""
 
 
 ADVICE = Definition(

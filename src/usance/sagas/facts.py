@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from usance.domain.guards import IN_PROCESS
 from usance.kernel.decider import key_of, key_parts
 from usance.kernel.ids import NAMESPACE, uuid5_text
+
+NOT_YET = frozenset((IN_PROCESS,))
+"""Codes of refusals that pass by themselves: checks run."""
 
 Extract = Callable[[Any], dict[str, str]]
 

@@ -36,7 +36,7 @@ CHASES_MAX = 2
 def _identity(stream: str, event_type: str, event: object) -> str:
     category = key_parts(stream).category
     if category == "credit":
-        return identity_of(stream)
+        return "" if getattr(event, "check", "") else identity_of(stream)
     if category == "message" and getattr(event, "mt", "") != "700":
         return ""
     if category in ("facility", "message"):

@@ -34,6 +34,7 @@ from usance.log.contract import Record, header
 from usance.messages.outcome import Outcome
 from usance.sagas.facts import beside
 
+OWN_CHECK = "check"
 ROUTER = Actor("engine", "", "system")
 ISSUE_MESSAGES = ("700", "705", "707", "710", "720")
 
@@ -181,28 +182,38 @@ def _disposed(stream: str, event: DispositionApproved, history: History) -> list
         return []
     found: list[tuple[str, Any]] = []
     subject = ""
-    waiting: list[str] = []
+    waiting: list[tuple[str, str]] = []
     for past in history.stream(stream):
         match past.message:
             case CaseOpened():
-                subject, waiting = past.message.subject_stream, [past.message.saga]
+                subject = past.message.subject_stream
+                waiting = [(past.message.saga, past.message.step)]
             case CaseReopened():
-                waiting = [past.message.saga]
+                waiting = [(past.message.saga, past.message.step)]
             case AlertAttached():
-                waiting.append(past.message.saga)
-    for saga in dict.fromkeys(w for w in waiting if w):
-        found += check_result(subject, saga, event.disposition == "clear", stream)
+                waiting.append((past.message.saga, past.message.step))
+    for saga, step in dict.fromkeys(waiting):
+        # A message that the bank turns away is over; what it was about goes on without it.
+        turned_away = event.disposition == "reject" and step.startswith("message:")
+        clear = event.disposition == "clear" or turned_away
+        found += check_result(subject, saga, clear, stream, step)
     return found
 
 
-def check_result(subject: str, saga: str, clear: bool, source: str) -> list[tuple[str, Any]]:
-    """Return the commands that end a compliance check of a stream, in neutral words."""
-    if clear and key_parts(subject).category == "credit":
-        return [(subject, cr.CompleteComplianceCheck())]
+def check_result(
+    subject: str, saga: str, clear: bool, source: str, step: str = OWN_CHECK
+) -> list[tuple[str, Any]]:
+    """Return the commands that end a compliance check of a stream, in neutral words.
+
+    `step` is `check` for the stream's own, or the name of the check of an amendment or a message.
+    """
+    if clear:
+        check = "" if step == OWN_CHECK else step
+        return [(subject, cr.CompleteComplianceCheck(check=check))]
     if not saga:
         return []
-    name = "ComplianceCheckCompleted" if clear else "ComplianceCheckEnded"
-    facts = {} if clear else {"code": "NOT_PROCEEDING", "reason": "the bank does not proceed"}
+    name = "ComplianceCheckEnded"
+    facts = {"code": "NOT_PROCEEDING", "reason": "the bank does not proceed"}
     event_id = derived(source, subject, name)
     return [(saga, ObserveEvent(event_type=name, stream=subject, event_id=event_id, facts=facts))]
 

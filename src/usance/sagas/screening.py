@@ -15,6 +15,7 @@ from usance.aml.screening import Labelled, ScreeningReport
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import drawing_messages as dr
 from usance.domain.credit import messages as cr
+from usance.domain.credit.application import amendment_check, message_check
 from usance.domain.presentation import messages as pr
 from usance.domain.terms import Narrative, Parties, Party, Terms
 from usance.engine.history import History
@@ -23,6 +24,24 @@ from usance.kernel.decider import key_parts
 from usance.kernel.ids import derived
 from usance.sagas.facts import beside
 from usance.sagas.reactions import Reaction, check_result
+
+BANKS = (
+    "issuing_bank",
+    "advising_bank",
+    "confirming_bank",
+    "reimbursing_bank",
+    "available_with",
+    "draft_on",
+)
+PLACES = (
+    "expiry_place",
+    "port_of_loading",
+    "port_of_discharge",
+    "place_of_receipt",
+    "final_destination",
+    "incoterm_place",
+)
+"""Terms that name banks and places."""
 
 
 def party_strings(field: str, party: Party) -> Iterable[Labelled]:
@@ -42,16 +61,23 @@ def parties_strings(parties: Parties | None) -> Iterable[Labelled]:
 
 def terms_strings(terms: Terms) -> Iterable[Labelled]:
     """Give banks and places of the terms."""
-    banks = ("issuing_bank", "advising_bank", "confirming_bank", "reimbursing_bank")
-    for name in (*banks, "available_with", "draft_on"):
+    for name in BANKS:
         text = getattr(terms, name)
         if text:
             yield Labelled(field=name, kind="bank", text=text)
-    places = ("expiry_place", "port_of_loading", "port_of_discharge", "place_of_receipt")
-    for name in (*places, "final_destination", "incoterm_place"):
+    for name in PLACES:
         text = getattr(terms, name)
         if text:
             yield Labelled(field=name, kind="place", text=text)
+
+
+def changes_strings(changes: am.TermsChanges) -> Iterable[Labelled]:
+    """Give banks and places that an amendment brings in."""
+    for kind, names in (("bank", BANKS), ("place", PLACES)):
+        for name in names:
+            text = getattr(changes, name, None)
+            if text:
+                yield Labelled(field=name, kind=kind, text=text)
 
 
 def narrative_strings(narrative: Narrative | None) -> Iterable[Labelled]:
@@ -133,23 +159,32 @@ class Screening:
         return self._conclude(presentation, received.presenter, strings, key, "check", origin)
 
     def _amendment(self, stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
-        strings = [*parties_strings(event.parties), *narrative_strings(event.narrative)]
+        strings = [
+            *parties_strings(event.parties),
+            *changes_strings(event.changes),
+            *narrative_strings(event.narrative),
+        ]
         origin = _origin(stream, event, history)
-        subject = event.parties.subject if event.parties else key_parts(stream).identity
-        return self._conclude(stream, subject, strings, "", "", origin)
+        identity = key_parts(stream).identity
+        subject = event.parties.subject if event.parties else identity
+        asked = isinstance(event, am.AmendmentRequested)
+        saga = beside(stream, "saga", f"amendment:{identity}:{event.amendment}") if asked else ""
+        check = amendment_check(event.amendment)
+        return self._conclude(stream, subject, strings, saga, check, origin)
 
     def _correspondence(self, stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
         strings = [Labelled(field="text", kind="text", text=event.text.text)] if event.text else []
         if event.sender:
             strings.append(Labelled(field="sender", kind="bank", text=event.sender))
         origin = _origin(stream, event, history)
-        return self._conclude(stream, key_parts(stream).identity, strings, "", "", origin)
+        check = message_check(event.mt, event.reference)
+        return self._conclude(stream, key_parts(stream).identity, strings, "", check, origin)
 
     def _conclude(
         self, stream: str, subject: str, strings: list[Labelled], saga: str, step: str, origin: Any
     ) -> list[tuple[str, Any]]:
         if not strings:
-            return check_result(stream, saga, True, stream) if saga else []
+            return check_result(stream, saga, True, stream, step)
         source = derived(origin.meta.command_id, stream, origin.meta.revision)
         report = self.screener.screen_parties(strings, date_text(origin.instant))
         identity = derived(stream, "screening")
@@ -160,7 +195,7 @@ class Screening:
             )
         ]
         if report.band == "clear":
-            return found + (check_result(stream, saga, True, source) if saga else [])
+            return found + check_result(stream, saga, True, source, step)
         case = opening(
             report,
             subject=subject,

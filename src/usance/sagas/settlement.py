@@ -16,7 +16,7 @@ from usance.domain.presentation.messages import SettlePresentation, WithdrawPres
 from usance.engine.saga import Act, Definition, Facts, Step
 from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR
 from usance.kernel.decider import key_parts
-from usance.sagas.facts import beside, fields, identity_of, nothing
+from usance.sagas.facts import NOT_YET, beside, fields, identity_of, nothing
 
 TAKEN_UP = (
     "PresentationHonoured",
@@ -82,6 +82,7 @@ SETTLEMENT = Definition(
         "PresentationSettled": fields("reference"),
     },
     identity=_identity,
+    not_yet=NOT_YET,
     steps=(
         Step(
             "receive",
@@ -139,6 +140,7 @@ SETTLEMENT = Definition(
             "check",
             None,
             success=("ComplianceCheckCompleted",),
+            failure=("ComplianceCheckEnded",),
             kind="retriable",
             when=lambda f: not f.get("ended"),
             timeout_ms=5 * MS_PER_DAY,

@@ -95,9 +95,15 @@ def issued(**changes: Any) -> Spec:
     return stream.when(cm.NoteDelivery(message="MUR1", result="acked"), SYSTEM)
 
 
+def checked(number: int) -> cm.CompleteComplianceCheck:
+    """Return the end of an amendment's compliance check."""
+    return cm.CompleteComplianceCheck(check=f"amendment:{number}")
+
+
 def amended(stream: Spec, number: int = 1, **changes: Any) -> Spec:
     """Return the stream with an amendment requested, approved and issued."""
     stream.when(am.RequestAmendment(amendment=number, changes=am.TermsChanges(**changes)))
+    stream.when(checked(number), SYSTEM)
     line = stream.state.amendments[number]
     stream.when(
         am.ApproveAmendment(
@@ -163,6 +169,7 @@ __all__ = [
     "application",
     "approval",
     "awaiting",
+    "checked",
     "documents",
     "drawing",
     "invoice",

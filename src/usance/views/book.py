@@ -131,6 +131,11 @@ def _plain(fact: Fact, rows: Rows) -> None:
     _fold(fact, rows)
 
 
+def _checked(fact: Fact, rows: Rows) -> None:
+    if key_parts(fact.key).category == "credit":  # a presentation has such a check of its own
+        _fold(fact, rows)
+
+
 def _born(fact: Fact, rows: Rows) -> None:
     event, key = fact.message, fact.key
     tenant, _, reference = key_parts(key)
@@ -256,6 +261,7 @@ HANDLERS: dict[type, Handler] = {
     **dict.fromkeys(_EVENTS, _plain),
     cm.CreditApplied: _born,
     cm.CreditReceived: _born,
+    cm.ComplianceCheckCompleted: _checked,
     cm.ApprovalRequested: _approval_asked,
     cm.CreditApproved: _approved,
     cm.CreditIssued: _issued,

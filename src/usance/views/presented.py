@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from usance.domain.credit.messages import ComplianceCheckCompleted
 from usance.domain.presentation import messages as pm
 from usance.domain.presentation.decider import PresentationDecider
 from usance.domain.presentation.state import DISCREPANT, UNDECIDED, PresentationState
@@ -83,6 +84,11 @@ def _fold(fact: Fact, rows: Rows, **more: Any) -> None:
 
 def _plain(fact: Fact, rows: Rows) -> None:
     _fold(fact, rows)
+
+
+def _checked(fact: Fact, rows: Rows) -> None:
+    if key_parts(fact.key).category == "presentation":  # a credit has such a check of its own
+        _fold(fact, rows)
 
 
 def _received(fact: Fact, rows: Rows) -> None:
@@ -177,6 +183,7 @@ HANDLERS: dict[type, Handler] = {
     **dict.fromkeys(_EVENTS, _plain),
     **dict.fromkeys(_TAKE_UPS, _taken_up),
     pm.PresentationReceived: _received,
+    ComplianceCheckCompleted: _checked,
     pm.DiscrepancyRaised: _raised,
     pm.ExaminationCompleted: _examined,
     pm.WaiverSought: _waiver("sought"),

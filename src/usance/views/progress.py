@@ -205,6 +205,7 @@ SAGA_PROGRESS = Projection(
         sm.StepStarted: _step_started,
         sm.StepSucceeded: _step_done,
         sm.StepFailed: _step_failed,
+        sm.StepHeld: _saga,
         sm.SagaCompensating: _turned,
         sm.SagaEnded: _ended,
         sm.IncidentOpened: _incident,

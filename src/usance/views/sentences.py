@@ -110,6 +110,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "StepStarted": ("Step {step} started", ""),
     "StepSucceeded": ("Step {step} done ({how})", ""),
     "StepFailed": ("Step {step} failed: {message}", "{article}"),
+    "StepHeld": ("In process: step {step} goes on by itself", ""),
     "SagaCompensating": ("Turning back at step {step}: {cause}", ""),
     "SagaEnded": ("Workflow {result}", ""),
     "IncidentOpened": ("Stuck at step {step}: {cause}", ""),

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from usance.domain import posting
 from usance.domain.credit import amendment_messages as m
-from usance.domain.credit.application import stale_approval
+from usance.domain.credit.application import amendment_check, in_process, stale_approval
 from usance.domain.credit.balances import (
     expiry_timer,
     exposure,
@@ -102,6 +102,10 @@ def request(state: CreditState, command: m.RequestAmendment, context: Context) -
     return Decision((event,))
 
 
+def _held(state: CreditState, number: int) -> Refusal | None:
+    return in_process(state, amendment_check(number))
+
+
 def approve(state: CreditState, command: m.ApproveAmendment, context: Context) -> Answer:
     """Approve by a second person, bound to revision and content."""
     line = state.amendments.get(command.amendment)
@@ -112,7 +116,7 @@ def approve(state: CreditState, command: m.ApproveAmendment, context: Context) -
         return NOTHING
     if line.phase != "requested":
         return _not_now(line, "requested")
-    flaw = second_person_missing(context.actor, line.maker)
+    flaw = _held(state, command.amendment) or second_person_missing(context.actor, line.maker)
     if flaw:
         return flaw
     if not bound:
@@ -158,6 +162,9 @@ def issue(state: CreditState, command: m.IssueAmendment, context: Context) -> An
         return _not_now(line, "approved", "A second person must approve first.")
     if state.state not in (*OPERATIVE, "FULLY_DRAWN"):
         return not_now("credit", state.state, "issued by us and not over", article="UCP600-10a")
+    held = _held(state, command.amendment)
+    if held:
+        return held
     after = with_amendment(state, command.amendment, AmendmentLine("pending", changes=line.changes))
     liability = exposure(after)
     change = liability - state.undrawn
@@ -291,6 +298,9 @@ def respond(state: CreditState, command: m.RespondToAmendment, context: Context)
         if command.answer == "accept":
             return NOTHING
         return _not_now(line, f"without an answer of the {command.party}")
+    held = _held(state, command.amendment)
+    if held:
+        return held
     if command.answer == "accept":
         return _accept(state, line, command, context)
     return _reject(state, command, context)

@@ -17,6 +17,7 @@ from usance.domain.guards import (
     not_now,
     reference_flaw,
     second_person_missing,
+    still_in_process,
     wrong_key,
 )
 from usance.domain.tolerance import max_liability
@@ -117,7 +118,10 @@ def begin_check(state: CreditState, command: m.BeginComplianceCheck, _context: C
 def complete_check(
     state: CreditState, command: m.CompleteComplianceCheck, _context: Context
 ) -> Answer:
-    """Note that checks are over."""
+    """Note that checks are over: the credit's own, or that of an amendment or a message."""
+    if command.check:
+        over = m.ComplianceCheckCompleted(check=command.check)
+        return Decision((over,)) if command.check in state.checks else NOTHING
     if state.check == "done":
         return NOTHING
     if not state.check:
@@ -125,15 +129,25 @@ def complete_check(
     return Decision((m.ComplianceCheckCompleted(check=command.check),))
 
 
-def in_process(state: CreditState) -> Refusal | None:
-    """Return the neutral answer while checks run: the same for a second and for a week."""
-    if state.check != "running":
-        return None
-    return Refusal(
-        "IN_PROCESS",
-        "The credit is in process.",
-        hint="It goes on by itself; no action is needed now.",
-    )
+def amendment_check(number: int) -> str:
+    """Return the name of an amendment's check."""
+    return f"amendment:{number}"
+
+
+def message_check(mt: str, reference: str) -> str:
+    """Return the name of the check of a message about a credit."""
+    return f"message:{mt}:{reference}"
+
+
+def in_process(state: CreditState, check: str = "") -> Refusal | None:
+    """Return the neutral answer while checks run: the same for a second and for a week.
+
+    What is not about one named `check` waits for the credit's own, and all for those of messages.
+    """
+    own = check in state.checks if check else state.check == "running"
+    if own or state.message_held:
+        return still_in_process("credit")
+    return None
 
 
 def request_approval(state: CreditState, _command: m.RequestApproval, context: Context) -> Answer:
@@ -141,11 +155,12 @@ def request_approval(state: CreditState, _command: m.RequestApproval, context: C
     if state.state in ("AWAITING_APPROVAL", "APPROVED"):
         return NOTHING
     if state.state != "IN_PROCESS" or not state.valid or not state.check:
-        return in_process(state) or _not_now(
+        running = state.check == "running"
+        return (still_in_process("credit") if running else None) or _not_now(
             state, "validated and checked", "Validate the application and run its checks first."
         )
     if state.check == "running":
-        return in_process(state) or NOTHING
+        return still_in_process("credit")
     terms = state.stipulated
     liability = max_liability(terms)
     senior = liability >= SENIOR_FROM * 10 ** decimals(terms.currency)

@@ -98,8 +98,15 @@ def _check_started(new: CreditState, _event: m.ComplianceCheckStarted) -> None:
         new.state = "IN_PROCESS"
 
 
-def _check_completed(new: CreditState, _event: m.ComplianceCheckCompleted) -> None:
-    new.check = "done"
+def _check_completed(new: CreditState, event: m.ComplianceCheckCompleted) -> None:
+    if not event.check:
+        new.check = "done"
+    new.checks = tuple(name for name in new.checks if name != event.check)
+
+
+def _checking(new: CreditState, name: str) -> None:
+    if name not in new.checks:
+        new.checks = (*new.checks, name)
 
 
 def _approval_requested(new: CreditState, event: m.ApprovalRequested) -> None:
@@ -146,6 +153,7 @@ def _advice(new: CreditState, event: m.AdviceAcknowledged) -> None:
 
 def _corresponded(new: CreditState, event: m.CorrespondenceRecorded) -> None:
     new.correspondence = (*new.correspondence, f"{event.mt}:{event.reference}")
+    _checking(new, application.message_check(event.mt, event.reference))
 
 
 def _void_requested(new: CreditState, event: m.VoidRequested) -> None:
@@ -173,6 +181,7 @@ def _amendment_requested(new: CreditState, event: a.AmendmentRequested) -> None:
         content_hash=event.content_hash,
     )
     _amend(new, event.amendment, line)
+    _checking(new, application.amendment_check(event.amendment))
 
 
 def _amendment_moved(phase: str) -> Callable[[CreditState, Any], None]:
@@ -185,6 +194,8 @@ def _amendment_moved(phase: str) -> Callable[[CreditState, Any], None]:
 def _amendment_dropped(new: CreditState, event: a.AmendmentDropped) -> None:
     line = new.amendments[event.amendment]
     _amend(new, event.amendment, AmendmentLine("dropped", content_hash=line.content_hash))
+    check = application.amendment_check(event.amendment)
+    new.checks = tuple(name for name in new.checks if name != check)
 
 
 def _amendment_issued(new: CreditState, event: a.AmendmentIssued) -> None:
@@ -203,6 +214,7 @@ def _amendment_received(new: CreditState, event: a.AmendmentReceived) -> None:
         content_hash=event.content_hash,
     )
     _amend(new, event.amendment, line)
+    _checking(new, application.amendment_check(event.amendment))
 
 
 def _consent_given(new: CreditState, event: a.AmendmentConsentGiven) -> None:
@@ -358,7 +370,7 @@ class CreditDecider:
     """Decides on a credit; keys are `tenant/credit/<number>`."""
 
     category = "credit"
-    fold_id = "credit/1"
+    fold_id = "credit/2"
 
     def initial(self, key: str) -> CreditState:  # noqa: ARG002 - all start alike
         """Return the state of a credit nobody asked for."""

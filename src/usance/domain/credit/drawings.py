@@ -37,7 +37,7 @@ from usance.domain.credit.drawing_messages import (
 )
 from usance.domain.credit.state import IN_FORCE, OPERATIVE, OVER, CreditState
 from usance.domain.dates import day_of
-from usance.domain.guards import amount_flaw, local_day, not_now
+from usance.domain.guards import amount_flaw, local_day, not_now, still_in_process
 from usance.domain.posting import Posting
 from usance.domain.tolerance import max_liability
 from usance.kernel.clock import MS_PER_DAY
@@ -145,6 +145,11 @@ def _honour_flaw(state: CreditState, command: HonourDrawing, amount: int) -> Ref
     return None
 
 
+def _held(state: CreditState) -> Refusal | None:
+    """Return the neutral answer while the check of a message about the credit runs."""
+    return still_in_process("credit") if state.message_held else None
+
+
 def _entries(state: CreditState, command: HonourDrawing, context: Context) -> list[Posting]:
     entries = voucher(state, context)
     if command.method in ("acceptance", "deferred"):
@@ -163,7 +168,7 @@ def honour(state: CreditState, command: HonourDrawing, context: Context) -> Answ
         return NOTHING
     if line.phase != "open":
         return not_now("drawing", line.phase, "undecided", "Register the drawing again first.")
-    flaw = _honour_flaw(state, command, line.amount)
+    flaw = _honour_flaw(state, command, line.amount) or _held(state)
     if flaw:
         return flaw
     terms = state.stipulated
@@ -197,6 +202,9 @@ def settle(state: CreditState, command: SettleDrawing, context: Context) -> Answ
         return NOTHING
     if line.phase not in ("owed", "paid"):
         return not_now("drawing", line.phase, "honoured", "Honour the drawing first.")
+    held = _held(state)
+    if held:
+        return held
     due = line.phase == "owed" and state.books
     from_margin = min(line.amount, state.margin) if due else 0
     entries = voucher(state, context)

@@ -73,8 +73,9 @@ class AmendmentLine(msgspec.Struct, frozen=True, gc=False):
 class CreditState(msgspec.Struct, gc=False):
     """A credit of either side. `undrawn`, `owed` and `margin` are the balances that are booked.
 
-    `undrawn` is the contingent liability (P2, P7 less drawings), `owed` acceptances and deferred
-    undertakings (P10), `used` all that was ever honoured. Minor units of the terms' currency.
+    `check` is of the credit itself (running, done); `checks` names those of its amendments and messages
+    that are not over. `undrawn` is the contingent liability (P2, P7 less drawings), `owed` acceptances and
+    deferred undertakings (P10), `used` all that was ever honoured. Minor units of the terms' currency.
     """
 
     credit: str = ""
@@ -91,6 +92,7 @@ class CreditState(msgspec.Struct, gc=False):
     parties_complete: bool = True
     valid: bool = False
     check: str = ""
+    checks: tuple[str, ...] = ()
     message: str = ""
     delivery: str = ""
     void_maker: str = ""
@@ -108,6 +110,11 @@ class CreditState(msgspec.Struct, gc=False):
     cancelling: tuple[str, ...] = ()
     correspondence: tuple[str, ...] = ()
     timers: tuple[str, ...] = ()
+
+    @property
+    def message_held(self) -> bool:
+        """Whether the check of a message about this credit is not over."""
+        return any(name.startswith("message:") for name in self.checks)
 
     @property
     def stipulated(self) -> Terms:

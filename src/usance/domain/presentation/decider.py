@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from usance.domain.credit.messages import CompleteComplianceCheck, ComplianceCheckCompleted
 from usance.domain.guards import unknown_command
 from usance.domain.presentation import deciding, examining
 from usance.domain.presentation import messages as m
@@ -32,6 +33,7 @@ _DECIDE: dict[type, Callable[[PresentationState, Any, Context], Answer]] = {
     m.IncurDeferred: deciding.take_up,
     m.NegotiatePresentation: deciding.take_up,
     m.SettlePresentation: deciding.settle,
+    CompleteComplianceCheck: deciding.complete_check,
     TimerDue: deciding.timer_due,
 }
 
@@ -102,6 +104,10 @@ def _matured(new: PresentationState, _event: m.MaturityReached) -> None:
         new.state = "MATURED"
 
 
+def _checked(new: PresentationState, _event: ComplianceCheckCompleted) -> None:
+    new.checked = True
+
+
 def _closed(state: State) -> Callable[[PresentationState, Any], None]:
     def close(new: PresentationState, _event: Any) -> None:
         new.state, new.documents, new.findings = state, [], ()
@@ -138,6 +144,7 @@ _EVOLVE: dict[type, Callable[[PresentationState, Any], None]] = {
     m.MaturityReached: _matured,
     m.PresentationSettled: _closed("SETTLED"),
     m.PresentationWithdrawn: _closed("WITHDRAWN"),
+    ComplianceCheckCompleted: _checked,
     TimerSet: _timer_set,
     TimerCancelled: _timer_gone,
     TimerFired: _timer_gone,
@@ -148,7 +155,7 @@ class PresentationDecider:
     """Decides on a presentation; keys are `tenant/presentation/<reference>`."""
 
     category = "presentation"
-    fold_id = "presentation/1"
+    fold_id = "presentation/2"
 
     def initial(self, key: str) -> PresentationState:  # noqa: ARG002 - all start alike
         """Return the state of documents nobody presented."""

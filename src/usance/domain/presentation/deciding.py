@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from usance.domain import refusal
 from usance.domain.calendars import Calendar, calendar_for
+from usance.domain.credit.messages import CompleteComplianceCheck, ComplianceCheckCompleted
 from usance.domain.dates import day_of, maturity
 from usance.domain.guards import (
     is_person,
@@ -13,6 +14,7 @@ from usance.domain.guards import (
     not_now,
     opening_of,
     second_person_missing,
+    still_in_process,
 )
 from usance.domain.presentation import messages as m
 from usance.domain.presentation.examining import (
@@ -308,6 +310,8 @@ def settle(state: PresentationState, command: m.SettlePresentation, _context: Co
     if state.state not in ("HONOURED", "MATURED", "NEGOTIATED"):
         hint = "Take the documents up, and await the maturity."
         return _not_now(state, "honoured, negotiated or matured", hint, "UCP600-7,8")
+    if not state.checked:
+        return still_in_process("presentation")
     event = m.PresentationSettled(
         credit=state.credit,
         currency=state.currency,
@@ -315,6 +319,13 @@ def settle(state: PresentationState, command: m.SettlePresentation, _context: Co
         reference=command.reference,
     )
     return Decision((event, *_silenced(state)))
+
+
+def complete_check(
+    state: PresentationState, _command: CompleteComplianceCheck, _context: Context
+) -> Answer:
+    """Note that checks are over: the settlement may go on. They never stop the clock."""
+    return NOTHING if state.checked else Decision((ComplianceCheckCompleted(),))
 
 
 # -- the clock

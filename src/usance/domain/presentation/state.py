@@ -75,6 +75,7 @@ class PresentationState(msgspec.Struct, gc=False):
     calendar: str = ""
     calendar_version: str = ""
     signers: tuple[str, ...] = ()
+    checked: bool = False
     examined: bool = False
     findings: tuple[Finding, ...] = ()
     terms_version: int = 0
