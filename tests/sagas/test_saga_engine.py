@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usance.engine import saga_messages as m
-from usance.engine.saga import SagaDecider, SagaState
+from usance.engine.saga import SagaDecider
+from usance.engine.saga_steps import SagaState
 from usance.kernel.clock import MS_PER_HOUR
 from usance.kernel.decider import Actor, Context, Decision, Refusal
 from usance.kernel.timers import TimerDue

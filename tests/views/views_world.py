@@ -15,7 +15,8 @@ from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.projection import Projection
 from usance.engine.projector import Projector
 from usance.engine.reactor import Commands, Outgoing, Reactor
-from usance.engine.saga import Definition, SagaDecider
+from usance.engine.saga import SagaDecider
+from usance.engine.saga_steps import Definition
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor

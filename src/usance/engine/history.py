@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from usance.engine.topics import Topics
+from usance.kernel.clock import Instant, parse_instant
 from usance.kernel.errors import NotFound
-from usance.log.contract import Log, Record, TopicPartition
+from usance.log.contract import Log, Record, TopicPartition, header
 
 INDEXED_EVENTS_MAX = 2_000_000
 """Events whose places are kept in memory, 40 bytes or so each, beside one key per stream."""
@@ -20,6 +21,11 @@ class Past(NamedTuple):
     meta: Any
     message: Any
     record: Record
+
+    @property
+    def instant(self) -> Instant:
+        """The deciding instant (`ce_time`)."""
+        return parse_instant((header(self.record.headers, "ce_time") or b"").decode())
 
 
 class History:

@@ -25,8 +25,8 @@ from usance.domain.presentation import messages as pr
 from usance.domain.terms import Drawing
 from usance.engine.history import History
 from usance.engine.reactor import Outgoing
-from usance.engine.saga import Definition
 from usance.engine.saga_messages import ObserveEvent, ObserveOutcome
+from usance.engine.saga_steps import Definition
 from usance.kernel.clock import parse_instant
 from usance.kernel.decider import Actor, key_parts
 from usance.kernel.ids import derived
