@@ -281,6 +281,15 @@ def test_blocks_in_another_order_or_number_are_read_as_well() -> None:
         assert (got.guarantor == EVENT.guarantor) is guarantor
 
 
+def test_blocks_in_their_usual_order_are_read_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DECODER, "read", None)  # what reads the unusual ones
+    one, two = blocks()
+    for entries in ([one, two], [one]):
+        assert DECODER.value(with_private(entries)).applicant == APPLICANT
+    with pytest.raises(TypeError):
+        DECODER.value(with_private([two, one]))
+
+
 @pytest.mark.parametrize(
     "damage",
     [

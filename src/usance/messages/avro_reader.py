@@ -227,14 +227,22 @@ class _ReaderSource(Source):
 
     def private(self, private: tuple[Private, ...]) -> list[tuple[str, str]]:
         table = {p.field.encode(): p for p in private}
-        opened, ok, at = self.fresh(), self.fresh(), self.fresh()
+        opened, ok, at, left = self.fresh(), self.fresh(), self.fresh(), self.fresh()
         names = [self.fresh() for _ in private]
         self.line(f"{at} = i; {ok} = False")
         self.line("while blocks.clear:")
         self.depth += 1
-        for n, (local, block) in enumerate(zip(names, private, strict=True)):
-            self._expected(local, block, VARINTS[len(private)] if n == 0 else b"")
-        self.line(f"{ok} = b[i] == 0; i += 1; break")
+        self.line(f"{left} = b[i]; i += 1")
+        none = "; ".join(f"{name} = None" for name in names)
+        self.line(f"if {left} == 0: {none if all(p.optional for p in private) else 'break'}")
+        self.line("else:")
+        self.depth += 1
+        for local, block in zip(names, private, strict=True):
+            self._expected(local, block, left)
+        self.line(f"if {left} or b[i]: break")
+        self.line("i += 1")
+        self.depth -= 1
+        self.line(f"{ok} = True; break")
         self.depth -= 1
         self.line(f"if not {ok}:")
         self.depth += 1
@@ -247,17 +255,21 @@ class _ReaderSource(Source):
         self.depth -= 1
         return [(check_name(p.field), n) for p, n in zip(private, names, strict=True)]
 
-    def _expected(self, local: str, block: Private, total: bytes) -> None:
+    def _expected(self, local: str, block: Private, left: str) -> None:
         """Read a clear block of the newest schema in its usual place, or leave the loop.
 
-        `total` is the count that stands before the first block. Whatever is not as usual (another
-        number or order of blocks, an older schema, a sealed block) is left to `blocks.read`.
+        `left` counts down the blocks that follow, as the byte before the first one said. Whatever is
+        not as usual (another order of blocks, an older schema, a sealed block, one that is missing)
+        is left to `blocks.read`.
         """
         name = block.field.encode()
-        head = total + VARINTS[len(name)] + name
+        head = VARINTS[len(name)] + name
         self.line(f"j = i + {len(head)}")
-        self.line(f"if b[i:j] != {self.constant(head)}: break")
-        self.line("i = j")
+        self.line(f"if b[i:j] != {self.constant(head)}:")
+        self.line(f"    {f'{local} = None' if block.optional else 'break'}")
+        self.line("else:")
+        self.depth += 1
+        self.line(f"i = j; {left} -= 2")
         subject = self.scalar(Node("bytes"), None)
         self.line("j = i + 8")
         self.line(f"if b[i:j] != {self.constant(block.schema.fingerprint)}: break")
@@ -267,6 +279,7 @@ class _ReaderSource(Source):
         self.line("i += 1")
         self.line(f"{local} = {self.record(block.schema.root, block.cls)}")
         self.line(f"if i != {end} or {local}.subject.encode() != {subject}: break")
+        self.depth -= 1
 
     def collection(self, node: Node, hint: Any) -> str:
         out, counter = self.fresh(), self.fresh()

@@ -174,14 +174,11 @@ class _Cause:
             self.middle = b"".join(parts + where)
 
 
-class _Frame(NamedTuple):
-    """What stands around type, id and meta of records with one key, context and instant."""
+_Frame = tuple[bytes, bytes, bytes, bytes, bytes]
+"""What stands around type, id and meta of records with one key, context and instant.
 
-    start: bytes
-    packed: bytes
-    hashed: bytes
-    key_hashed: bytes
-    end: bytes
+Start, packed and hashed headers, hashed key, end.
+"""
 
 
 class Encoder:
@@ -451,7 +448,7 @@ class Encoder:
             end += packed_pair("traceparent", traceparent)
             count += 1
         hashed = source[1] + subject_hashed + time[1]
-        return _Frame(_STARTS[count], packed, hashed, key_hashed, end)
+        return _STARTS[count], packed, hashed, key_hashed, end
 
     def _sealed(
         self,
