@@ -36,8 +36,8 @@ class FolderLock:
     however it ends; a stopped holder keeps it, so two owners can never run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "owner.lock"
+    def __init__(self, folder: Path, name: str = "owner.lock") -> None:
+        self.path = folder / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)

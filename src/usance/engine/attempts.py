@@ -25,7 +25,7 @@ class Attempt(msgspec.Struct, frozen=True):
 def _last(log: Log, topics: Topics, place: Place) -> dict[bytes, bytes | None]:
     tp = topics.at(place.context, "attempts", place.partition)
     found: dict[bytes, bytes | None] = {}
-    for record in log.scan(tp, log.begin(tp)):
+    for record in log.scan(tp, log.begin(tp), log.end(tp)):
         if record.key is not None:
             found[record.key] = record.value
     return found

@@ -22,6 +22,7 @@ class Caution:
         self.suspect: attempts.Attempt | None = None
         self.unwritable = -1
         self.failures: dict[tuple[str, str], Instant] = {}
+        self.tripped = False
 
     def after_crash(self, suspect: attempts.Attempt, records: int) -> None:
         """Note each of the next records before it is decided (rule 15)."""
@@ -55,9 +56,21 @@ class Caution:
         for old in [f for f, at in self.failures.items() if at < record.timestamp - BREAKER_MS]:
             del self.failures[old]
         many = sum(k == kind for k, _ in self.failures) >= BREAKER_KEYS
-        return f"{kind} on {BREAKER_KEYS} different keys" if many else ""
+        return f"{kind} on {BREAKER_KEYS} different keys" if many or self.tripped else ""
+
+    def went_well(self) -> None:
+        """Close the breaker: a record that was let through to try did not fail."""
+        if self.tripped:
+            self.tripped = False
+            self.failures.clear()
+
+    def half_open(self) -> None:
+        """Let one record try: the next failure of its kind stops the partition again."""
+        self.left = max(self.left, 1)
+        self.tripped = True
 
     def resume(self) -> None:
         """Try again what stopped the partition."""
         self.unwritable = -1
+        self.tripped = False
         self.failures.clear()

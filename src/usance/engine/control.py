@@ -33,6 +33,13 @@ class Discard(msgspec.Struct, frozen=True, kw_only=True):
     reason: Words
 
 
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """Try what parks a key again now, by letter or by waiting for its instant; then drain in order."""
+
+    key: str
+    reason: Words
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """Continue draining a parked key from `sequence`; written by the unit that drained what came before."""
 
@@ -46,12 +53,13 @@ class RegisterSchemas(msgspec.Struct, frozen=True, kw_only=True):
     catalogue: str
 
 
-CONTROL = (FireTimer, IntakePassed, Redrive, Discard, Drain)
+CONTROL = (FireTimer, IntakePassed, Redrive, Discard, Release, Drain)
 """Commands that pass a park."""
 
 MESSAGES: tuple[tuple[type, str], ...] = (
     (IntakePassed, "command"),
     (Redrive, "command"),
     (Discard, "command"),
+    (Release, "command"),
     (Drain, "command"),
 )

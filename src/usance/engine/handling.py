@@ -321,6 +321,8 @@ class Handling:
                 self.parks.redrive(message, meta, position)
             case control.Discard():
                 self.parks.discard(message, meta, position)
+            case control.Release():
+                self.parks.release(message, meta, position)
             case control.Drain():
                 self.parks.drain(message, meta, position)
         return None

@@ -28,7 +28,7 @@ DRAIN_RECORDS_MAX = 100
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A command record as it waits in the parked topic."""
+    """A record as it waits in the parked topic; `redrives` counts how often it was tried again."""
 
     key: str
     sequence: int
@@ -39,12 +39,14 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     offset: int
     timestamp: int
+    redrives: int = 0
 
 
 class ParkHead(msgspec.Struct, frozen=True, kw_only=True):
     """The head record of a parked key: why it is parked, and the record that parked it.
 
     `settled`: that record was decided by a redrive or given up, and the key is being drained.
+    `due`: no letter was written, the record is tried again at that instant; `attempts` were made.
     """
 
     key: str
@@ -58,16 +60,19 @@ class ParkHead(msgspec.Struct, frozen=True, kw_only=True):
     next: int
     parked_by: Kept
     settled: bool = False
+    due: int = 0
+    attempts: int = 0
 
 
 class OpenHead(msgspec.Struct, frozen=True, kw_only=True):
-    """The head record of a dead letter that parks nothing."""
+    """The head record of a dead letter that parks nothing; `kept` where it can be tried again."""
 
     dead_letter_id: str
     command_id: str
     body_hash: bytes
     causation: str
     tenant: str
+    kept: Kept | None = None
 
 
 class Answering(Protocol):
@@ -91,6 +96,25 @@ class ParkKeeper:
         self.share = share
         self.handling = handling
         self.draining = False
+        self.redrives = 0
+
+    # -- what differs between owner and consumers
+
+    def key_of(self, record: Record) -> str:
+        """Return a record's key as text."""
+        return (record.key or b"").decode("utf-8", "replace")
+
+    def parkable(self, key: str) -> bool:
+        """Tell whether a key can be parked: an aggregate's can."""
+        return key.count("/") > 1
+
+    def kept_open(self, record: Record) -> Kept | None:  # noqa: ARG002
+        """Return what a letter that parks nothing keeps of its record, to be tried again."""
+        return None
+
+    def told(self) -> dict[str, str | int]:
+        """Return fields that every dead letter of this keeper carries."""
+        return {}
 
     # -- into the dead letters
 
@@ -112,6 +136,7 @@ class ParkKeeper:
         reason: str,
         *,
         park: bool = True,
+        **note: str | int,
     ) -> None:
         """Stage a dead letter and its interim outcome; parks the key unless told not to.
 
@@ -119,13 +144,13 @@ class ParkKeeper:
         other command and is looked at again in its turn.
         """
         share = self.share
-        key = (record.key or b"").decode("utf-8", "replace")
-        parks = park and key.count("/") > 1
+        key = self.key_of(record)
+        parks = park and self.parkable(key)
         held = share.overlay.park(key) if parks and not self.draining else None
         if held is not None and failure == "poison":
             self.queue_behind(held, record, meta, position)
             return
-        if held is not None and share.overlay.dead_letter(held.dead_letter_id) is not None:
+        if held is not None and (held.due or share.overlay.dead_letter(held.dead_letter_id)):
             parks = False
         world = share.world
         where = f"{position.topic}/{position.partition}/{position.offset}"
@@ -140,6 +165,9 @@ class ParkKeeper:
             reason=reason,
             key=record.key,
             value=record.value,
+            redrive_count=self.redrives,
+            **self.told(),
+            **note,
         )
         encoded = world.encoder.dead_letter(
             record.key,
@@ -159,17 +187,27 @@ class ParkKeeper:
         if parks:
             self._park(record, meta, key, dead_letter_id, reason)
         else:
-            self._open(meta, dead_letter_id)
+            self._open(record, meta, dead_letter_id)
         words = f"The command could not be handled at stage {stage}: {reason}."
         refusal = Refusal("DEAD_LETTER", words, hint=f"See dead letter {dead_letter_id}.")
         self.handling.answer(meta, position, "dead-lettered", refusal)
 
-    def _park(self, record: Record, meta: Meta, key: str, dead_letter_id: str, reason: str) -> None:
+    def _park(
+        self,
+        record: Record,
+        meta: Meta,
+        key: str,
+        dead_letter_id: str,
+        reason: str,
+        *,
+        due: int = 0,
+        attempts: int = 0,
+    ) -> None:
         share = self.share
         old = share.overlay.park(key)
         first, following = (old.first, old.next) if old else (1, 1)
         park = Park(key, reason, share.instant, dead_letter_id, meta.command_id, first, following)
-        share.overlay.parks[key] = park
+        share.overlay.parks[key] = park._replace(due=due, attempts=attempts)
         head = ParkHead(
             key=key,
             reason=reason,
@@ -180,17 +218,20 @@ class ParkKeeper:
             causation=meta.causation,
             first=first,
             next=following,
-            parked_by=_kept(record, key, 0),
+            parked_by=kept(record, key, 0, self.redrives),
+            due=due,
+            attempts=attempts,
         )
         share.merge("parked", [self._parked(f"{key}#head", msgspec.msgpack.encode(head))])
 
-    def _open(self, meta: Meta, dead_letter_id: str) -> None:
+    def _open(self, record: Record, meta: Meta, dead_letter_id: str) -> None:
         head = OpenHead(
             dead_letter_id=dead_letter_id,
             command_id=meta.command_id,
             body_hash=meta.body_hash,
             causation=meta.causation,
             tenant=meta.tenant,
+            kept=self.kept_open(record),
         )
         name = f"{dead_letter_id}#open"
         self.share.merge("parked", [self._parked(name, msgspec.msgpack.encode(head))])
@@ -198,23 +239,57 @@ class ParkKeeper:
     def queue_behind(self, park: Park, record: Record, meta: Meta, position: InputPosition) -> None:
         """Queue a command behind its parked key, in order, with an interim outcome."""
         share = self.share
-        kept = _kept(record, park.key, park.next)
+        waits = kept(record, park.key, park.next)
         name = f"{park.key}#{park.next:08d}"
-        share.merge("parked", [self._parked(name, msgspec.msgpack.encode(kept))])
+        share.merge("parked", [self._parked(name, msgspec.msgpack.encode(waits))])
         share.overlay.parks[park.key] = park._replace(next=park.next + 1)
         refusal = Refusal(
             "PARKED",
             "An earlier command of this key waits for attention; this one waits behind it.",
-            hint=f"Redrive or discard dead letter {park.dead_letter_id}.",
+            hint=f"Redrive or discard dead letter {park.dead_letter_id}."
+            if park.dead_letter_id
+            else "It goes on by itself once the earlier one went through.",
         )
         self.handling.answer(meta, position, "parked", refusal)
 
     # -- out again
 
+    def release(self, command: control.Release, meta: Meta, position: InputPosition) -> None:
+        """Try what parks a key again now, whatever parks it, then begin the drain."""
+        park = self.share.overlay.park(command.key)
+        if park is not None and self.share.overlay.dead_letter(park.dead_letter_id) is not None:
+            again = control.Redrive(
+                dead_letter_id=park.dead_letter_id, dead_letter_index=0, reason=command.reason
+            )
+            self.redrive(again, meta, position)
+        elif park is None:
+            words = "This key is not parked."
+            hint = "See `usance park list` for what is."
+            self.handling.answer(meta, position, "refused", Refusal("NOT_PARKED", words, hint=hint))
+        else:
+            self.handling.answer(meta, position, "accepted")
+            if park.due:
+                self.retry(command.key, meta)
+            else:
+                self._continue(command.key, park.first, meta)
+
+    def retry(self, key: str, meta: Meta) -> None:
+        """Try the record again that parks a key until it is due, then begin the drain."""
+        share = self.share
+        park, head = share.overlay.park(key), self._head(key)
+        if park is None or head is None:
+            return
+        if self._again(head.parked_by) or share.overlay.park(key) is park:
+            share.overlay.parks[key] = park._replace(due=0)
+            self._settle("", msgspec.structs.replace(head, due=0))
+            self._continue(key, park.first, meta)
+
     def redrive(self, command: control.Redrive, meta: Meta, position: InputPosition) -> None:
         """Decide a dead letter again under its original id, then begin the drain of its key."""
         found = self.share.overlay.dead_letter(command.dead_letter_id)
         park = self.share.overlay.park(found.key) if found and found.parked else None
+        if found is not None and not found.parked and self._redrive_alone(command, meta, position):
+            return
         if found is None or park is None:
             words = "No dead letter with a parked key is open under this id."
             self.handling.answer(
@@ -230,8 +305,23 @@ class ParkKeeper:
             return
         self.handling.answer(meta, position, "accepted")
         self._settle(command.dead_letter_id, head)
-        if self._again(head.parked_by):
+        if self._again(_once_more(head.parked_by)) or not self._held(found.key):
             self._continue(found.key, park.first, meta)
+
+    def _redrive_alone(self, command: control.Redrive, meta: Meta, position: InputPosition) -> bool:
+        """Try the record of a letter that parks nothing again; False when it was not kept."""
+        value = self._records().get(f"{command.dead_letter_id}#open".encode())
+        opened = msgspec.msgpack.decode(value, type=OpenHead) if value else None
+        if opened is None or opened.kept is None:
+            return False
+        self.handling.answer(meta, position, "accepted")
+        self._settle(command.dead_letter_id, None)
+        self.again_alone(_once_more(opened.kept))
+        return True
+
+    def again_alone(self, waits: Kept) -> None:
+        """Try a record again that parks nothing."""
+        self._again(waits)
 
     def discard(self, command: control.Discard, meta: Meta, position: InputPosition) -> None:
         """Give a dead letter up: its id is decided as discarded, its key drained from the next on."""
@@ -262,15 +352,14 @@ class ParkKeeper:
         self.handling.answer(meta, position, "accepted")
         if park is None or command.sequence != park.first:
             return
-        if share.overlay.dead_letter(park.dead_letter_id) is not None:
-            return  # parked anew since: its redrive or discard goes on with the drain
-        waiting = self._waiting(command.key, park)
-        for kept in waiting[:DRAIN_RECORDS_MAX]:
+        if self._held(command.key):
+            return  # parked anew since: what settles that goes on with the drain
+        for waits in self._waiting(command.key, park):
             at = share.overlay.park(command.key)
             assert at is not None
-            share.overlay.parks[command.key] = at._replace(first=kept.sequence + 1)
-            self._tombstone(f"{command.key}#{kept.sequence:08d}")
-            if not self._again(kept):
+            share.overlay.parks[command.key] = at._replace(first=waits.sequence + 1)
+            self._tombstone(f"{command.key}#{waits.sequence:08d}")
+            if not self._again(waits) and self._held(command.key):
                 return
         at = share.overlay.park(command.key)
         assert at is not None
@@ -279,33 +368,34 @@ class ParkKeeper:
         else:
             self._unpark(command.key)
 
+    def _held(self, key: str) -> bool:
+        """Tell whether a letter or an instant holds a key: only then does its drain wait."""
+        park = self.share.overlay.park(key)
+        if park is None:
+            return False
+        return park.due > 0 or self.share.overlay.dead_letter(park.dead_letter_id) is not None
+
     def _again(self, kept: Kept) -> bool:
         """Decide a kept record under its original id with today's code; False when it failed again."""
-        share = self.share
-        record = Record(
-            kept.topic,
-            kept.partition,
-            kept.offset,
-            kept.record_key,
-            kept.value,
-            tuple((k, v) for k, v in kept.headers),
-            kept.timestamp,
-        )
-        position = InputPosition(kept.topic, kept.partition, kept.offset)
-        decoder = share.world.decoder
+        self.draining, self.redrives = True, kept.redrives
+        try:
+            return self.try_again(record_of(kept), kept.key)
+        finally:
+            self.draining, self.redrives = False, 0
+
+    def try_again(self, record: Record, key: str) -> bool:
+        """Decide a record of an aggregate again; False when it failed again."""
+        position = InputPosition(record.topic, record.partition, record.offset)
+        decoder = self.share.world.decoder
         meta = decoder.meta(record.headers)
-        self.draining = True
         try:
             message = decoder.message(record.headers, record.value)
             if isinstance(message, control.CONTROL):
                 return self._control_again(message, meta, position)
-            failed = self.handling.decide_and_record(record, meta, position, kept.key, message)
-            return failed is None
+            return self.handling.decide_and_record(record, meta, position, key, message) is None
         except Unreadable as broken:
             self.dead_letter(record, meta, position, broken.stage, "poison", broken.reason)
             return False
-        finally:
-            self.draining = False
 
     def _control_again(self, message: Any, meta: Meta, position: InputPosition) -> bool:
         """Settle a control command that had to be set aside: what it asked for comes by itself.
@@ -392,7 +482,8 @@ class ParkKeeper:
         return found
 
 
-def _kept(record: Record, key: str, sequence: int) -> Kept:
+def kept(record: Record, key: str, sequence: int, redrives: int = 0) -> Kept:
+    """Return a record as it is kept."""
     return Kept(
         key=key,
         sequence=sequence,
@@ -403,7 +494,25 @@ def _kept(record: Record, key: str, sequence: int) -> Kept:
         partition=record.partition,
         offset=record.offset,
         timestamp=record.timestamp,
+        redrives=redrives,
     )
+
+
+def record_of(kept: Kept) -> Record:
+    """Return a kept record as it was read."""
+    return Record(
+        kept.topic,
+        kept.partition,
+        kept.offset,
+        kept.record_key,
+        kept.value,
+        tuple((k, v) for k, v in kept.headers),
+        kept.timestamp,
+    )
+
+
+def _once_more(kept: Kept) -> Kept:
+    return msgspec.structs.replace(kept, redrives=kept.redrives + 1)
 
 
 Parks = dict[str, Park | None]
@@ -435,8 +544,10 @@ def parked_state(records: dict[bytes, bytes | None]) -> tuple[Parks, Letters]:
                 head.command_id,
                 head.first,
                 head.next,
+                head.due,
+                head.attempts,
             )
-            if not head.settled:
+            if head.dead_letter_id and not head.settled:
                 letters[head.dead_letter_id] = OpenDeadLetter(
                     head.command_id, head.body_hash, key, True, head.causation
                 )

@@ -44,7 +44,10 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Park(NamedTuple):
-    """A parked key: the dead letter that parked it and the sequence numbers queued behind."""
+    """A parked key: the dead letter that parked it and the sequence numbers queued behind.
+
+    With `due` it was parked by no letter: its record is tried again then, `attempts` were made so far.
+    """
 
     key: str
     reason: str
@@ -53,6 +56,8 @@ class Park(NamedTuple):
     command_id: str
     first: int
     next: int
+    due: Instant = 0
+    attempts: int = 0
 
 
 class OpenDeadLetter(NamedTuple):
@@ -79,6 +84,8 @@ class Scalars(NamedTuple):
     unit: int
     last_instant: Instant
     range_end: int
+    control: int = 0
+    """Next offset of a consume group's own commands; an owner's are its input."""
 
 
 class Layer:

@@ -33,6 +33,10 @@ from usance.messages.outcome import Outcome, UnitFooter
 
 FORGOTTEN_TOGETHER = 500
 """Restored answers that are dropped in one go once the newest of them has left the window."""
+OWNED = ("events", "outcomes", "parked", "dead-letters", "snapshots")
+"""Topic kinds that an owner reads back; a consume group has neither events nor snapshots."""
+CONTROL_KEY = b"#control"
+"""Key in a consume group's parked topic of the next offset of its own commands."""
 
 
 class Restored(NamedTuple):
@@ -57,6 +61,7 @@ class Takeover:
         deciders: Mapping[str, Decider[Any]],
         log_id: str,
         group: str,
+        kinds: tuple[str, ...] = OWNED,
     ) -> None:
         self.log = log
         self.topics = topics
@@ -64,42 +69,49 @@ class Takeover:
         self.deciders = deciders
         self.log_id = log_id
         self.group = group
+        self.kinds = kinds
 
     def restore(self, place: Place) -> Restored:
         """Return the restored partition; raises Tampered or Unavailable with what to do."""
         commands = self.topics.input(place)
         position = self.log.position(self.group, commands)
-        at = {
-            kind: self.topics.at(place.context, kind, place.partition)
-            for kind in ("events", "outcomes", "parked", "dead-letters", "snapshots")
-        }
+        at = {kind: self.topics.at(place.context, kind, place.partition) for kind in self.kinds}
         marks = {kind: self.log.end(tp) for kind, tp in at.items()}
         state = PartitionState()
         footer = self._outcomes(state, at["outcomes"], marks["outcomes"])
-        loaded = load_round(self.log, at["snapshots"], marks["snapshots"], self.deciders)
-        rounds = loaded.round
-        try:
-            read = self._events(state, at["events"], marks["events"], rounds)
-        except _SnapshotMismatch:
-            rounds = None
-            state.entries.clear()
-            state.timers.clear()
-            read = self._events(state, at["events"], marks["events"], None)
+        folded = self._folded(state, at, marks) if "events" in at else _nothing(state)
         self._tail(state, "dead-letters", at["dead-letters"], marks["dead-letters"])
         parked = {
             r.key: r.value
             for r in self.log.scan(at["parked"], self.log.begin(at["parked"]), marks["parked"])
             if r.key is not None
         }
+        control = int(parked.pop(CONTROL_KEY, None) or 0)
         state.parks, state.dead_letters = parked_state(parked)
         start = self._position(state, commands, position, footer)
+        assert state.scalars is not None
+        state.scalars = state.scalars._replace(control=control)
+        return Restored(state, start, *folded)
+
+    def _folded(
+        self, state: PartitionState, at: dict[str, TopicPartition], marks: dict[str, int]
+    ) -> tuple[int, int, int, tuple[int, Tail]]:
+        """Fold the events from the newest snapshots on, or all of them where those do not fit."""
+        loaded = load_round(self.log, at["snapshots"], marks["snapshots"], self.deciders)
+        rounds = loaded.round
         events = at["events"]
+        try:
+            read = self._events(state, events, marks["events"], rounds)
+        except _SnapshotMismatch:
+            rounds = None
+            state.entries.clear()
+            state.timers.clear()
+            read = self._events(state, events, marks["events"], None)
         origin = chain_start(self.log_id, events.topic, events.partition)
         restart = (
             (rounds.restart, rounds.tail) if rounds else (self.log.begin(events), Tail(0, origin))
         )
-        kept = len(rounds.entries) if rounds else 0
-        return Restored(state, start, read, kept, loaded.number, restart)
+        return read, len(rounds.entries) if rounds else 0, loaded.number, restart
 
     # -- outcomes: answers, footers
 
@@ -253,6 +265,12 @@ class Takeover:
 
 class _SnapshotMismatch(Exception):
     """A snapshot does not fit the events: fold everything."""
+
+
+def _nothing(state: PartitionState) -> tuple[int, int, int, tuple[int, Tail]]:
+    """Say that there are no events: a consume group has none."""
+    state.tails["events"] = Tail(0, bytes(32))
+    return 0, 0, 0, (0, Tail(0, bytes(32)))
 
 
 def _gap(tp: TopicPartition, expected: int, found: int) -> Tampered:

@@ -50,6 +50,7 @@ class PartitionUnit:
         self.before: Scalars = self.overlay.scalars
         self.start = start
         self.next = start
+        self.control = self.before.control
         self.instant: Instant = self.before.last_instant
         self.outputs: list[Output] = []
         self.answers: list[tuple[str, Outcome]] = []
@@ -122,7 +123,7 @@ class PartitionUnit:
             instant=self.instant,
         )
         output = self.chained("outcomes", encoded)
-        self.overlay.scalars = Scalars(self.next, number, self.instant, self.next)
+        self.overlay.scalars = Scalars(self.next, number, self.instant, self.next, self.control)
         return output
 
 

@@ -305,7 +305,10 @@ class UnitLoop:
                 share.next = before
                 self._pause(place, str(halt))
                 return taken
-            stop = caution.failed(failed, record) if failed is not None else ""
+            if failed is None:
+                caution.went_well()
+                continue
+            stop = caution.failed(failed, record)
             if stop:
                 self._pause(place, stop)
                 return taken + 1
@@ -470,7 +473,8 @@ class UnitLoop:
             raise UnitLost
         tp = self.topics.at(place.context, "parked", place.partition)
         found: dict[bytes, bytes | None] = {}
-        for record in self.log.scan(tp, self.log.begin(tp)):
+        # To the mark: what was just committed may not be visible to an open-ended scan yet.
+        for record in self.log.scan(tp, self.log.begin(tp), self.log.end(tp)):
             if record.key is not None:
                 found[record.key] = record.value
         return found
