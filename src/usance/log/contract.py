@@ -61,12 +61,16 @@ class TopicSettings(NamedTuple):
 
 
 class Fence(NamedTuple):
-    """The right to commit for some partitions, captured when their records were read (rule 3)."""
+    """The right to commit for some partitions, captured when their records were read (rule 3).
+
+    `token` is what a backend shows its group for it; nobody else looks into it.
+    """
 
     group: str
     epoch: int
     member: str
     ownership: tuple[tuple[TopicPartition, int], ...]
+    token: bytes = b""
 
 
 class Assigned(NamedTuple):

@@ -1,0 +1,150 @@
+"""The thread that commits one member's units, strictly one after the other.
+
+Nothing of a unit is sent before the unit before it is committed: order in the log is the order of
+receipts, and a unit never follows one that was lost (rule 7). What overlaps is the deciding of the
+next unit, on the caller's thread, with all of the writing of this one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from usance.adapters.kafka_producer import Pool, Sealed
+from usance.kernel.clock import Clock
+from usance.kernel.errors import Fenced, Unavailable, Uncertain
+from usance.log.contract import Receipt, Start, Unit
+
+T = TypeVar("T")
+
+
+class KafkaUnit:
+    """A unit checked and ready to be sent; nothing of it has left the process."""
+
+    def __init__(self, unit: Unit, sealed: Sealed) -> None:
+        self.unit = unit
+        self.sealed = sealed
+        self.pending: KafkaPending | None = None
+
+
+class KafkaPending:
+    """A commit under way."""
+
+    def __init__(self) -> None:
+        self._receipt: Receipt | None = None
+        self._error: BaseException | None = None
+        self._over = threading.Event()
+
+    def done(self) -> bool:
+        """Tell whether `result` would return at once."""
+        return self._over.is_set()
+
+    def result(self, timeout: float | None = None) -> Receipt:
+        """Wait for the receipt; raises what the contract says."""
+        if not self._over.wait(timeout):
+            raise Uncertain(
+                "the commit has not returned in time",
+                hint="wait longer, or take over again: the log then tells what happened",
+            )
+        if self._error is not None:
+            raise self._error
+        assert self._receipt is not None
+        return self._receipt
+
+    def succeed(self, receipt: Receipt) -> None:
+        """Publish the receipt; called once."""
+        self._receipt = receipt
+        self._over.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Publish an error; called once."""
+        self._error = error
+        self._over.set()
+
+
+class Committer:
+    """Owns the pool of one member and the chain of its receipts."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        clock: Clock,
+        numbers: Iterator[int],
+        check: Callable[[Unit], None],
+        committed: Callable[[Unit], None],
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._numbers = numbers
+        self._check = check
+        self._committed = committed
+        self._last: int | None = None
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="kafka-commits", daemon=True)
+        self._thread.start()
+
+    def start(self, epoch: int) -> None:
+        """Begin the receipt chain anew, with every id of the slot taken over."""
+        over = threading.Event()
+        trouble: list[BaseException] = []
+
+        def begin() -> None:
+            self._last = None
+            try:
+                self._pool.open()
+                self._last = -epoch
+            except BaseException as exc:  # noqa: BLE001  the caller raises it
+                trouble.append(exc)
+            over.set()
+
+        self._jobs.put(begin)
+        over.wait()
+        if trouble:
+            raise trouble[0]
+
+    def submit(self, staged: KafkaUnit, after: Receipt | Start) -> KafkaPending:
+        """Queue a unit; its result is in the pending commit."""
+        pending = KafkaPending()
+
+        def commit() -> None:
+            try:
+                pending.succeed(self._commit(staged, after))
+            except BaseException as exc:  # noqa: BLE001  whoever waits must hear of it
+                if isinstance(exc, Uncertain) or not isinstance(exc, Exception):
+                    self._last = None
+                pending.fail(exc)
+
+        if self._closing:
+            pending.fail(Unavailable("the log is closed", hint="open it again"))
+        else:
+            self._jobs.put(commit)
+        return pending
+
+    def _commit(self, staged: KafkaUnit, after: Receipt | Start) -> Receipt:
+        expected = after.number if isinstance(after, Receipt) else -after.fence_epoch
+        if self._last != expected:
+            raise Fenced(
+                "the unit does not follow the last receipt of its owner",
+                hint="abort, rewind and take over again",
+            )
+        self._check(staged.unit)
+        self._pool.next().commit(staged.sealed)
+        self._committed(staged.unit)
+        receipt = Receipt(next(self._numbers), self._clock.now())
+        self._last = receipt.number
+        return receipt
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+        self._pool.close()
+
+    def close(self) -> None:
+        """Finish what is queued and end the thread."""
+        if not self._closing:
+            self._closing = True
+            self._jobs.put(None)
+        self._thread.join()

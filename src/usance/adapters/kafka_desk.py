@@ -1,0 +1,199 @@
+"""What a member has fetched and not yet handed out, and where each of its readers stands.
+
+No broker is needed to reason about it. Callers hold the member's lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+
+from usance.kernel.errors import Fenced, Unavailable, UsanceError
+from usance.log.contract import Fence, Record, TopicPartition
+
+BUFFER_RECORDS = 8_000
+BUFFER_BYTES = 32 * 1024 * 1024
+
+
+class Stand(Enum):
+    """Whether the consumer fetches from where a reader stands.
+
+    OFF: it is elsewhere; ASKED: it is to be moved there; ON: it fetches from here.
+    """
+
+    OFF = auto()
+    ASKED = auto()
+    ON = auto()
+
+
+class Reading:
+    """One held partition."""
+
+    def __init__(self, counter: int) -> None:
+        self.counter = counter
+        self.stand = Stand.OFF
+        self.told = False
+        """The owner knows that it holds the partition."""
+        self.next: int | None = None
+        """The next offset to hand out; None: there is no position."""
+        self.committed: int | None = None
+        self.waiting: deque[Record] = deque()
+        self.last: list[Record] = []
+        """What the last read handed out: a seek back into it needs no broker."""
+        self.eof = -1
+        """Where the broker said that the partition ends."""
+        self.failure: UsanceError | None = None
+
+    def after(self) -> int | None:
+        """Return the offset after all that was fetched."""
+        return self.waiting[-1].offset + 1 if self.waiting else self.next
+
+
+class Desk:
+    """The held partitions of a member with their readers."""
+
+    def __init__(self) -> None:
+        self.held: dict[TopicPartition, Reading] = {}
+        self.paused: set[TopicPartition] = set()
+        self.count = 0
+        self.bytes = 0
+        self._turn = 0
+
+    def active(self) -> list[tuple[TopicPartition, Reading]]:
+        """Return what the owner may read: held, told of and not paused."""
+        return [(p, r) for p, r in self.held.items() if r.told and p not in self.paused]
+
+    def ready(self) -> bool:
+        """Tell whether a read would return something."""
+        return any(r.waiting for _, r in self.active())
+
+    def broken(self) -> bool:
+        """Tell whether a read would raise."""
+        return any(r.failure for _, r in self.active())
+
+    def check(self) -> None:
+        """Raise what keeps an active partition from being read."""
+        for _, reading in self.active():
+            if reading.failure is not None:
+                raise reading.failure
+
+    def full(self) -> bool:
+        """Tell whether fetching has to wait."""
+        return self.count >= BUFFER_RECORDS or self.bytes >= BUFFER_BYTES
+
+    def roomy(self) -> bool:
+        """Tell whether fetching that waited may go on."""
+        return self.count <= BUFFER_RECORDS // 2 and self.bytes <= BUFFER_BYTES // 2
+
+    def accept(self, reading: Reading, record: Record) -> None:
+        """Keep a fetched record; one from another place than the reader's is dropped."""
+        expected = reading.after()
+        if reading.stand is Stand.ON and expected is not None and record.offset >= expected:
+            reading.waiting.append(record)
+            self.count += 1
+            self.bytes += _size(record)
+
+    def take(self, limit: int) -> dict[TopicPartition, list[Record]]:
+        """Hand records out, sharing the bound among partitions, another one first each time."""
+        ready = [(p, r) for p, r in self.active() if r.waiting]
+        self._turn += 1
+        turn = self._turn % len(ready) if ready else 0
+        found: dict[TopicPartition, list[Record]] = {}
+        left = limit
+        for done, (partition, reading) in enumerate(ready[turn:] + ready[:turn]):
+            share = min(len(reading.waiting), -(-left // (len(ready) - done)))
+            if share <= 0:
+                break
+            run = [reading.waiting.popleft() for _ in range(share)]
+            found[partition] = reading.last = run
+            reading.next = run[-1].offset + 1
+            self.count -= share
+            self.bytes -= sum(map(_size, run))
+            left -= share
+        return found
+
+    def move(self, partition: TopicPartition, offset: int) -> None:
+        """Set a reader's place: within what it was given last if possible, else anew at the broker."""
+        reading = self.held.get(partition)
+        if reading is None:
+            return
+        reading.failure = None
+        if reading.stand is Stand.ON and offset == reading.next:
+            return
+        back = next((n for n, r in enumerate(reading.last) if r.offset == offset), None)
+        if reading.stand is Stand.ON and back is not None:
+            again = reading.last[back:]
+            reading.waiting.extendleft(reversed(again))
+            self.count += len(again)
+            self.bytes += sum(map(_size, again))
+            reading.last = reading.last[:back]
+        else:
+            reading.stand = Stand.OFF
+            self.drop(reading)
+        reading.next = offset
+
+    def rewind(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Go back to the starts of a dropped unit, unless already further back."""
+        for partition, start in starts.items():
+            reading = self.held.get(partition)
+            if reading is not None and (reading.next is None or start < reading.next):
+                self.move(partition, start)
+
+    def drop(self, reading: Reading) -> None:
+        """Forget what was fetched."""
+        self.count -= len(reading.waiting)
+        self.bytes -= sum(map(_size, reading.waiting))
+        reading.waiting.clear()
+        reading.last = []
+        reading.eof = -1
+
+    def let_go(self, partitions: Sequence[TopicPartition]) -> None:
+        """Forget partitions that are held no more."""
+        for partition in partitions:
+            reading = self.held.pop(partition, None)
+            if reading is not None:
+                self.drop(reading)
+
+    def rest(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """Tell whether nothing but markers lies between each reader and an end."""
+        for partition, end in ends.items():
+            reading = self.held.get(partition)
+            if reading is None or reading.next is None:
+                return False
+            if max(reading.next, reading.eof) < end:
+                return False
+        return True
+
+    def check_unit(
+        self,
+        fence: Fence,
+        positions: Mapping[TopicPartition, int],
+        starts: Mapping[TopicPartition, int],
+    ) -> None:
+        """Raise unless a unit may commit under its fence, as far as this process knows."""
+        hint = "abort, rewind and read again"
+        if not fence.token or fence.epoch < 0 or not fence.member:
+            raise Unavailable(f"the fence is no membership of group {fence.group}", hint=hint)
+        counters = dict(fence.ownership)
+        for partition in positions:
+            reading = self.held.get(partition)
+            if reading is None or reading.counter != counters.get(partition):
+                raise Unavailable(
+                    f"{partition.topic} partition {partition.partition} changed hands", hint=hint
+                )
+            if reading.committed is not None and starts[partition] < reading.committed:
+                raise Fenced(
+                    "the input position has moved",
+                    hint="these inputs were decided already: take over again",
+                )
+
+    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Note positions that were committed."""
+        for partition, offset in positions.items():
+            if partition in self.held:
+                self.held[partition].committed = offset
+
+
+def _size(record: Record) -> int:
+    return len(record.key or b"") + len(record.value or b"") + 64 * len(record.headers) + 100

@@ -1,0 +1,161 @@
+"""Scans without a group: a bounded pool of read_committed consumers on connections that stay open.
+
+A scan is sure of its end: it stops at a record at or past its mark, or when the broker says that the
+partition ends there (PARTITION_EOF); what an open transaction holds back is waited for, and named when
+the wait is too long (rule 5). A consumer goes on where it stood when the next scan begins there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+
+from usance.adapters.kafka_cluster import Cluster, explained, first_error
+from usance.adapters.kafka_rows import record
+from usance.adapters.kafka_settings import TRANSACTION_MS
+from usance.kernel.errors import Unavailable
+from usance.log.contract import Record, TopicPartition
+
+POOL_IDLE = 6
+POOL_MAX = 32
+LEASE_SECONDS = 30.0
+STUCK_SECONDS = 2 * TRANSACTION_MS / 1000 + 2.0
+"""How long a scan waits for a record or an end: longer than any transaction of ours stays open."""
+POLL_SECONDS = 0.25
+FETCH_RECORDS = 2_000
+
+
+class _Reader:
+    """A consumer with the place where it stands, if it is assigned to one."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        options = cluster.settings.consumer("scan") | {
+            "group.id": cluster.real("usance-scan"),
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 1,
+            "queued.min.messages": 5_000,
+        }
+        try:
+            self.consumer = Consumer(options)
+        except KafkaException as exc:
+            raise explained(first_error(exc), "opening a reader") from exc
+
+    def stand(self, cluster: Cluster, partition: TopicPartition, offset: int) -> None:
+        """Read `partition` from `offset`."""
+        self.consumer.assign([cluster.place(partition, offset)])
+
+    def rest(self) -> None:
+        """Read nothing: an assigned consumer asks the broker again and again."""
+        self.consumer.unassign()
+
+
+class ScanPool:
+    """Lends readers to scans; any thread may scan, and several at a time."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._idle: deque[_Reader] = deque()
+        self._lent = threading.BoundedSemaphore(POOL_MAX)
+        self._closed = False
+
+    @contextmanager
+    def _reader(self) -> Iterator[_Reader]:
+        if self._closed:
+            raise Unavailable("the log is closed", hint="open it again")
+        if not self._lent.acquire(timeout=LEASE_SECONDS):
+            raise Unavailable(
+                f"{POOL_MAX} scans are under way already", hint="try again in a moment"
+            )
+        reader: _Reader | None = None
+        try:
+            try:
+                reader = self._idle.pop()
+            except IndexError:
+                reader = _Reader(self._cluster)
+            yield reader
+        finally:
+            self._lent.release()
+            if reader is not None:
+                self._give_back(reader)
+
+    def _give_back(self, reader: _Reader) -> None:
+        if self._closed or len(self._idle) >= POOL_IDLE:
+            reader.consumer.close()
+            return
+        reader.rest()
+        self._idle.append(reader)
+
+    def scan(
+        self, partition: TopicPartition, start: int, mark: int, max_records: int
+    ) -> Iterator[Record]:
+        """Yield committed records from `start` to before `mark`."""
+        clock, topic = self._cluster.clock, partition.topic
+        with self._reader() as reader:
+            at = start
+            try:
+                reader.stand(self._cluster, partition, start)
+                deadline = clock.monotonic() + STUCK_SECONDS
+                while at < mark:
+                    found = _next(reader.consumer, min(max_records, FETCH_RECORDS))
+                    reached = at
+                    for message in found:
+                        error, offset = message.error(), message.offset() or 0
+                        if error is not None:
+                            reached = max(reached, _end(error, offset, partition))
+                            continue
+                        if offset >= mark:
+                            return
+                        if offset >= at:  # an expired start is read from what is still kept
+                            at = reached = offset + 1
+                            yield record(message, topic)
+                    if reached >= mark:
+                        return
+                    if at > start or reached > at:
+                        start, at = at, max(at, reached)
+                        deadline = clock.monotonic() + STUCK_SECONDS
+                    elif clock.monotonic() > deadline:
+                        raise self._stuck(partition, at, mark)
+            except KafkaException as exc:
+                doing = f"reading {topic} partition {partition.partition}"
+                raise explained(first_error(exc), doing) from exc
+
+    def _stuck(self, partition: TopicPartition, at: int, mark: int) -> Unavailable:
+        stable = self._cluster.stable([partition])[partition]
+        where = f"{partition.topic} partition {partition.partition}"
+        if stable < mark:
+            return Unavailable(
+                f"{where} cannot be read to {mark}: a transaction that began at offset {stable} is"
+                " still open",
+                hint="its writer died or hangs: the broker ends it after its timeout; try again then",
+            )
+        return Unavailable(
+            f"{where} was not read from {at} to {mark} within {STUCK_SECONDS:g} s",
+            hint="see that the brokers are up and can be reached; try again",
+        )
+
+    def close(self) -> None:
+        """Let all readers at rest go; those lent go when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().consumer.close()
+
+
+def _next(consumer: Consumer, most: int) -> list[Message]:
+    """Return what is there, waiting for the first."""
+    first = consumer.poll(POLL_SECONDS)
+    if first is None:
+        return []
+    return [first, *consumer.consume(most - 1, 0)] if most > 1 else [first]
+
+
+def _end(error: KafkaError, offset: int, partition: TopicPartition) -> int:
+    """Return the offset where a partition ends for now; errors that pass are no end."""
+    if error.code() == KafkaError._PARTITION_EOF:
+        return offset
+    if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
+        return 0
+    raise explained(error, f"reading {partition.topic} partition {partition.partition}")
