@@ -330,7 +330,8 @@ class KafkaLog:
     def compact(self, partition: TopicPartition, unread: int | None = None) -> int:  # noqa: ARG002
         """Leave compaction to the broker, which does it in its own time; returns 0.
 
-        Values of None stay for `TOMBSTONE_MS` there, in which every reader must come by. Raises Refused for a topic that is not compacted.
+        Values of None stay there for `TOMBSTONE_MS`, in which every reader must come by. Raises
+        Refused for a topic that is not compacted.
         """
         self.cluster.check(partition)
         if self.cluster.topics([partition.topic])[partition.topic].cleanup != "compact":
