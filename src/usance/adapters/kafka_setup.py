@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -34,8 +35,8 @@ from confluent_kafka.admin import (
 
 from usance.adapters.kafka_access import named
 from usance.adapters.kafka_roles import ROLES, Right, Role, rights, user
-from usance.adapters.kafka_topics import wanted
-from usance.kernel.clock import Clock
+from usance.adapters.kafka_topics import fits, wanted
+from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Refused, Unavailable, Unreadable
 from usance.kernel.ids import Ids
 from usance.log.contract import TopicSettings
@@ -47,7 +48,15 @@ PAUSE_S = 0.05
 ITERATIONS = 8192
 """Rounds of SCRAM's hash; the broker's least is 4096."""
 
+PASSING = frozenset({
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR, KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REQUEST_TIMED_OUT,
+})  # fmt: skip
+"""Answers of a cluster that is finding its feet."""
+
 T = TypeVar("T")
+_CLOCK: Clock = SystemClock()
 
 _THINGS = {
     "topic": ConfigResource.Type.TOPIC,
@@ -72,20 +81,26 @@ class Step(NamedTuple):
     detail: str = ""
 
 
-def ask(futures: Mapping[Any, Future[T]], doing: str) -> dict[Any, T]:
-    """Return the results of an administrative request; raises in our words."""
-    found = {}
-    try:
-        for key, future in futures.items():
-            found[key] = future.result(ASK_S)
-    except KafkaException as error:
-        raise named(error.args[0], doing) from error
-    except Late:
-        raise Unavailable(
-            f"{doing}: no answer within {ASK_S:.0f} s",
-            hint="See that the brokers are up; `usance kafka doctor` looks.",
-        ) from None
-    return found
+def ask(call: Callable[[], Mapping[Any, Future[T]]], doing: str) -> dict[Any, T]:
+    """Return the results of an administrative request; raises in our words.
+
+    What passes by itself (a leader or a coordinator that is being chosen) is asked again.
+    """
+    until = _CLOCK.monotonic() + ASK_S
+    while True:
+        try:
+            return {key: future.result(ASK_S) for key, future in call().items()}
+        except KafkaException as error:
+            failed: KafkaError = error.args[0]
+            passes = failed.retriable() or failed.code() in PASSING
+            if not passes or _CLOCK.monotonic() > until:
+                raise named(failed, doing) from error
+        except Late:
+            raise Unavailable(
+                f"{doing}: no answer within {ASK_S:.0f} s",
+                hint="See that the brokers are up; `usance kafka doctor` looks.",
+            ) from None
+        _CLOCK.sleep(PAUSE_S)
 
 
 # -- topics
@@ -116,11 +131,11 @@ def settle_topics(
             for t in new
         ]
         _demand_brokers(admin, replication)
-        ask(admin.create_topics(made), "creating topics")
+        ask(lambda: admin.create_topics(made), "creating topics")
         _await(admin, [prefix + t.name for t in new], clock)
     for topic in old:
         copies = min(len(p.replicas) for p in there[prefix + topic.name].partitions.values())
-        steps.append(_mend(admin, topic, copies, prefix, dry_run=dry_run))
+        steps.append(_mend(admin, topic, copies, prefix, clock, dry_run=dry_run))
     return steps
 
 
@@ -153,7 +168,7 @@ def _await(admin: AdminClient, names: Iterable[str], clock: Clock) -> None:
 def options_of(admin: AdminClient, kind: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the settings of topics or brokers by name."""
     resources = [ConfigResource(kind, name) for name in names]
-    found = ask(admin.describe_configs(resources), "reading settings")
+    found = ask(lambda: admin.describe_configs(resources), "reading settings")
     return {
         resource.name: {name: entry.value for name, entry in entries.items()}
         for resource, entries in found.items()
@@ -161,22 +176,43 @@ def options_of(admin: AdminClient, kind: Any, names: Iterable[str]) -> dict[str,
 
 
 def _mend(
-    admin: AdminClient, topic: TopicSettings, copies: int, prefix: str, *, dry_run: bool
+    admin: AdminClient,
+    topic: TopicSettings,
+    copies: int,
+    prefix: str,
+    clock: Clock,
+    *,
+    dry_run: bool,
 ) -> Step:
     name = prefix + topic.name
-    is_set = options_of(admin, ConfigResource.Type.TOPIC, [name])[name]
-    wrong = {n: w for n, w in wanted(topic, copies).items() if is_set.get(n) != w.value}
+    wrong = _wrong(admin, topic, copies, name)
     if not wrong:
         return Step("topic", name, "keep")
-    detail = ", ".join(f"{n} {is_set.get(n)} -> {w.value}" for n, w in wrong.items())
     if not dry_run:
         changes = [
-            ConfigEntry(n, w.value, incremental_operation=AlterConfigOpType.SET)
-            for n, w in wrong.items()
+            ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
+            for setting, (_, value) in wrong.items()
         ]
         resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=changes)
-        ask(admin.incremental_alter_configs([resource]), f"setting {name}")
+        ask(lambda: admin.incremental_alter_configs([resource]), f"setting {name}")
+        until = clock.monotonic() + SHOW_S
+        # The controller has it before the brokers do.
+        while _wrong(admin, topic, copies, name) and clock.monotonic() < until:
+            clock.sleep(PAUSE_S)
+    detail = ", ".join(f"{n} {old} -> {new}" for n, (old, new) in wrong.items())
     return Step("topic", name, "change", detail)
+
+
+def _wrong(
+    admin: AdminClient, topic: TopicSettings, copies: int, name: str
+) -> dict[str, tuple[str, str]]:
+    """Return the settings of a topic that do not serve, each with its value and the one wanted."""
+    there = options_of(admin, ConfigResource.Type.TOPIC, [name])[name]
+    return {
+        setting: (there.get(setting, ""), want.value)
+        for setting, want in wanted(topic, copies).items()
+        if not fits(setting, there.get(setting, ""), want.value)
+    }
 
 
 def _in_words(topic: TopicSettings, replication: int) -> str:
@@ -241,7 +277,7 @@ def settle_users(
             UserScramCredentialUpsertion(names[role], kind, word.encode())
             for role, word in passwords.items()
         ]
-        ask(admin.alter_user_scram_credentials(changes), "writing users")
+        ask(lambda: admin.alter_user_scram_credentials(changes), "writing users")
     return [
         Step("user", name, "change" if name in known else "create", "password")
         for name in names.values()
@@ -255,28 +291,34 @@ def settle_rights(
     admin: AdminClient, namespace: str, *, prefix: str = "", dry_run: bool = False
 ) -> list[Step]:
     """Grant each role's user the rights of the table, and take what it has beyond them."""
+    if not has_authorizer(admin):
+        return [Step("rights", "all", "skip", "the cluster has no authorizer: anybody may do all")]
     steps: list[Step] = []
     for role in ROLES:
         name = user(namespace, role)
         table = {line: b for r in rights(role, namespace, prefix) for line, b in bindings(name, r)}
         has = granted(admin, name)
-        if has is None:
-            return [
-                Step("rights", "all", "skip", "the cluster has no authorizer: anybody may do all")
-            ]
         new = [b for line, b in table.items() if line not in has]
         excess = [b for line, b in has.items() if line not in table]
         if new and not dry_run:
-            ask(admin.create_acls(new), f"granting rights to {name}")
+            ask(partial(admin.create_acls, new), f"granting rights to {name}")
         if excess and not dry_run:
-            ask(admin.delete_acls([_filter(b) for b in excess]), f"taking rights from {name}")
+            filters = [_filter(b) for b in excess]
+            ask(partial(admin.delete_acls, filters), f"taking rights from {name}")
         done = "change" if new or excess else "keep"
         steps.append(Step("rights", name, done, f"{len(new)} granted, {len(excess)} taken"))
     return steps
 
 
-def granted(admin: AdminClient, name: str) -> dict[str, AclBinding] | None:
-    """Return the rights that a user has by a line that names each; None without an authorizer."""
+def has_authorizer(admin: AdminClient) -> bool:
+    """Tell whether the cluster asks for rights at all."""
+    brokers = [str(number) for number in admin.list_topics(timeout=ASK_S).brokers]
+    values = options_of(admin, ConfigResource.Type.BROKER, brokers[:1])[brokers[0]]
+    return bool(values.get("authorizer.class.name"))
+
+
+def granted(admin: AdminClient, name: str) -> dict[str, AclBinding]:
+    """Return the rights that a user has, by a line that names each."""
     anything = AclBindingFilter(
         ConfigResource.Type.ANY,
         None,  # type: ignore[arg-type]  # any name, as the library documents it
@@ -286,12 +328,7 @@ def granted(admin: AdminClient, name: str) -> dict[str, AclBinding] | None:
         AclOperation.ANY,
         AclPermissionType.ANY,
     )
-    try:
-        found = admin.describe_acls(anything).result(ASK_S)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.SECURITY_DISABLED:
-            return None
-        raise named(error.args[0], "reading rights") from error
+    found = ask(lambda: {name: admin.describe_acls(anything)}, "reading rights")[name]
     return {_line(binding): binding for binding in found}
 
 

@@ -50,8 +50,20 @@ def wanted(settings: TopicSettings, replication: int) -> dict[str, Wanted]:
     return found
 
 
-def unsafe(name: str, found: str, want: str) -> bool:
-    """Tell whether a setting that differs can lose records or their order, not only inconvenience."""
-    if name in ("min.insync.replicas", "max.message.bytes"):
-        return int(found) < int(want) and name == "min.insync.replicas"
-    return name != "compression.type"
+def min_insync(replication: int) -> int:
+    """Return how many copies must have a record before it is acknowledged."""
+    return 1 if replication == 1 else max(2, replication - 1)
+
+
+def fits(name: str, found: str, want: str) -> bool:
+    """Tell whether a setting serves: more room and more copies than wanted do no harm."""
+    if name in ("max.message.bytes", "min.insync.replicas"):
+        return int(found) >= int(want)
+    return found == want
+
+
+UNSAFE = frozenset({
+    "cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp.type",
+    "min.insync.replicas", "unclean.leader.election.enable", "flush.messages",
+})  # fmt: skip
+"""Settings that lose records or falsify their time when they are wrong; the others are nuisances."""

@@ -35,6 +35,7 @@ COMMANDS: Members = {
     "facility": ("usance.cli.trade:facility", "Credit facilities: look and set."),
     "incident": ("usance.cli.operations:incident", "Sagas that need a person."),
     "intake": ("usance.cli.inputs:intake", "Hand in files as the FIN gateway would."),
+    "kafka": ("usance.cli.kafka:kafka", "The Kafka cluster: set it up, look at its health."),
     "list": ("usance.cli.screening:lists", "Sanctions lists: show and import."),
     "log": ("usance.cli.operations:log", "Verify the log's hash chain."),
     "message": ("usance.cli.trade:message", "FIN messages: look, repair, abandon."),

@@ -1,0 +1,375 @@
+"""What is wrong with a cluster, each with the command that mends it.
+
+`examine` looks at everything, transactions and groups included; `settings` only at what may lose records, as a
+start must (`demand_safe`). Nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka.admin import AdminClient, ConfigResource, TopicMetadata
+
+from usance.adapters.kafka_setup import ASK_S, ask, options_of
+from usance.adapters.kafka_topics import LETTER_HEADERS, UNSAFE, fits, wanted
+from usance.kernel.clock import Clock
+from usance.kernel.errors import Refused
+from usance.log.contract import TopicSettings
+
+SESSION_MS = 6_000
+CLEANUP_MS = 1_000
+TRANSACTION_MS = 4_000
+COPIES = 3
+"""Copies that a cluster of three or more is asked to keep."""
+SHOWN_MAX = 3
+INTERNAL = {
+    "__consumer_offsets": "offsets.topic.replication.factor",
+    "__transaction_state": "transaction.state.log.replication.factor",
+}
+
+
+class Finding(NamedTuple):
+    """One check: what was looked at and found, and what to do when it is not well.
+
+    `unsafe` marks what can lose records: a start refuses it.
+    """
+
+    check: str
+    well: bool
+    found: str
+    hint: str = ""
+    unsafe: bool = False
+
+
+class Ward(NamedTuple):
+    """What is examined: a cluster by an admin client, and the topics that one log has there."""
+
+    admin: AdminClient
+    options: Mapping[str, Any]
+    topics: Sequence[TopicSettings]
+    clock: Clock
+    prefix: str = ""
+    group_protocol: str = "classic"
+
+    @property
+    def servers(self) -> str:
+        """The brokers' addresses, as commands name them."""
+        return str(self.options["bootstrap.servers"])
+
+
+class _Rule(NamedTuple):
+    """A broker setting: bounds of its number, or its word, and why."""
+
+    name: str
+    why: str
+    word: str = ""
+    least: int = 0
+    most: int = 1 << 62
+    unsafe: bool = False
+
+    def well(self, found: str) -> bool:
+        if self.word:
+            return found == self.word
+        return self.least <= int(found) <= self.most
+
+    @property
+    def want(self) -> str:
+        if self.word:
+            return self.word
+        return str(self.least if self.most == 1 << 62 else self.most)
+
+
+_RULES = (
+    _Rule(
+        "auto.create.topics.enable",
+        "a misspelt or deleted topic would come into being, empty, with the wrong settings",
+        word="false",
+        unsafe=True,
+    ),
+    _Rule(
+        "unclean.leader.election.enable",
+        "a replica that lags could become the leader, and acknowledged records be gone",
+        word="false",
+        unsafe=True,
+    ),
+    _Rule(
+        "transaction.partition.verification.enable",
+        "a late write of a dead transaction could hang a partition or enter the next one",
+        word="true",
+        unsafe=True,
+    ),
+    _Rule(
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "a dead owner's transaction holds readers up for so much longer",
+        most=CLEANUP_MS,
+    ),
+    _Rule(
+        "transaction.max.timeout.ms",
+        "units could not have the time they ask for",
+        least=TRANSACTION_MS,
+    ),
+    _Rule(
+        "group.min.session.timeout.ms",
+        "owners ask for a session of 6 s and are refused",
+        most=SESSION_MS,
+    ),
+    _Rule(
+        "group.max.session.timeout.ms",
+        "owners ask for a session of 6 s and are refused",
+        least=SESSION_MS,
+    ),
+)
+_NEW_PROTOCOL = _Rule(
+    "group.consumer.session.timeout.ms",
+    "with group_protocol = consumer the broker alone says how long a dead owner keeps its partitions",
+    most=SESSION_MS,
+)
+_SEVERAL = (
+    _Rule(
+        "min.insync.replicas",
+        "an acknowledged position of a group may be on one broker only",
+        least=2,
+        unsafe=True,
+    ),
+    _Rule(
+        "transaction.state.log.min.isr",
+        "the outcome of a transaction may be on one broker only",
+        least=2,
+        unsafe=True,
+    ),
+)
+"""Where there are three brokers or more."""
+
+
+def settings(ward: Ward) -> Iterator[Finding]:
+    """Look at the settings of brokers and topics: quick, and all that a start demands."""
+    seen = ward.admin.list_topics(timeout=ASK_S)
+    yield from _brokers(ward, [str(number) for number in seen.brokers])
+    yield from _topics(ward, seen.topics, len(seen.brokers))
+
+
+def demand_safe(ward: Ward, *, accept_loss: bool = False) -> list[Finding]:
+    """Raise Refused for settings that can lose records, unless that is accepted in words.
+
+    Returns what was accepted, for the log of the start.
+    """
+    found = [finding for finding in settings(ward) if finding.unsafe and not finding.well]
+    if found and not accept_loss:
+        told = "; ".join(f"{f.check}: {f.found}" for f in found[:SHOWN_MAX])
+        more = f"; and {len(found) - SHOWN_MAX} more" if len(found) > SHOWN_MAX else ""
+        raise Refused(
+            "KAFKA_UNSAFE",
+            f"the cluster can lose what it has acknowledged: {told}{more}",
+            hint=f"{found[0].hint} `usance kafka doctor` names each with its remedy. To start all"
+            " the same, set kafka.i_accept_loss = true.",
+        )
+    return found
+
+
+# -- brokers
+
+
+def _brokers(ward: Ward, numbers: list[str]) -> Iterator[Finding]:
+    yield Finding("brokers", True, f"{len(numbers)} at {ward.servers}")
+    several = _SEVERAL if len(numbers) >= COPIES else ()
+    strict = ward.group_protocol == "consumer"
+    values = options_of(ward.admin, ConfigResource.Type.BROKER, numbers)
+    read_only = _read_only(ward, numbers[0])
+    for rule in (*_RULES, *several, _NEW_PROTOCOL):
+        found = {number: values[number].get(rule.name) for number in numbers}
+        known = {number: value for number, value in found.items() if value is not None}
+        bad = {number: value for number, value in known.items() if not rule.well(value)}
+        if rule is _NEW_PROTOCOL and not strict:
+            shown = ", ".join(sorted(set(known.values())))
+            yield Finding(rule.name, True, f"{shown} (counts with group_protocol = consumer only)")
+        elif bad:
+            told = ", ".join(f"{value} on broker {number}" for number, value in bad.items())
+            hint = _broker_remedy(ward, rule, static=rule.name in read_only)
+            yield Finding(rule.name, False, f"{told}: {rule.why}", hint, rule.unsafe)
+        elif known:
+            yield Finding(rule.name, True, ", ".join(sorted(set(known.values()))))
+    yield _authorizer(ward, values[numbers[0]])
+
+
+def _read_only(ward: Ward, number: str) -> set[str]:
+    resource = ConfigResource(ConfigResource.Type.BROKER, number)
+    found = ask(lambda: ward.admin.describe_configs([resource]), "reading settings")[resource]
+    return {name for name, entry in found.items() if entry.is_read_only}
+
+
+def _broker_remedy(ward: Ward, rule: _Rule, *, static: bool) -> str:
+    line = f"{rule.name}={rule.want}"
+    if rule is _NEW_PROTOCOL:
+        line += ", group.consumer.min.session.timeout.ms=6000, group.consumer.heartbeat.interval.ms=1000"
+        line += " and group.consumer.min.heartbeat.interval.ms=1000"
+    if static:
+        return f"Put {line} into server.properties of every broker, and restart one after another."
+    return (
+        f"kafka-configs.sh --bootstrap-server {ward.servers} --alter --entity-type brokers"
+        f" --entity-default --add-config {line}"
+    )
+
+
+def _authorizer(ward: Ward, values: Mapping[str, str]) -> Finding:
+    if values.get("authorizer.class.name"):
+        return Finding("authorizer", True, values["authorizer.class.name"].rsplit(".", 1)[-1])
+    hosts = {address.rpartition(":")[0].strip("[] ") for address in ward.servers.split(",")}
+    if hosts <= {"localhost", "127.0.0.1", "::1"}:
+        return Finding("authorizer", True, "none, and the brokers are on this machine")
+    return Finding(
+        "authorizer",
+        False,
+        "none: whoever reaches the brokers may read and write everything",
+        "Set authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer, then run"
+        " `usance kafka setup`.",
+    )
+
+
+# -- topics
+
+
+def _topics(ward: Ward, there: Mapping[str, TopicMetadata], brokers: int) -> Iterator[Finding]:
+    missing = [t.name for t in ward.topics if ward.prefix + t.name not in there]
+    if missing:
+        yield Finding(
+            "topics",
+            False,
+            f"{len(missing)} of {len(ward.topics)} missing: {_some(missing)}",
+            "usance kafka setup",
+        )
+    present = [t for t in ward.topics if ward.prefix + t.name in there]
+    if not missing:
+        yield Finding("topics", True, f"all {len(present)} are there")
+    yield from _partitions(ward, present, there)
+    yield from _copies(ward, present, there, brokers)
+    yield from _topic_settings(ward, present, there)
+
+
+def _partitions(
+    ward: Ward, present: list[TopicSettings], there: Mapping[str, TopicMetadata]
+) -> Iterator[Finding]:
+    for topic in present:
+        count = len(there[ward.prefix + topic.name].partitions)
+        if count != topic.partitions:
+            yield Finding(
+                f"partitions of {topic.name}",
+                False,
+                f"{count} instead of {topic.partitions}: keys are looked for in the wrong place",
+                "Their number is fixed for life: restore the topic as it was, or set up a new"
+                " namespace.",
+                unsafe=True,
+            )
+
+
+def _copies(
+    ward: Ward, present: list[TopicSettings], there: Mapping[str, TopicMetadata], brokers: int
+) -> Iterator[Finding]:
+    few, lagging, dead = [], [], []
+    due = min(COPIES, brokers)
+    internal = [there[name] for name in INTERNAL if name in there]
+    for topic in (*(there[ward.prefix + t.name] for t in present), *internal):
+        for number, partition in topic.partitions.items():
+            place = f"{topic.topic} {number}"
+            few += [place] if len(partition.replicas) < due else []
+            lagging += [place] if len(partition.isrs) < len(partition.replicas) else []
+            dead += [place] if partition.leader < 0 else []
+    if dead:
+        hint = "Start the brokers that hold them; unclean election would lose records."
+        yield Finding("leaders", False, f"none for {_some(dead)}", hint)
+    if few:
+        hint = (
+            f"kafka-reassign-partitions.sh --bootstrap-server {ward.servers} raises the number;"
+            " before the first record, set kafka.replication and create the topics again."
+        )
+        found = f"fewer than {due} of {_some(few)}, though there are {brokers} brokers"
+        yield Finding("copies", False, found, hint, unsafe=True)
+    elif present:
+        yield Finding("copies", True, f"{due} of each partition")
+    if lagging:
+        hint = "Start the brokers that are down, or wait until they have caught up."
+        yield Finding("in sync", False, f"copies lag in {_some(lagging)}", hint)
+
+
+def _topic_settings(
+    ward: Ward, present: list[TopicSettings], there: Mapping[str, TopicMetadata]
+) -> Iterator[Finding]:
+    """Compare each setting, alike mistakes told together; the durability of a single copy in words."""
+    names = [ward.prefix + t.name for t in present]
+    values = options_of(ward.admin, ConfigResource.Type.TOPIC, names) if names else {}
+    wrong: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
+    single: dict[bool, list[str]] = {True: [], False: []}
+    for topic in present:
+        name = ward.prefix + topic.name
+        copies = min(len(p.replicas) for p in there[name].partitions.values())
+        for setting, want in wanted(topic, copies).items():
+            found = values[name].get(setting, "")
+            well = fits(setting, found, want.value)
+            if setting == "flush.messages":
+                single[well].append(topic.name)
+            elif not well and not (setting == "max.message.bytes" and topic.kind == "dead-letters"):
+                wrong[setting, found, want.value, want.why].append(topic.name)
+    for (setting, found, value, why), topics in wrong.items():
+        yield Finding(
+            setting,
+            False,
+            f"{found} instead of {value} on {_some(topics)}: {why}",
+            _topic_remedy(ward, setting, value, topics),
+            setting in UNSAFE,
+        )
+    if present and not wrong:
+        yield Finding("topic settings", True, "as they must be")
+    yield from _letters(ward, present, values)
+    yield from _single(single)
+
+
+def _topic_remedy(ward: Ward, setting: str, value: str, topics: list[str]) -> str:
+    return (
+        f"usance kafka setup; or kafka-configs.sh --bootstrap-server {ward.servers} --alter"
+        f" --entity-type topics --entity-name {ward.prefix}{topics[0]} --add-config"
+        f" {setting}={value}"
+    )
+
+
+def _letters(
+    ward: Ward, present: list[TopicSettings], values: Mapping[str, Mapping[str, str]]
+) -> Iterator[Finding]:
+    """A dead letter holds a command's bytes and headers of its own: its topic must take more."""
+    largest = {
+        t.name.rsplit(".", 1)[0]: int(values[ward.prefix + t.name]["max.message.bytes"])
+        for t in present
+        if t.kind == "commands"
+    }
+    for topic in present:
+        if topic.kind != "dead-letters":
+            continue
+        room = int(values[ward.prefix + topic.name]["max.message.bytes"])
+        need = largest.get(topic.name.rsplit(".", 1)[0], 0) + LETTER_HEADERS
+        if room < need:
+            yield Finding(
+                f"room in {topic.name}",
+                False,
+                f"max.message.bytes is {room}, and the largest command with its headers needs"
+                f" {need}: a unit that cannot be written pauses its partition",
+                _topic_remedy(ward, "max.message.bytes", str(need), [topic.name]),
+            )
+
+
+def _single(single: Mapping[bool, list[str]]) -> Iterator[Finding]:
+    if single[False]:
+        yield Finding(
+            "durability",
+            False,
+            f"one copy only, and not flushed before it is acknowledged ({_some(single[False])}): what"
+            " one machine has in memory is lost when it loses its power",
+            "usance kafka setup sets flush.messages=1; better, three brokers and kafka.replication = 3.",
+            unsafe=True,
+        )
+    elif single[True]:
+        yield Finding("durability", True, "one copy, on disk before it is acknowledged")
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN_MAX])
+    return shown if len(names) <= SHOWN_MAX else f"{shown} and {len(names) - SHOWN_MAX} more"

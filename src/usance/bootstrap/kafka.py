@@ -1,0 +1,112 @@
+"""Caring for a cluster: setting it up, and what a start and `usance kafka doctor` demand of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from usance.adapters import kafka_doctor, kafka_flow
+from usance.adapters.kafka_access import connect
+from usance.adapters.kafka_doctor import Finding, Ward
+from usance.adapters.kafka_roles import ROLES, Right, rights, user
+from usance.adapters.kafka_setup import (
+    Step,
+    passwords_in,
+    settle_rights,
+    settle_topics,
+    settle_users,
+)
+from usance.config import Settings
+from usance.engine.topics import Topics
+from usance.kernel.clock import Clock, SystemClock
+from usance.kernel.errors import Refused
+from usance.kernel.ids import RandomIds
+
+PARTITIONS = 12
+"""Partitions per context of a new log on a cluster, unless the settings say otherwise."""
+_PROTOCOLS = {"plaintext": "PLAINTEXT", "tls": "SSL", "scram": "SASL_SSL"}
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Return what a client of the cluster is told; raises Refused where no cluster is named."""
+    if not settings.bootstrap_servers:
+        raise Refused(
+            "NO_CLUSTER",
+            "the log is in the data folder, and no cluster is named",
+            hint="Name one: --log kafka://HOST:PORT, or log in usance.toml.",
+        )
+    kafka = settings.kafka
+    found: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": "usance-care",
+        "security.protocol": _PROTOCOLS[kafka.security],
+        "log_level": 0,
+    }
+    if kafka.security == "scram":
+        found |= {
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": kafka.username,
+            "sasl.password": kafka.password,
+        }
+    files = {
+        "ssl.ca.location": kafka.ca_file,
+        "ssl.certificate.location": kafka.certificate_file,
+        "ssl.key.location": kafka.certificate_key_file,
+    }
+    return found | {name: path for name, path in files.items() if path}
+
+
+def setup(
+    settings: Settings,
+    *,
+    partitions: int,
+    passwords: Path | None = None,
+    dry_run: bool = False,
+    clock: Clock | None = None,
+) -> Iterator[Step]:
+    """Make the cluster ready for a log, or mend it; yields what was done to each thing."""
+    clock = clock or SystemClock()
+    admin = connect(client_options(settings), clock)
+    topics = Topics(settings.namespace, partitions).settings()
+    yield from settle_topics(
+        admin, topics, replication=settings.kafka.replication, clock=clock, dry_run=dry_run
+    )
+    if passwords is not None:
+        words = passwords_in(passwords, RandomIds(), dry_run=dry_run)
+        yield from settle_users(admin, settings.namespace, words, dry_run=dry_run)
+    yield from settle_rights(admin, settings.namespace, dry_run=dry_run)
+
+
+def ward(settings: Settings, clock: Clock | None = None) -> Ward:
+    """Return what the doctor looks at; raises as `connect` does."""
+    clock = clock or SystemClock()
+    options = client_options(settings)
+    admin = connect(options, clock)
+    events = Topics(settings.namespace, 1).name("trade", "events")
+    there = admin.list_topics(timeout=10.0).topics
+    count = len(there[events].partitions) if events in there else settings.partitions
+    topics = Topics(settings.namespace, count).settings()
+    return Ward(admin, options, topics, clock, group_protocol=settings.kafka.group_protocol)
+
+
+def examine(settings: Settings, clock: Clock | None = None) -> Iterator[Finding]:
+    """Look at everything about the cluster that can be wrong, and change nothing."""
+    found = ward(settings, clock)
+    yield from kafka_doctor.settings(found)
+    yield from kafka_flow.transactions(found)
+    yield from kafka_flow.groups(found)
+
+
+def check_safe(settings: Settings, clock: Clock | None = None) -> list[Finding]:
+    """Raise Refused when the cluster can lose what it acknowledged and nobody said that they accept it.
+
+    Returns what was accepted by `kafka.i_accept_loss`.
+    """
+    return kafka_doctor.demand_safe(ward(settings, clock), accept_loss=settings.kafka.i_accept_loss)
+
+
+def rights_table(settings: Settings) -> list[tuple[str, Right]]:
+    """Return every right that `setup` grants, with the user who gets it."""
+    name = settings.namespace
+    return [(user(name, role), right) for role in ROLES for right in rights(role, name)]
