@@ -63,12 +63,13 @@ class SqliteLog(SqliteReader):
         self._members: dict[str, SqliteMember] = {}
         self._chains: dict[str, _Chain] = {}
         self._receipts = 0
+        self._touched: set[TopicPartition] = set()
         self._writer = Writer(
             path,
             clock,
             prepare=self._prepare,
             uncertain=self._chains.clear,
-            committed=self._notify,
+            committed=self._committed,
         )
 
     @classmethod
@@ -233,6 +234,7 @@ class SqliteLog(SqliteReader):
     ) -> None:
         """Run the one statement of a unit or append, and count what it changed."""
         self._ready(connection, packed)
+        self._touched.update(packed.counts)
         before = connection.total_changes
         try:
             connection.execute(statement, row)
@@ -240,6 +242,11 @@ class SqliteLog(SqliteReader):
             raise Fenced(str(exc), hint="abort, rewind and take over again") from exc
         expected = sum(packed.counts.values()) + len(packed.counts) + others
         assert connection.total_changes - before == expected, "a trigger lost or doubled records"
+
+    def _committed(self) -> None:
+        """Wake those who wait for what a group of jobs has written; runs on the writer thread."""
+        touched, self._touched = self._touched, set()
+        self._notify(touched)
 
     def _advance(self, group: str, receipt: Receipt) -> None:
         chain = self._chains.get(group)
@@ -285,6 +292,7 @@ class SqliteLog(SqliteReader):
     def expire(self, partition: TopicPartition, before: int) -> int:
         """Delete records below offset `before`, in bounded steps; returns how many went."""
         place, name = self._place(partition), sqlite_rows.table(*partition)
+        self._tails.pop(partition, None)
 
         def step(connection: sqlite3.Connection) -> int:
             connection.execute(
@@ -324,6 +332,7 @@ class SqliteLog(SqliteReader):
                 ' WHERE NOT newest OR (value IS NULL AND "offset" < ?)',
                 (OFFSET_MAX if unread is None else unread,),
             ).fetchall()
+        self._tails.pop(partition, None)
         for at in range(0, len(doomed), DELETE_ROWS):
             part = msgspec.json.encode([row[0] for row in doomed[at : at + DELETE_ROWS]]).decode()
             sql = f'DELETE FROM {name} WHERE "offset" IN (SELECT value FROM json_each(?))'

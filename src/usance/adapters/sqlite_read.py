@@ -1,17 +1,20 @@
 """The reading half of the embedded log: pooled connections, topics, positions, scans, waking up.
 
-Reading runs on the caller's thread. What this process commits wakes readers by a condition; what
-another process appends is noticed by `PRAGMA data_version`.
+Reading runs on the caller's thread. What this process commits wakes those who wait for one of the
+partitions it went to; what another process appends is noticed by `PRAGMA data_version`. The newest
+records of each partition are kept as they were read, because all parts of a process follow the same.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,7 +40,28 @@ READ_SECONDS = 0.05
 FRESH_SECONDS = 0.001
 """How long bounds read from the database may be used for what other processes append."""
 
+TAIL_RECORDS_MAX = 1_000
+"""Newest records of a partition that are kept for the next one who reads them."""
+
 _UNKNOWN: tuple[int, float, dict[int, tuple[int, int]]] = (-1, 0.0, {})
+
+
+class _Tail(NamedTuple):
+    """Every record of a partition from offset `start` to before `end`, as it was read."""
+
+    start: int
+    end: int
+    records: list[Record]
+
+
+class _Sleeper:
+    """Who waits for records of some partitions."""
+
+    __slots__ = ("partitions", "woken")
+
+    def __init__(self, partitions: Iterable[TopicPartition]) -> None:
+        self.partitions = frozenset(partitions)
+        self.woken = threading.Event()
 
 
 class SqliteReader:
@@ -48,7 +72,8 @@ class SqliteReader:
         self._clock = clock
         self._pool: deque[sqlite3.Connection] = deque()
         self._closed = False
-        self._awake = threading.Condition()
+        self._sleepers: dict[_Sleeper, None] = {}
+        self._tails: dict[TopicPartition, _Tail] = {}
         self._commits = 0
         self._bounds_of = _UNKNOWN
         self._topics: dict[str, TopicSettings] = {}
@@ -114,10 +139,10 @@ class SqliteReader:
         records: dict[TopicPartition, list[Record]] = {}
 
         def attempt(connection: sqlite3.Connection) -> bool:
-            records.update(self._read_owned(connection, member, max_records))
+            records.update(self._read_owned(connection, member, max_records, now=wait > 0))
             return bool(records)
 
-        self._until(attempt, wait)
+        self._until(attempt, wait, member.owned())
         for partition, run in records.items():
             member.seek(partition, run[-1].offset + 1)
         return Batch(records, member.fence)
@@ -137,12 +162,15 @@ class SqliteReader:
             )
 
     def _read_owned(
-        self, connection: sqlite3.Connection, member: SqliteMember, max_records: int
+        self, connection: sqlite3.Connection, member: SqliteMember, max_records: int, *, now: bool
     ) -> dict[TopicPartition, list[Record]]:
         wanted = member.wanted()
         if not wanted:
             return {}
-        bounds = self._bounds(connection, [p for p, _ in wanted])
+        bounds_of = (
+            self._bounds_now if now else self._bounds
+        )  # what is waited for must not be missed
+        bounds = bounds_of(connection, [p for p, _ in wanted])
         ready = []
         for partition, offset in wanted:
             start, end = bounds[partition]
@@ -157,7 +185,7 @@ class SqliteReader:
             share = -(-left // (len(ready) - done))
             if share <= 0 or (records and self._clock.monotonic() > deadline):
                 break
-            run = self._fetch_run(connection, partition, offset, end, share)
+            run = self._fetch_run(connection, partition, offset, end, share, sure=True)
             if run:
                 records[partition] = run
                 left -= len(run)
@@ -217,6 +245,40 @@ class SqliteReader:
         start: int,
         mark: int,
         count: int,
+        *,
+        sure: bool = False,
+    ) -> list[Record]:
+        """Return records from an offset to before `mark`, from memory where they are in it.
+
+        `sure`: everything before `mark` is committed, so that what is not found will never come.
+        """
+        tail = self._tails.get(partition)
+        if tail is not None and tail.start <= start < tail.end:
+            at = bisect_left(tail.records, start, key=_offset)
+            run = tail.records[at : at + count]
+            if run and run[-1].offset >= mark:
+                return [r for r in run if r.offset < mark]
+            if len(run) < count and tail.end < mark:
+                left = count - len(run)
+                run += self._fetch_run(connection, partition, tail.end, mark, left, sure=sure)
+            return run
+        run = self._fetched(connection, partition, start, mark, count)
+        if len(run) <= TAIL_RECORDS_MAX and (tail is None or start >= tail.end):
+            before = tail.records if tail is not None and tail.end == start else []
+            kept = [*before[max(0, len(before) + len(run) - TAIL_RECORDS_MAX) :], *run]
+            whole = sure and len(run) < count and _bytes(run) < READ_BYTES_MAX // 2
+            end = mark if whole else run[-1].offset + 1 if run else start
+            if kept:
+                self._tails[partition] = _Tail(kept[0].offset, end, kept)
+        return run
+
+    def _fetched(
+        self,
+        connection: sqlite3.Connection,
+        partition: TopicPartition,
+        start: int,
+        mark: int,
+        count: int,
     ) -> list[Record]:
         row = connection.execute(
             self._fetch[partition], (start, mark, count, READ_BYTES_MAX)
@@ -225,7 +287,7 @@ class SqliteReader:
             return sqlite_rows.unpack(partition.topic, partition.partition, row)
         except (msgspec.MsgspecError, ValueError, TypeError, AssertionError) as broken:
             if count > 1:  # one by one, so that the first damaged record is the one named
-                return self._fetch_run(connection, partition, start, mark, 1)
+                return self._fetched(connection, partition, start, mark, 1)
             raise Tampered(
                 f"a record of {partition.topic} partition {partition.partition}, at offset {start}"
                 " or the next one kept, is not as it was written",
@@ -266,35 +328,45 @@ class SqliteReader:
         partitions = list(beyond)
 
         def passed(connection: sqlite3.Connection) -> bool:
-            bounds = self._bounds(connection, partitions)
+            bounds_of = self._bounds_now if timeout > 0 else self._bounds
+            bounds = bounds_of(connection, partitions)
             return any(bounds[p][1] > beyond[p] for p in partitions)
 
-        return self._until(passed, timeout)
+        return self._until(passed, timeout, partitions)
 
-    def _until(self, attempt: Callable[[sqlite3.Connection], bool], timeout: float) -> bool:
-        """Try at once and after each change of the database until true or `timeout` seconds."""
+    def _until(
+        self,
+        attempt: Callable[[sqlite3.Connection], bool],
+        timeout: float,
+        partitions: Iterable[TopicPartition],
+    ) -> bool:
+        """Try at once and after each change of partitions until true or `timeout` seconds."""
         deadline = self._clock.monotonic() + timeout
-        with self._reader() as connection:
-            while True:
-                commits = self._commits
-                version = _data_version(connection)
-                if timeout > 0:
-                    self._bounds_of = _UNKNOWN  # what is waited for must not be missed
-                if attempt(connection):
-                    return True
-                while self._commits == commits and _data_version(connection) == version:
-                    left = deadline - self._clock.monotonic()
-                    if left <= 0 or self._closed:
-                        return False
-                    with self._awake:
-                        if self._commits == commits:
-                            self._awake.wait(min(left, POLL_SECONDS))
-                    self._watch.check()
+        sleeper = _Sleeper(partitions)
+        woken = sleeper.woken
+        self._sleepers[sleeper] = None
+        try:
+            with self._reader() as connection:
+                while True:
+                    woken.clear()
+                    version = _data_version(connection)
+                    if attempt(connection):
+                        return True
+                    while not woken.is_set() and _data_version(connection) == version:
+                        left = deadline - self._clock.monotonic()
+                        if left <= 0 or self._closed:
+                            return False
+                        woken.wait(min(left, POLL_SECONDS))
+                        self._watch.check()
+        finally:
+            del self._sleepers[sleeper]
 
-    def _notify(self) -> None:
-        with self._awake:
-            self._commits += 1
-            self._awake.notify_all()
+    def _notify(self, touched: set[TopicPartition] | None = None) -> None:
+        """Wake who waits for one of these partitions; None wakes everybody."""
+        self._commits += 1
+        for sleeper in list(self._sleepers):
+            if touched is None or not touched.isdisjoint(sleeper.partitions):
+                sleeper.woken.set()
 
     # --- connections ------------------------------------------------------------------------
 
@@ -348,6 +420,14 @@ class SqliteReader:
         """Return the findings of SQLite's quick check; empty when the file is sound."""
         with self._reader() as connection:
             return sqlite_store.quick_check(connection)
+
+
+def _offset(record: Record) -> int:
+    return record.offset
+
+
+def _bytes(records: list[Record]) -> int:
+    return sum([len(r.value or b"") + sum([len(v) for _, v in r.headers]) for r in records])
 
 
 def _data_version(connection: sqlite3.Connection) -> int:

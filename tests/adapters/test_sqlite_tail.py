@@ -1,0 +1,68 @@
+"""The newest records are kept as they were read: nobody may see more, less or other than the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from usance.adapters.sqlite_log import SqliteLog
+from usance.adapters.sqlite_read import TAIL_RECORDS_MAX
+from usance.log.contract import Output, TopicPartition, TopicSettings
+
+TP = TopicPartition("usance.trade.snapshots", 0)
+
+
+def opened(folder: Path) -> SqliteLog:
+    log = SqliteLog.open(folder / "log.sqlite")
+    log.create_topic(TopicSettings(TP.topic, "snapshots", 1, "compact"))
+    return log
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SqliteLog, SqliteLog]]:
+    """Give the owner's log, and another process's view of it, with a tail that is made anew each time."""
+    folder = tmp_path_factory.mktemp("log")
+    log = opened(folder)
+    plain = SqliteLog.open(folder / "log.sqlite", owner=False)
+    yield log, plain
+    plain.close()
+    log.close()
+
+
+READS = st.tuples(st.integers(-30, 2), st.integers(1, 30), st.integers(1, 12), st.booleans())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.lists(READS, max_size=6)), max_size=8))
+def test_any_order_of_writes_and_reads_gives_what_the_database_holds(
+    logs: tuple[SqliteLog, SqliteLog], steps: list[tuple[int, list[tuple[int, int, int, bool]]]]
+) -> None:
+    log, plain = logs
+    for count, reads in steps:
+        log.append([Output(TP.topic, 0, b"k%d" % (n % 3), b"v%d" % n) for n in range(count)])
+        end = log.end(TP)
+        for back, width, size, bounded in reads:
+            start = max(0, end + back)
+            mark = min(end, start + width) if bounded else None
+            plain._tails.clear()
+            expected = [*plain.scan(TP, start, end if mark is None else mark, 5_000)]
+            assert [*log.scan(TP, start, mark, size)] == expected
+
+
+def test_a_tail_is_bounded_and_ends_with_what_compaction_and_retention_take(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    try:
+        for _ in range(3):
+            log.append([Output(TP.topic, 0, b"k", b"%d" % n) for n in range(600)])
+            assert len([*log.scan(TP, max(0, log.end(TP) - 600))]) == 600
+        assert len(log._tails[TP].records) == TAIL_RECORDS_MAX
+        log.compact(TP)
+        assert [r.value for r in log.scan(TP, log.end(TP) - 50)] == [b"599"]
+        log.expire(TP, log.end(TP))
+        assert [*log.scan(TP, log.end(TP) - 50)] == []
+    finally:
+        log.close()
