@@ -12,6 +12,7 @@ from typing import NamedTuple
 from usance.adapters import sqlite_store
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
+from usance.bootstrap.backend import demand_embedded, open_log
 from usance.bootstrap.desk import clock_of
 from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
@@ -45,6 +46,7 @@ def backup(
     Views are not copied: they are made again from the log. Raises Refused where `target` exists,
     Tampered where the copy's chain is broken.
     """
+    demand_embedded(settings, "a backup of the data folder")
     if target.exists() and any(target.iterdir()):
         raise Refused(
             "BACKUP_EXISTS", f"{target} is not empty", hint="Backups are never overwritten."
@@ -66,6 +68,7 @@ def restore(
 
     Raises Refused where the folder holds a log, Tampered where the backup is damaged.
     """
+    demand_embedded(settings, "a restore of the data folder")
     if folder.log.exists():
         raise Refused(
             "BOOK_EXISTS",
@@ -114,7 +117,8 @@ def verified(folder: Folder, settings: Settings, progress: Progress | None = Non
     return sum(report.records for report in reports)
 
 
-def seek(folder: Folder, group: str, place: TopicPartition, offset: int) -> None:
+def seek(
+    folder: Folder, settings: Settings, group: str, place: TopicPartition, offset: int) -> None:
     """Set from where a group reads on; raises Owned while a process runs, Refused for the owner's."""
     if group == OWNER_GROUP:
         raise Refused(
@@ -122,15 +126,16 @@ def seek(folder: Folder, group: str, place: TopicPartition, offset: int) -> None
             "the owner's positions are part of its units and cannot be moved",
             hint="To decide a command again, redrive its dead letter.",
         )
-    lock = FolderLock(folder.root)
+    lock = None if settings.bootstrap_servers else FolderLock(folder.root)
     try:
-        log = SqliteLog.open(folder.log, owner=False)
+        log = open_log(folder.log, settings, owner=False)
         try:
             log.set_positions(group, {place: offset})
         finally:
             log.close()
     finally:
-        lock.close()
+        if lock is not None:
+            lock.close()
 
 
 def examine(folder: Folder) -> Iterator[Finding]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from usance.adapters.intake import input_command
-from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
 from usance.adapters.sqlite_views import SqliteViews
 from usance.adapters.swift_files import FILE_LIMIT, INPUT_MAX, make_folders
+from usance.bootstrap.backend import demand_log, log_exists, open_log, owners_running
 from usance.bootstrap.people import Directory, read_directory
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_queries
@@ -26,10 +26,10 @@ from usance.config import Settings
 from usance.engine import genesis as birth
 from usance.engine.reactor import Outgoing
 from usance.engine.topics import CONTEXTS
-from usance.kernel.clock import BookClock, Clock, SystemClock
+from usance.kernel.clock import BookClock, Clock, SystemClock, parse_instant
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Owned, Unavailable, Unreadable
-from usance.log.contract import TopicPartition
+from usance.log.contract import Log, TopicPartition, header
 from usance.messages.inputs import split_inputs
 from usance.messages.outcome import Outcome
 from usance.views.queries import Queries
@@ -37,6 +37,10 @@ from usance.views.queries import Queries
 ANSWER_TIMEOUT_S = 30.0
 CATCH_UP_S = 2.0
 POLL_S = 0.01
+FOOTER_WITHIN = 8
+"""Offsets at the end of an outcomes partition among which a unit's footer is."""
+ELSEWHERE = -1
+"""Stands for the pid of owners on other machines."""
 TAKE_OVER_POLLS = 25
 """Polls between looks whether the owner has gone."""
 
@@ -149,7 +153,7 @@ class Desk:
                 self.clock.sleep(POLL_S)
             return
         self.clock.sleep(POLL_S)
-        if polls % TAKE_OVER_POLLS == 0:
+        if polls % TAKE_OVER_POLLS == 0 and self.owner != ELSEWHERE:
             try:
                 self.runtime = Runtime(self.folder, self.settings, self.clock)
             except Owned:
@@ -182,7 +186,11 @@ def intake_command(desk: Desk, data: bytes, one: bytes, name: str, ordinal: int)
 
 def act(folder: Folder, settings: Settings) -> Desk:
     """Open a folder to act in it; an empty one becomes a log."""
+    if settings.bootstrap_servers:
+        demand_log(folder.log, settings)
     clock = running(clock_of(folder, settings))
+    if settings.bootstrap_servers and owners_running(settings):
+        return Desk(folder, settings, clock, None, ELSEWHERE)
     try:
         runtime = Runtime(folder, settings, clock)
     except Owned as owned:
@@ -196,7 +204,7 @@ def look(folder: Folder, settings: Settings) -> Desk:
 
     Raises Unavailable where no log is.
     """
-    demand_log(folder)
+    demand_log(folder.log, settings)
     desk = Desk(folder, settings, running(clock_of(folder, settings)), None, 0)
     try:
         _catch_up(desk)
@@ -204,15 +212,6 @@ def look(folder: Folder, settings: Settings) -> Desk:
         desk.close()
         raise
     return desk
-
-
-def demand_log(folder: Folder) -> None:
-    """Raise Unavailable where no log is."""
-    if not folder.log.exists():
-        raise Unavailable(
-            f"there is no book in {folder.root}",
-            hint="`usance start --demo` plays the sample book; --data names another folder.",
-        )
 
 
 def _catch_up(desk: Desk) -> None:
@@ -255,23 +254,31 @@ def running(clock: Clock) -> Clock:
 
 
 def clock_of(folder: Folder, settings: Settings) -> Clock:
-    """Return the clock of a folder's log: a book's stands at the last instant of its log."""
-    if not folder.log.exists():
+    """Return the clock of a log: a book's stands at the last instant of its log."""
+    if not log_exists(folder.log, settings):
         return SystemClock()
-    log = SqliteLog.open(folder.log, owner=False)
+    log = open_log(folder.log, settings, owner=False)
     try:
         found = birth.read(log, settings.namespace)
         if found is None or found.clock != "book":
             return SystemClock()
-        last = found.founded_at
-        for settings_of in log.topics().values():
-            for number in range(settings_of.partitions):
-                place = TopicPartition(settings_of.name, number)
-                for record in log.scan(place, max(log.begin(place), log.end(place) - 1)):
-                    last = max(last, record.timestamp)
+        return BookClock(max(found.founded_at, *_last_instants(log, found)))
     finally:
         log.close()
-    return BookClock(last)
+
+
+def _last_instants(log: Log, genesis: birth.Genesis) -> Iterable[int]:
+    """Return the last deciding instant of each partition, as its newest footer carries it."""
+    topics = Topics(genesis.namespace, genesis.partitions)
+    yield genesis.founded_at
+    for context in CONTEXTS:
+        for number in range(topics.partitions):
+            place = topics.at(context, "outcomes", number)
+            start = max(log.begin(place), log.end(place) - FOOTER_WITHIN)
+            for record in log.scan(place, start):
+                told = header(record.headers, "ce_time")
+                if told:
+                    yield parse_instant(told.decode())
 
 
 def folder_of(settings: Settings) -> Folder:

@@ -11,6 +11,7 @@ from usance.adapters.intake import intake_reaction
 from usance.adapters.sqlite_views import SqliteViews
 from usance.adapters.swift_files import FileDrop, FinOut, Loopback
 from usance.aml.screening import Screener, open_screener
+from usance.bootstrap.backend import FolderElection
 from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.lists import active_lists
 from usance.bootstrap.people import Directory, read_directory
@@ -23,6 +24,7 @@ from usance.bootstrap.store import (
     found_log,
     make_projector,
     make_queries,
+    prepare_folder,
 )
 from usance.config import Settings
 from usance.engine import collector, schemas
@@ -31,6 +33,7 @@ from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
 from usance.engine.logs import logger
 from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.reactor import Outgoing, Reactor
+from usance.engine.standby import Standby
 from usance.engine.telemetry import Telemetry
 from usance.engine.upkeep import IntakeProgress, Upkeep
 from usance.kernel.clock import BookClock, Clock, SystemClock
@@ -75,7 +78,9 @@ class Runtime:
         self.clock = clock or SystemClock()
         self.roles = roles
         self._given_screener = screener
-        if not settings.bootstrap_servers:
+        if settings.bootstrap_servers:
+            prepare_folder(folder)
+        else:
             _demand_all(roles)
             found_log(folder, settings, self.clock)
         self.store = Store(folder, settings, self.clock, owner=True)
@@ -87,6 +92,7 @@ class Runtime:
         self.trouble: dict[str, str] = {}
         self.fatal: UsanceError | None = None
         self.screener: CompilingScreener | None = None
+        self.standby: Standby | None = None
         self.reactors: dict[str, Reactor] = {}
         self.parts: dict[str, Part] = {}
         try:
@@ -124,8 +130,7 @@ class Runtime:
         if SAGA_ROUTER in self.roles:
             self._make_reactors()
         if PROJECTOR in self.roles:
-            self.projector.open()
-            self.parts["projector"] = self.projector
+            self._make_projector()
         if store.genesis.clock == "log":
             self._make_upkeep()
 
@@ -145,6 +150,17 @@ class Runtime:
         self._reactor("intake", [store.topics.name("trade", "intake")], react)
         if self.settings.gateway.loopback:
             self.parts["loopback"] = Loopback(self.folder.gateway, self.clock)
+
+    def _make_projector(self) -> None:
+        """Keep the views: here alone, or by one of the processes over one data folder."""
+        if self.settings.bootstrap_servers:
+            election = FolderElection(self.folder.root)
+            self.standby = Standby(self.projector, election, self.clock)
+            self.parts["projector"] = self.standby
+            self.standby.step()
+        else:
+            self.projector.open()
+            self.parts["projector"] = self.projector
 
     def _make_reactors(self) -> None:
         store = self.store
@@ -346,7 +362,10 @@ class Runtime:
         self.owner.close(clean=clean)
         for reactor in self.reactors.values():
             reactor.close()
-        self.projector.close()
+        if self.standby is not None:
+            self.standby.close()
+        else:
+            self.projector.close()
         self.views.close()
         self.store.log.close()
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_views import SqliteViews
 from usance.aml.case import CaseDecider
 from usance.aml.decision import ScreeningDecider
+from usance.bootstrap.backend import open_log
 from usance.config import Settings
 from usance.domain.deciders import DECIDERS
 from usance.engine import genesis as birth
@@ -22,7 +22,7 @@ from usance.engine.saga import SagaDecider
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.clock import BookClock, Clock
 from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
-from usance.kernel.errors import UsanceError
+from usance.kernel.errors import Unavailable, UsanceError
 from usance.kernel.ids import Ids, RandomIds
 from usance.log.contract import TopicPartition
 from usance.messages.catalogue import Catalogue, default
@@ -85,8 +85,15 @@ class Store:
         self.settings = settings
         self.clock = clock
         self.catalogue: Catalogue = default()
-        self.log = SqliteLog.open(folder.log, owner=owner, clock=clock)
-        self.genesis = birth.check(self.log, settings.namespace)
+        self.log: Log = open_log(folder.log, settings, clock, owner=owner)
+        try:
+            self._read()
+        except BaseException:
+            self.log.close()
+            raise
+
+    def _read(self) -> None:
+        self.genesis = birth.check(self.log, self.settings.namespace)
         self.topics = Topics(self.genesis.namespace, self.genesis.partitions)
         self.registry = schemas.current(self.log, self.topics, self.catalogue)
         self.decoder = Decoder(
@@ -161,16 +168,28 @@ def make_queries(store: Store, views: SqliteViews) -> Queries:
     )
 
 
+def prepare_folder(folder: Folder) -> None:
+    """Make a data folder and the files that it needs beside a log. Raises Unavailable where it cannot."""
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        if not folder.people.exists():
+            folder.people.write_bytes(PEOPLE_FILE.read_bytes())
+    except OSError as error:
+        raise Unavailable(
+            f"the data folder {folder.root} cannot be written: {error.strerror}",
+            hint="Check its permissions, or choose another folder with --data.",
+        ) from error
+
+
 def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None = None) -> None:
-    """Make an empty data folder into a log; where a log is, complete what a crash left unfinished.
+    """Make an empty data folder or cluster into a log; complete what a crash left of one unfinished.
 
     Raises Tampered where records stand without the genesis that they belong to.
     """
-    log = SqliteLog.open(folder.log, clock=clock)  # makes the folder, or says why it cannot
+    log = open_log(folder.log, settings, clock)  # makes the folder, or says why it cannot
     try:
         if birth.read(log, settings.namespace) is None:
-            if not folder.people.exists():
-                folder.people.write_bytes(PEOPLE_FILE.read_bytes())
+            prepare_folder(folder)
             book = isinstance(clock, BookClock)
             birth.found(
                 log,
@@ -187,7 +206,7 @@ def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None 
         log.close()
 
 
-def _first_positions(log: SqliteLog, topics: Topics) -> None:
+def _first_positions(log: Log, topics: Topics) -> None:
     """Begin at the first command of each partition in which nothing was ever decided (rule 4)."""
     first: dict[TopicPartition, int] = {}
     for context in CONTEXTS:

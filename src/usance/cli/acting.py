@@ -91,7 +91,7 @@ def opened(*, dry: bool) -> Iterator[tuple[Desk, Actor]]:
 @contextmanager
 def _previewing() -> Iterator[Desk]:
     """Open the folder to look; where no book is, an empty one that goes away again."""
-    if folder().log.exists():
+    if settings().bootstrap_servers or folder().log.exists():
         desk = look(folder(), settings())
         try:
             yield desk

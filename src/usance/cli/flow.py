@@ -359,6 +359,6 @@ def seek_topic(group: str, name: str, partition: int, offset: int, dry_run: bool
     if offset > end:
         raise Refused("BEYOND_END", f"the partition ends at {end}", hint="Seek within it.")
     if not dry_run:
-        care.seek(folder(), group, place, offset)
+        care.seek(folder(), settings(), group, place, offset)
     words = "Would move" if dry_run else "Moved"
     emit(found, lambda f: [f"{words} {group} on {name}.p{partition} from {f['from']} to {offset}"])

@@ -20,11 +20,11 @@ def backup(target: Path, dry_run: bool) -> None:
     Example: usance backup /backups/friday
     """
     from usance.bootstrap import care
-    from usance.bootstrap.desk import demand_log
+    from usance.bootstrap.backend import demand_log
     from usance.cli.opening import folder, settings
     from usance.cli.show import emit
 
-    demand_log(folder())
+    demand_log(folder().log, settings())
     if dry_run:
         say(f"Would copy the log of {folder().root} to {target} and verify the copy.")
         return

@@ -73,7 +73,7 @@ def acting() -> Iterator[tuple[Desk, Actor]]:
     """Open the folder to act; raises Refused where nobody is named who acts."""
     found = settings()
     place = folder_of(found)
-    fresh = not place.log.exists()
+    fresh = not found.bootstrap_servers and not place.log.exists()
     desk = act(place, found)
     try:
         if fresh:

@@ -14,9 +14,11 @@ from types import FrameType
 import click
 
 from usance.bootstrap.book import BookInput, before, play, read_book, sample_book, unplayed
+from usance.bootstrap.backend import demand_log, log_exists
 from usance.bootstrap.desk import clock_of, folder_of
 from usance.bootstrap.roles import ALL, WEB
 from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import found_log
 from usance.bootstrap.supervisor import Supervisor, Worker
 from usance.cli.options import say, session
 from usance.cli.show import emit_line, progress_on
@@ -114,8 +116,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _open(settings: Settings, inputs: list[BookInput], roles: frozenset[str]) -> Runtime:
     folder = folder_of(settings)
-    fresh = not folder.log.exists()
+    fresh = not log_exists(folder.log, settings)
     clock = before(inputs) if fresh and inputs else clock_of(folder, settings)
+    if settings.bootstrap_servers:
+        if fresh and inputs:
+            found_log(folder, settings, clock)
+        demand_log(folder.log, settings)
     patience = SystemClock()
     deadline = patience.monotonic() + OWNED_RETRY_S
     while True:
