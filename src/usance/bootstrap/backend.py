@@ -43,6 +43,7 @@ def open_cluster(settings: Settings) -> KafkaLog:
     found = KafkaSettings(
         bootstrap=settings.bootstrap_servers,
         namespace=settings.namespace,
+        prefix=said.prefix,
         slot=said.slot,
         group_protocol=said.group_protocol,
         replication=said.replication,
@@ -82,6 +83,16 @@ def demand_log(file: Path, settings: Settings) -> None:
         f"there is no book in {file.parent}",
         hint="`usance start --demo` plays the sample book; --data names another folder.",
     )
+
+
+def remove_log(settings: Settings) -> None:
+    """Delete every topic of a log on a cluster: for a demo that leaves nothing behind."""
+    assert settings.kafka.prefix, "only a log under a prefix of its own is ever removed"
+    log = open_cluster(settings)
+    try:
+        log.remove_topics()
+    finally:
+        log.close()
 
 
 def demand_embedded(settings: Settings, what: str) -> None:

@@ -24,8 +24,9 @@ book_option = click.option(
 def demo(as_json: bool, book: Path | None) -> None:
     """Play the sample book and print a summary; in a temporary folder unless --data names one.
 
-    Exit code 0 only if every input is accounted for, the trial balance is zero, the chain verifies
-    and all views are caught up. Example: usance demo --json
+    With --log kafka://HOST:PORT it is played on that cluster, under topics of its own that are
+    deleted afterwards unless --data is given. Exit code 0 only if every input is accounted for, the trial
+    balance is zero, the chain verifies and all views are caught up. Example: usance demo --json
     """
     if as_json:
         session().said["output"] = "json"
@@ -34,13 +35,14 @@ def demo(as_json: bool, book: Path | None) -> None:
         _demo(Path(named), book)
         return
     with tempfile.TemporaryDirectory(prefix="usance-demo-") as folder:
-        _demo(Path(folder), book)
+        _demo(Path(folder), book, passing=True)
 
 
-def _demo(data: Path, book: Path | None) -> None:
+def _demo(data: Path, book: Path | None, *, passing: bool = False) -> None:
+    from usance.bootstrap.backend import log_exists, remove_log
     from usance.bootstrap.book import before, play, read_book, sample_book
     from usance.bootstrap.runtime import Runtime
-    from usance.bootstrap.store import Folder
+    from usance.bootstrap.store import Folder, found_log
     from usance.cli.opening import settings
     from usance.cli.show import progress_on
     from usance.cli.summary import account_for
@@ -48,19 +50,29 @@ def _demo(data: Path, book: Path | None) -> None:
     from usance.kernel.errors import Refused
 
     logs.configure()
-    if (data / "log.sqlite").exists():
+    found = settings(data=str(data))
+    if found.bootstrap_servers and passing:
+        found = settings(data=str(data), kafka__prefix=f"{data.name.lower()}.")
+    if log_exists(data / "log.sqlite", found):
         raise Refused(
             "BOOK_EXISTS",
-            f"{data} holds a book already",
+            f"{found.log if found.bootstrap_servers else data} holds a book already",
             hint="Name an empty folder with --data, or leave --data out.",
         )
     inputs = read_book(book or sample_book())
-    runtime = Runtime(Folder(data), settings(data=str(data)), before(inputs))
+    clock = before(inputs)
+    if found.bootstrap_servers:
+        found_log(Folder(data), found, clock)
     try:
-        play(runtime, inputs, progress_on("inputs played"))
-        good = account_for(runtime)
+        runtime = Runtime(Folder(data), found, clock)
+        try:
+            play(runtime, inputs, progress_on("inputs played"))
+            good = account_for(runtime)
+        finally:
+            runtime.close()
     finally:
-        runtime.close()
+        if found.bootstrap_servers and passing:
+            remove_log(found)
     if not good:
         sys.exit(1)
 
