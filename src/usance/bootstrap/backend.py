@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
@@ -18,7 +18,7 @@ from usance.log.contract import Log
 if TYPE_CHECKING:
     from usance.adapters.kafka_log import KafkaLog
 
-SECURITY = {"plaintext": "PLAINTEXT", "tls": "SSL", "scram": "SASL_SSL"}
+SECURITY: dict[str, Literal["PLAINTEXT", "SSL", "SASL_SSL"]] = {"plaintext": "PLAINTEXT", "tls": "SSL", "scram": "SASL_SSL"}
 
 
 def open_log(

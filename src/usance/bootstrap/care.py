@@ -118,7 +118,8 @@ def verified(folder: Folder, settings: Settings, progress: Progress | None = Non
 
 
 def seek(
-    folder: Folder, settings: Settings, group: str, place: TopicPartition, offset: int) -> None:
+    folder: Folder, settings: Settings, group: str, place: TopicPartition, offset: int
+) -> None:
     """Set from where a group reads on; raises Owned while a process runs, Refused for the owner's."""
     if group == OWNER_GROUP:
         raise Refused(

@@ -25,7 +25,7 @@ from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_
 from usance.config import Settings
 from usance.engine import genesis as birth
 from usance.engine.reactor import Outgoing
-from usance.engine.topics import CONTEXTS
+from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.clock import BookClock, Clock, SystemClock, parse_instant
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Owned, Unavailable, Unreadable

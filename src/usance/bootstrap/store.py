@@ -24,7 +24,7 @@ from usance.kernel.clock import BookClock, Clock
 from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
 from usance.kernel.errors import Unavailable, UsanceError
 from usance.kernel.ids import Ids, RandomIds
-from usance.log.contract import TopicPartition
+from usance.log.contract import Log, TopicPartition
 from usance.messages.catalogue import Catalogue, default
 from usance.messages.envelope import Decoder, Encoder
 from usance.sagas.advice import ADVICE

@@ -10,7 +10,7 @@ from usance.bootstrap import care
 from usance.bootstrap.desk import Desk
 from usance.bootstrap.store import make_projector
 from usance.cli.acting import addressed, opened, settle, tell, would_lines
-from usance.cli.opening import folder, looking, settings
+from usance.cli.opening import folder, looking
 from usance.cli.options import Noun, dry_run, say, verb
 from usance.cli.show import (
     Column,

@@ -13,8 +13,8 @@ from types import FrameType
 
 import click
 
-from usance.bootstrap.book import BookInput, before, play, read_book, sample_book, unplayed
 from usance.bootstrap.backend import demand_log, log_exists
+from usance.bootstrap.book import BookInput, before, play, read_book, sample_book, unplayed
 from usance.bootstrap.desk import clock_of, folder_of
 from usance.bootstrap.roles import ALL, WEB
 from usance.bootstrap.runtime import Runtime
