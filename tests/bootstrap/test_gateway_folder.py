@@ -99,7 +99,7 @@ def test_a_message_that_was_abandoned_while_the_folder_was_shut_is_not_sent(tmp_
     events = Events()
     record = events.queued()
     worker = FinOut(tmp_path, events.decoder, events.history)
-    events.add(MessageAbandoned(message="U700ABC", reason="voided"))
+    events.add(MessageAbandoned(message="U700ABC", cause="voided"))
     assert worker.react(record) == []
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -345,6 +345,22 @@ class Cluster:
                 hint="stop them first; a member that died is forgotten after its session",
             ) from exc
 
+    def members(self, group: str) -> int:
+        """Return how many members a group has now; none for a group that nobody knows."""
+
+        def call() -> int:
+            name = self.real(group)
+            found = self._admin.describe_consumer_groups([name])[name].result(ASK_SECONDS)
+            return len(found.members)
+
+        return self._ask(f"asking who is in group {group}", call)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete topics and all that is in them."""
+        asked = [self.real(name) for name in names]
+        if asked:
+            self._ask("deleting topics", lambda: _results(self._admin.delete_topics(asked)))
+
 
 def _results(futures: Mapping[Any, Future[Any]]) -> dict[Any, Any]:
     return {key: future.result(ASK_SECONDS) for key, future in futures.items()}

@@ -88,6 +88,10 @@ class KafkaLog:
         """Return the topics of the namespace by name."""
         return self.cluster.topics()
 
+    def remove_topics(self) -> None:
+        """Delete every topic of this log and all that is in them."""
+        self.cluster.remove(self.topics())
+
     # --- groups -----------------------------------------------------------------------------
 
     def join(self, group: str, topics: Sequence[str]) -> Membership:
@@ -112,6 +116,10 @@ class KafkaLog:
         committer = self._committers.pop(member, None)
         if committer is not None:
             committer.close()
+
+    def members(self, group: str) -> int:
+        """Return how many members a consumer group has now, in all processes."""
+        return self.cluster.members(group)
 
     def position(self, group: str, partition: TopicPartition) -> int | None:
         """Return the group's stable committed position; None means certainly none."""

@@ -18,7 +18,11 @@ from usance.log.contract import Log
 if TYPE_CHECKING:
     from usance.adapters.kafka_log import KafkaLog
 
-SECURITY: dict[str, Literal["PLAINTEXT", "SSL", "SASL_SSL"]] = {"plaintext": "PLAINTEXT", "tls": "SSL", "scram": "SASL_SSL"}
+SECURITY: dict[str, Literal["PLAINTEXT", "SSL", "SASL_SSL"]] = {
+    "plaintext": "PLAINTEXT",
+    "tls": "SSL",
+    "scram": "SASL_SSL",
+}
 
 
 def open_log(

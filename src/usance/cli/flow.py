@@ -11,6 +11,7 @@ from usance.bootstrap.desk import Desk
 from usance.bootstrap.store import make_projector
 from usance.cli.acting import addressed, opened, settle, tell, would_lines
 from usance.cli.opening import folder, looking
+from usance.cli.opening import settings as effective_settings
 from usance.cli.options import Noun, dry_run, say, verb
 from usance.cli.show import (
     Column,
@@ -359,6 +360,6 @@ def seek_topic(group: str, name: str, partition: int, offset: int, dry_run: bool
     if offset > end:
         raise Refused("BEYOND_END", f"the partition ends at {end}", hint="Seek within it.")
     if not dry_run:
-        care.seek(folder(), settings(), group, place, offset)
+        care.seek(folder(), effective_settings(), group, place, offset)
     words = "Would move" if dry_run else "Moved"
     emit(found, lambda f: [f"{words} {group} on {name}.p{partition} from {f['from']} to {offset}"])
