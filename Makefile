@@ -33,6 +33,7 @@ setup: $(BIN)/python
 		$(PIP) -r requirements.lock && \
 		$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e . && \
 		cat $(RUNTIME) > $(VENV)/setup.stamp; }
+	@$(BIN)/python tools/build_native.py
 
 tools: setup
 	@cat $(TOOLS) | cmp -s - $(VENV)/tools.stamp || { \

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
+from usance.messages import codec
 from usance.testing import kafka_jars
 from usance.testing.kafka_shared import SharedBroker
 from usance.testing.postgres_server import PACKAGE, PostgresServer, binaries
@@ -39,6 +40,10 @@ def _chromium() -> str | None:
     return next((path for path in map(shutil.which, names) if path), None)
 
 
+def _extension() -> str | None:
+    return "built" if codec.load()[0] else None
+
+
 TOOLS = {
     "browser": Tool("Chromium", _chromium, "on Debian and Ubuntu: apt-get install chromium"),
     "kafka": Tool(
@@ -47,6 +52,7 @@ TOOLS = {
         kafka_jars.GET,
     ),
     "postgres": Tool("PostgreSQL", lambda: str(binaries() or "") or None, PACKAGE),
+    "native": Tool("the compiled codec", _extension, "make setup builds it, given a C compiler"),
 }
 ELSEWHERE = {"fast": "make test", "slow": "make test-slow", "nightly": "make test-nightly"}
 

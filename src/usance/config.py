@@ -22,8 +22,8 @@ from usance.kernel.errors import Refused, Unreadable
 
 FILE = "usance.toml"
 PREFIX = "USANCE_"
-NOT_SETTINGS = frozenset({"USANCE_AS", "USANCE_OUTPUT"})
-"""Variables of the command line itself: who acts, and how to print."""
+NOT_SETTINGS = frozenset({"USANCE_AS", "USANCE_OUTPUT", "USANCE_NATIVE"})
+"""Variables of the program itself: who acts, how to print, and whether the compiled codec runs."""
 SECRET_WORDS = frozenset({"key", "password", "secret", "token"})
 """Last words of the names whose values are never printed."""
 

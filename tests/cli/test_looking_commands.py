@@ -12,6 +12,7 @@ import pytest
 from small_book import CREDIT, MAKER, SENIOR
 
 from usance.cli.show import Column, clean, table
+from usance.messages import codec
 
 Run = Callable[..., Any]
 
@@ -240,6 +241,12 @@ def test_settings_say_where_they_were_set(read: Run, data: Path) -> None:
     found = read("config", "show")
     assert found["web.port"]["value"] == "8123" and "usance.toml" in found["web.port"]["source"]
     assert found["data"]["source"] == "flag" and found["partitions"]["source"] == "default"
+
+
+def test_settings_and_doctor_say_which_codec_runs(read: Run, data: Path) -> None:
+    shown = read("config", "show")["codec"]["value"]
+    assert shown == codec.RUNNING
+    assert {f["check"]: f["found"] for f in read("doctor")}["codec"] == shown
 
 
 def test_names_of_parties_cannot_steer_the_terminal() -> None:

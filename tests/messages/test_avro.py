@@ -32,6 +32,13 @@ V1 = version({"name": "a", "type": "string"})
 V2 = version({"name": "a", "type": "string"}, {"name": "b", "type": "string", "default": "none"})
 
 
+@pytest.fixture(autouse=True, scope="module")
+def codec_in_turn(each_codec: str) -> None:
+    """Do everything with one codec, then with the other."""
+    avro.plain_reader.cache_clear()
+    avro.plain_writer.cache_clear()
+
+
 def decoder() -> tuple[Decoder, bytes]:
     """Return a decoder of today's version, and the framing of version 1."""
     catalogue = Catalogue({"usance.trade.Grown": {1: V1, 2: V2}})

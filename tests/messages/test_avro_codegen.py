@@ -1,4 +1,4 @@
-"""The generated codec against fastavro, and against every kind of damage."""
+"""Both codecs against fastavro, and against every kind of damage."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from schema_strategies import schema_and_values
 
 from usance.kernel.errors import Unreadable
 from usance.messages.avro import decode, encode
-from usance.messages.avro_codegen import make_writer
-from usance.messages.avro_reader import make_reader
 from usance.messages.avro_schema import Schema
+from usance.messages.codec import make_reader, make_writer
 from usance.messages.varints import VARINTS
+
+pytestmark = pytest.mark.usefixtures("each_codec")
 
 
 def fast_bytes(text: str, value: Any) -> bytes:

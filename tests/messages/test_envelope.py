@@ -49,6 +49,13 @@ from usance.messages.outcome import (
 ENCODER, DECODER, REGISTRY = codec()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def codec_in_turn(each_codec: str) -> None:
+    """Do everything with one codec, then with the other."""
+    global ENCODER, DECODER, REGISTRY
+    ENCODER, DECODER, REGISTRY = codec()
+
+
 def command_wire(**more: Any) -> Any:
     arguments = {"key": KEY, "command_id": COMMAND_ID, "tenant": "albion", "actor": MAKER}
     return ENCODER.command(COMMAND, **(arguments | {"at": INSTANT} | more))

@@ -8,13 +8,14 @@ from typing import Any
 
 import fastavro
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from usance.kernel.decider import PrivateBlock
-from usance.messages.avro_codegen import make_writer, tag
-from usance.messages.avro_reader import make_reader
+from usance.messages.avro_codegen import tag
 from usance.messages.catalogue import Catalogue
+from usance.messages.codec import make_reader, make_writer
 from usance.messages.envelope import Decoder
 from usance.messages.registry import registered
 
@@ -61,9 +62,23 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[Line] = []
 
 
-CATALOGUE = Catalogue()
-CATALOGUE.register(((Ask, "command"), (Told, "event")))
+def catalogue() -> Catalogue:
+    """Return a catalogue whose readers and writers are yet to be made."""
+    made = Catalogue()
+    made.register(((Ask, "command"), (Told, "event")))
+    return made
+
+
+CATALOGUE = catalogue()
 ASK, TOLD = CATALOGUE.by_class[Ask], CATALOGUE.by_class[Told]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def codec_in_turn(each_codec: str) -> None:
+    """Do everything with one codec, then with the other."""
+    global CATALOGUE, ASK, TOLD
+    CATALOGUE = catalogue()
+    ASK, TOLD = CATALOGUE.by_class[Ask], CATALOGUE.by_class[Told]
 
 
 def decoder() -> Decoder:

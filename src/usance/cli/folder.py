@@ -100,8 +100,9 @@ def show_config() -> None:
     from usance.cli.opening import effective
     from usance.cli.show import Column, emit, table
     from usance.config import shown
+    from usance.messages import codec
 
-    rows = shown(effective())
+    rows = [*shown(effective()), ("codec", codec.RUNNING, codec.SOURCE)]
     columns = (
         Column("Setting", lambda r: r[0]),
         Column("Value", lambda r: r[1]),

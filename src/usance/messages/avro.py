@@ -19,10 +19,9 @@ from usance.messages.avro_codegen import (
     UNWRITABLE,
     Reader,
     Writer,
-    make_writer,
 )
-from usance.messages.avro_reader import make_reader
 from usance.messages.avro_schema import Schema
+from usance.messages.codec import make_reader, make_writer
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """A pure function from a record of version n to that of version n + 1, as plain dicts."""

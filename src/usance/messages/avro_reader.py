@@ -60,9 +60,10 @@ def _end() -> None:
     raise ValueError("truncated, or bytes left over after the value")
 
 
-def _takes_bytes(node: Node) -> bool:
+def takes_bytes(node: Node) -> bool:
+    """Tell whether a value of a type takes any bytes."""
     if node.kind == "record":
-        return any(_takes_bytes(f.type) for f in node.fields)
+        return any(takes_bytes(f.type) for f in node.fields)
     return node.kind != "null" and not (node.kind == "fixed" and node.size == 0)
 
 
@@ -284,7 +285,7 @@ class _ReaderSource(Source):
     def collection(self, node: Node, hint: Any) -> str:
         out, counter = self.fresh(), self.fresh()
         args = typing.get_args(hint)
-        empty = node.kind == "array" and not _takes_bytes(node.items)
+        empty = node.kind == "array" and not takes_bytes(node.items)
         self.line(f"{out} = {'[]' if node.kind == 'array' else '{}'}")
         most = ITEMS_WITHOUT_BYTES_MAX if empty else "len(b)"
         self.line(f"while {counter} := b[i]:")

@@ -21,11 +21,10 @@ from usance.messages.avro_codegen import (
     Reader,
     Writer,
     hints_of,
-    make_writer,
     unwrap,
 )
-from usance.messages.avro_reader import make_reader
 from usance.messages.avro_schema import Schema, parsed
+from usance.messages.codec import make_reader, make_writer
 from usance.messages.derive import is_block, schema_text
 from usance.messages.meta import Meta
 from usance.messages.outcome import Outcome, UnitFooter, UnreadableInput

@@ -12,8 +12,8 @@ from usance.messages.avro_codegen import (
     Reader,
     Splices,
 )
-from usance.messages.avro_reader import make_reader
 from usance.messages.catalogue import Catalogue, MessageType
+from usance.messages.codec import make_reader
 from usance.messages.meta import Meta
 from usance.messages.outcome import Headers
 from usance.messages.registry import RegistryState, frame

@@ -25,6 +25,7 @@ from usance.bootstrap.runtime import SWITCH_INTERVAL_S, Runtime
 from usance.bootstrap.store import Folder, all_deciders
 from usance.config import load
 from usance.kernel.clock import SystemClock
+from usance.messages import codec
 from usance.testing.bench_http import run_http
 from usance.testing.bench_peers import PeerRun, article_loop, event_sourcing
 from usance.testing.bench_rig import Latency, Rig, Saturation, warmed
@@ -259,6 +260,7 @@ def _machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "usance": _version("usance"),
         "msgspec": _version("msgspec"),
+        "codec": codec.RUNNING,
         "commit": _commit(),
     }
 

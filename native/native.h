@@ -1,0 +1,137 @@
+/* What the files of the extension `usance._native` share; docs/architecture.md section 8 says why it exists.
+ *
+ * A program is a schema paired with a class, compiled to a tree of nodes; the reader walks bytes along it and
+ * makes objects, the writer walks an object along it and makes bytes. Both know the usual cases only: exact
+ * str, int, bool, bytes, list, dict, and the very classes of the program. Whatever else they meet, damage
+ * above all, is left to the generated Python codec, which is the reference: it raises the error, or finds
+ * the rare value good. So a `return NULL` or `-1` here needs no reason.
+ */
+#ifndef USANCE_NATIVE_H
+#define USANCE_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Changes whenever Python and C must change together; messages/codec.py asks for its own number. */
+#define LAYOUT 1
+
+/* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
+#define DEPTH_MAX 48
+/* Texts up to this size are looked up among those of late: currencies, dates, BICs, kinds. */
+#define SHORT_MAX 24
+#define SHORTS 2048
+
+enum op {
+    OP_NULL, OP_BOOLEAN, OP_LONG, OP_FLOAT, OP_DOUBLE, OP_STRING, OP_BYTES, OP_FIXED, OP_ENUM,
+    OP_NULLABLE, OP_ARRAY, OP_MAP, OP_STRUCT, OP_TUPLE, OP_DICT, OPS
+};
+
+typedef struct Node Node;
+typedef struct Private Private;
+
+typedef struct {
+    Node *node;         /* NULL: the `private` array, described by `private` */
+    Private *private;
+    Py_ssize_t at;      /* offset in a struct, index in a tuple */
+    PyObject *name;     /* key in a dict */
+    PyObject *usual;    /* the class's default, which fresh objects carry; NULL when there is none */
+    const char *data;   /* Avro bytes of the default */
+    Py_ssize_t size;
+    PyObject *tag;      /* of fields whose bytes are kept: what names the schema of those bytes */
+} Field;
+
+struct Node {
+    enum op op;
+    bool tracked;           /* struct: the collector must know its instances */
+    Py_ssize_t size;        /* fixed: bytes; array and map: bound on items per block, 0: the bytes left */
+    int index;              /* nullable: branch that is not null */
+    Node *inner;            /* nullable, array, map */
+    PyObject *values;       /* enum: list of values by symbol, None for those the class does not have */
+    PyObject *table;        /* enum: bytes by value */
+    PyTypeObject *cls;      /* struct, tuple */
+    PyObject *blank;        /* struct: an instance with defaults, and None where there is none */
+    Py_ssize_t count;
+    Field *fields;          /* struct, tuple, dict */
+};
+
+typedef struct {
+    Py_ssize_t at;          /* offset of the block in the message */
+    const char *head;       /* its name with length, as it stands in the array */
+    Py_ssize_t head_size;
+    const char *print;      /* fingerprint of its schema, 8 bytes */
+    bool optional;
+    Node *node;
+    Py_ssize_t subject_at;  /* offset of `subject` in the block */
+} Block;
+
+struct Private {
+    PyObject *unusual;      /* unusual(blocks, data, at) -> (structs by field, end) */
+    PyObject *names;        /* tuple of field names */
+    Py_ssize_t count;
+    Block *blocks;
+};
+
+typedef struct {
+    PyTypeObject *program;
+    PyObject *copy;             /* msgspec.Struct.__copy__ */
+    PyObject *clear, *splices;  /* names of attributes */
+    PyObject *shorts[SHORTS];
+} State;
+
+typedef struct {
+    PyObject_HEAD
+    State *state;
+    PyObject *refs;             /* all objects that nodes point at */
+    PyObject *reader, *writer;  /* the generated codec */
+    Node *root;
+    bool keeps;                 /* bytes of public records are worth keeping */
+} Program;
+
+/* A message being written: on the stack until it outgrows it. */
+typedef struct {
+    unsigned char *start, *at, *end;
+    unsigned char *heap;
+    PyObject *splices;
+} Out;
+
+int usance_room(Out *out, Py_ssize_t more);
+
+static inline int put(Out *out, const void *data, Py_ssize_t size) {
+    if (out->end - out->at < size && usance_room(out, size) < 0) return -1;
+    memcpy(out->at, data, (size_t)size);
+    out->at += size;
+    return 0;
+}
+
+static inline unsigned char *put_raw(unsigned char *at, uint64_t raw) {
+    while (raw > 127) {
+        *at++ = (unsigned char)(raw | 128);
+        raw >>= 7;
+    }
+    *at++ = (unsigned char)raw;
+    return at;
+}
+
+static inline int put_long(Out *out, int64_t n) {
+    if (out->end - out->at < 10 && usance_room(out, 10) < 0) return -1;
+    out->at = put_raw(out->at, ((uint64_t)n << 1) ^ (uint64_t)(n >> 63));
+    return 0;
+}
+
+PyObject *usance_program_new(PyTypeObject *type, PyObject *args, PyObject *kwds);
+PyObject *usance_read(Program *self, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_write(Program *self, PyObject *const *args, Py_ssize_t count);
+
+extern PyType_Spec usance_program_spec;
+
+/* Tells whether an exception is set that nobody but the caller may deal with. */
+static inline bool grave(void) {
+    return PyErr_Occurred()
+        && (PyErr_ExceptionMatches(PyExc_MemoryError) || !PyErr_ExceptionMatches(PyExc_Exception));
+}
+
+#endif

@@ -1,0 +1,416 @@
+/* Reading: bytes along a program's nodes into objects.
+ *
+ * Every step looks at what is left before it takes; no allocation follows a length that the bytes left do not
+ * bear out; depth is that of the program. `NULL` without an exception means: not as usual (see native.h).
+ */
+#include "native.h"
+
+typedef struct {
+    const unsigned char *at, *end, *start;
+    State *state;
+    PyObject *data, *blocks;
+    PyObject *keep;     /* the dictionary of splices, or NULL */
+} In;
+
+static PyObject *read_node(In *in, const Node *node);
+
+/* Inlined where one byte is the rule; the rest is here. */
+static int read_more(In *in, uint64_t *raw) {
+    uint64_t value = *raw;
+    for (int shift = 7; shift <= 63; shift += 7) {
+        if (in->at >= in->end) return -1;
+        uint64_t byte = *in->at++;
+        if (byte < 128) {
+            if (shift == 63 && byte > 1) return -1;
+            *raw = value | byte << shift;
+            return 0;
+        }
+        value |= (byte & 127) << shift;
+    }
+    return -1;
+}
+
+static inline int read_raw(In *in, uint64_t *raw) {
+    if (in->at >= in->end) return -1;
+    *raw = *in->at++;
+    if (*raw < 128) return 0;
+    *raw &= 127;
+    return read_more(in, raw);
+}
+
+static inline int read_long(In *in, int64_t *n) {
+    uint64_t raw;
+    if (read_raw(in, &raw) < 0) return -1;
+    *n = (int64_t)(raw >> 1) ^ -(int64_t)(raw & 1);
+    return 0;
+}
+
+/* Reads a length that the bytes left can hold. */
+static inline Py_ssize_t read_size(In *in) {
+    uint64_t raw;
+    if (read_raw(in, &raw) < 0 || raw & 1 || raw >> 1 > (uint64_t)(in->end - in->at)) return -1;
+    return (Py_ssize_t)(raw >> 1);
+}
+
+static inline bool is_ascii(const unsigned char *at, Py_ssize_t size) {
+    uint64_t seen = 0, word;
+    while (size >= 8) {
+        memcpy(&word, at, 8);
+        seen |= word;
+        at += 8;
+        size -= 8;
+    }
+    while (size-- > 0) seen |= *at++;
+    return !(seen & UINT64_C(0x8080808080808080));
+}
+
+static PyObject *fresh_text(const unsigned char *at, Py_ssize_t size) {
+    if (size < 2 || !is_ascii(at, size)) return PyUnicode_DecodeUTF8((const char *)at, size, NULL);
+    PyObject *text = PyUnicode_New(size, 127);
+    if (text != NULL) memcpy(PyUnicode_1BYTE_DATA(text), at, (size_t)size);
+    return text;
+}
+
+/* Short texts come again and again: the one made last time serves. Which ones collide is no secret, and no
+ * matter: the later one takes the place. */
+static PyObject *short_text(State *state, const unsigned char *at, Py_ssize_t size) {
+    uint64_t words[SHORT_MAX / 8] = {0};
+    memcpy(words, at, (size_t)size);
+    uint64_t hash = (uint64_t)size;
+    for (int i = 0; i < SHORT_MAX / 8; i++) hash = (hash ^ words[i]) * UINT64_C(0x9E3779B97F4A7C15);
+    PyObject **slot = &state->shorts[(hash >> 40) % SHORTS];
+    PyObject *known = *slot;
+    if (known != NULL && PyUnicode_GET_LENGTH(known) == size
+        && memcmp(PyUnicode_1BYTE_DATA(known), at, (size_t)size) == 0)
+        return Py_NewRef(known);
+    PyObject *text = fresh_text(at, size);
+    if (text != NULL && PyUnicode_IS_COMPACT_ASCII(text)) {
+        known = *slot;
+        *slot = Py_NewRef(text);
+        Py_XDECREF(known);
+    }
+    return text;
+}
+
+static PyObject *read_text(In *in) {
+    Py_ssize_t size = read_size(in);
+    if (size < 0) return NULL;
+    const unsigned char *at = in->at;
+    in->at += size;
+    return size > 1 && size <= SHORT_MAX ? short_text(in->state, at, size) : fresh_text(at, size);
+}
+
+static PyObject *read_bytes(In *in, Py_ssize_t size) {
+    if (size < 0 || size > in->end - in->at) return NULL;
+    PyObject *made = PyBytes_FromStringAndSize((const char *)in->at, size);
+    in->at += size;
+    return made;
+}
+
+static PyObject *read_float(In *in, int size) {
+    if (in->end - in->at < size) return NULL;
+    const char *at = (const char *)in->at;
+    in->at += size;
+    double value = size == 4 ? PyFloat_Unpack4(at, 1) : PyFloat_Unpack8(at, 1);
+    return value == -1.0 && PyErr_Occurred() ? NULL : PyFloat_FromDouble(value);
+}
+
+/* Reads the count that begins a block of a collection: 0 at the end, -1 when it cannot be. */
+static Py_ssize_t read_count(In *in, const Node *node) {
+    int64_t n, size;
+    if (in->at < in->end && *in->at == 0) {
+        in->at++;
+        return 0;
+    }
+    /* The reference takes a zero of several bytes for a block without items, not for the end. */
+    if (read_long(in, &n) < 0 || n == 0) return -1;
+    if (n < 0) {
+        if (n == INT64_MIN || read_long(in, &size) < 0 || size < 0) return -1;
+        n = -n;
+    }
+    return n > (node->size ? node->size : in->end - in->at) ? -1 : (Py_ssize_t)n;
+}
+
+static PyObject *read_array(In *in, const Node *node) {
+    Py_ssize_t n = read_count(in, node);
+    if (n < 0) return NULL;
+    PyObject *list = PyList_New(0);
+    while (list != NULL && n > 0) {
+        for (; n > 0; n--) {
+            PyObject *item = read_node(in, node->inner);
+            if (item == NULL || PyList_Append(list, item) < 0) {
+                Py_XDECREF(item);
+                Py_DECREF(list);
+                return NULL;
+            }
+            Py_DECREF(item);
+        }
+        if ((n = read_count(in, node)) < 0) Py_CLEAR(list);
+    }
+    return list;
+}
+
+static int read_entry(In *in, const Node *node, PyObject *dict) {
+    PyObject *key = read_text(in);
+    PyObject *item = key == NULL ? NULL : read_node(in, node->inner);
+    int done = item == NULL ? -1 : PyDict_SetItem(dict, key, item);
+    Py_XDECREF(key);
+    Py_XDECREF(item);
+    return done;
+}
+
+static PyObject *read_map(In *in, const Node *node) {
+    Py_ssize_t n = read_count(in, node);
+    if (n < 0) return NULL;
+    PyObject *dict = PyDict_New();
+    while (dict != NULL && n > 0) {
+        for (; n > 0; n--) {
+            if (read_entry(in, node, dict) < 0) {
+                Py_DECREF(dict);
+                return NULL;
+            }
+        }
+        if ((n = read_count(in, node)) < 0) Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+/* Puts a value into a struct's slot and takes over the reference. */
+static inline void settle(PyObject *object, Py_ssize_t at, PyObject *value) {
+    PyObject **slot = (PyObject **)((char *)object + at);
+    PyObject *before = *slot;
+    *slot = value;
+    Py_XDECREF(before);
+}
+
+static int keep_bytes(In *in, const Field *field, PyObject *value, const unsigned char *start) {
+    PyObject *key = PyLong_FromVoidPtr(value);
+    PyObject *data = PyBytes_FromStringAndSize((const char *)start, in->at - start);
+    PyObject *entry = key && data ? PyTuple_Pack(3, value, field->tag, data) : NULL;
+    int done = entry == NULL ? -1 : PyDict_SetItem(in->keep, key, entry);
+    Py_XDECREF(key);
+    Py_XDECREF(data);
+    Py_XDECREF(entry);
+    return done;
+}
+
+/* Tells whether a text has these UTF-8 bytes; -1 on failure. */
+static int same_text(PyObject *text, const unsigned char *at, Py_ssize_t size) {
+    if (!PyUnicode_CheckExact(text)) return -1;
+    if (PyUnicode_IS_COMPACT_ASCII(text))
+        return PyUnicode_GET_LENGTH(text) == size && memcmp(PyUnicode_1BYTE_DATA(text), at, (size_t)size) == 0;
+    PyObject *data = PyUnicode_AsUTF8String(text);
+    if (data == NULL) return -1;
+    int same = PyBytes_GET_SIZE(data) == size && memcmp(PyBytes_AS_STRING(data), at, (size_t)size) == 0;
+    Py_DECREF(data);
+    return same;
+}
+
+/* Reads one clear block of the newest schema into the message; 0 when something is not as usual. */
+static int read_block(In *in, const Block *block, PyObject *made) {
+    if (in->end - in->at < block->head_size || memcmp(in->at, block->head, (size_t)block->head_size) != 0)
+        return 0;
+    in->at += block->head_size;
+    Py_ssize_t size = read_size(in);
+    if (size < 0) return -1;
+    const unsigned char *subject = in->at;
+    in->at += size;
+    if (in->end - in->at < 8) return -1;
+    if (memcmp(in->at, block->print, 8) != 0) return 0;
+    in->at += 8;
+    Py_ssize_t body = read_size(in);
+    if (body < 1) return -1;
+    if (*in->at != 0) return 0;
+    const unsigned char *end = in->at + body, *whole = in->end;
+    in->at++;
+    in->end = end;
+    PyObject *inner = read_node(in, block->node);
+    in->end = whole;
+    if (inner == NULL) return -1;
+    PyObject *owner = *(PyObject **)((char *)inner + block->subject_at);
+    if (in->at != end || owner == NULL || same_text(owner, subject, size) != 1) {
+        Py_DECREF(inner);
+        return -1;
+    }
+    settle(made, block->at, inner);
+    return 1;
+}
+
+/* Reads blocks in the class's order, optional ones may be missing; 0 when something is not as usual. */
+static int read_usual(In *in, const Private *private, PyObject *made) {
+    const unsigned char *start = in->at;
+    uint64_t raw;
+    if (read_raw(in, &raw) < 0) return -1;
+    if (raw & 1 || raw >> 1 > (uint64_t)private->count || (raw == 0 && in->at - start > 1)) return 0;
+    Py_ssize_t left = (Py_ssize_t)(raw >> 1);
+    bool any = left > 0;
+    for (Py_ssize_t i = 0; i < private->count; i++) {
+        const Block *block = &private->blocks[i];
+        const unsigned char *before = in->at;
+        int got = left > 0 ? read_block(in, block, made) : 0;
+        if (got < 0) return -1;
+        if (got) {
+            left--;
+        } else if (block->optional) {
+            in->at = before;
+        } else {
+            return 0;
+        }
+    }
+    if (left > 0 || !any) return left == 0;
+    if (in->at >= in->end || *in->at != 0) return 0;
+    in->at++;
+    return 1;
+}
+
+/* Reads blocks as only Python can: older schemas, another order, several chunks, sealed ones. */
+static int read_unusual(In *in, const Private *private, PyObject *made) {
+    PyObject *opened = PyObject_CallFunction(
+        private->unusual, "OOn", in->blocks, in->data, (Py_ssize_t)(in->at - in->start));
+    if (opened == NULL) return -1;
+    PyObject *found;
+    Py_ssize_t end, whole = in->end - in->start;
+    bool good = PyTuple_Check(opened) && PyArg_ParseTuple(opened, "O!n", &PyDict_Type, &found, &end)
+        && end >= in->at - in->start && end <= whole;
+    for (Py_ssize_t i = 0; good && i < private->count; i++) {
+        PyObject *value = PyDict_GetItemWithError(found, PyTuple_GET_ITEM(private->names, i));
+        if (value == NULL && (PyErr_Occurred() || !private->blocks[i].optional)) {
+            good = false;
+        } else {
+            settle(made, private->blocks[i].at, Py_NewRef(value ? value : Py_None));
+        }
+    }
+    Py_DECREF(opened);
+    if (good) in->at = in->start + end;
+    return good ? 0 : -1;
+}
+
+static int read_private(In *in, const Private *private, PyObject *made) {
+    if (in->blocks == Py_None) return -1;
+    PyObject *clear = PyObject_GetAttr(in->blocks, in->state->clear);
+    if (clear == NULL) return -1;
+    bool may = clear == Py_True;
+    Py_DECREF(clear);
+    const unsigned char *before = in->at;
+    int done = may ? read_usual(in, private, made) : 0;
+    if (done) return done < 0 ? -1 : 0;
+    in->at = before;
+    for (Py_ssize_t i = 0; i < private->count; i++) settle(made, private->blocks[i].at, Py_NewRef(Py_None));
+    return read_unusual(in, private, made);
+}
+
+static int read_field(In *in, const Field *field, PyObject *made) {
+    if (field->node == NULL) return read_private(in, field->private, made);
+    const unsigned char *start = in->at;
+    PyObject *value = read_node(in, field->node);
+    if (value == NULL) return -1;
+    settle(made, field->at, value);
+    return in->keep != NULL && field->tag != NULL ? keep_bytes(in, field, value, start) : 0;
+}
+
+/* Fields that stand at their defaults have them already: the copy of the blank brought them along. */
+static PyObject *read_struct(In *in, const Node *node) {
+    PyObject *made = PyObject_Vectorcall(in->state->copy, &node->blank, 1, NULL);
+    if (made == NULL) return NULL;
+    if (!Py_IS_TYPE(made, node->cls)) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    for (const Field *field = node->fields, *last = field + node->count; field < last; field++) {
+        Py_ssize_t size = field->size;
+        if (size && size <= in->end - in->at && field->data[0] == (char)*in->at
+            && (size == 1 || memcmp(field->data, in->at, (size_t)size) == 0)) {
+            in->at += size;
+        } else if (read_field(in, field, made) < 0) {
+            Py_DECREF(made);
+            return NULL;
+        }
+    }
+    if (node->tracked && !PyObject_GC_IsTracked(made)) PyObject_GC_Track(made);
+    return made;
+}
+
+static PyObject *read_tuple(In *in, const Node *node) {
+    PyObject *made = node->cls->tp_alloc(node->cls, node->count);
+    for (Py_ssize_t i = 0; made != NULL && i < node->count; i++) {
+        PyObject *value = read_node(in, node->fields[i].node);
+        if (value == NULL) Py_CLEAR(made);
+        else PyTuple_SET_ITEM(made, i, value);
+    }
+    return made;
+}
+
+static PyObject *read_dict(In *in, const Node *node) {
+    PyObject *made = PyDict_New();
+    for (Py_ssize_t i = 0; made != NULL && i < node->count; i++) {
+        PyObject *value = read_node(in, node->fields[i].node);
+        if (value == NULL || PyDict_SetItem(made, node->fields[i].name, value) < 0) Py_CLEAR(made);
+        Py_XDECREF(value);
+    }
+    return made;
+}
+
+static PyObject *read_enum(In *in, const Node *node) {
+    uint64_t raw;
+    if (read_raw(in, &raw) < 0 || raw & 1 || raw >> 1 >= (uint64_t)PyList_GET_SIZE(node->values)) return NULL;
+    PyObject *value = PyList_GET_ITEM(node->values, (Py_ssize_t)(raw >> 1));
+    return value == Py_None ? NULL : Py_NewRef(value);
+}
+
+static PyObject *read_node(In *in, const Node *node) {
+    int64_t n;
+    switch (node->op) {
+    case OP_NULL: return Py_NewRef(Py_None);
+    case OP_BOOLEAN:
+        if (in->at >= in->end || *in->at > 1) return NULL;
+        return Py_NewRef(*in->at++ ? Py_True : Py_False);
+    case OP_LONG: return read_long(in, &n) < 0 ? NULL : PyLong_FromLongLong(n);
+    case OP_FLOAT: return read_float(in, 4);
+    case OP_DOUBLE: return read_float(in, 8);
+    case OP_STRING: return read_text(in);
+    case OP_BYTES: return read_bytes(in, read_size(in));
+    case OP_FIXED: return read_bytes(in, node->size);
+    case OP_ENUM: return read_enum(in, node);
+    case OP_NULLABLE: {
+        if (in->at >= in->end) return NULL;
+        int branch = *in->at++;
+        if (branch == (node->index ? 0 : 2)) return Py_NewRef(Py_None);
+        return branch == (node->index ? 2 : 0) ? read_node(in, node->inner) : NULL;
+    }
+    case OP_ARRAY: return read_array(in, node);
+    case OP_MAP: return read_map(in, node);
+    case OP_STRUCT: return read_struct(in, node);
+    case OP_TUPLE: return read_tuple(in, node);
+    case OP_DICT: return read_dict(in, node);
+    default: return NULL;
+    }
+}
+
+static PyObject *read_whole(Program *self, PyObject *data, Py_ssize_t start, PyObject *blocks) {
+    const unsigned char *bytes = (const unsigned char *)PyBytes_AS_STRING(data);
+    In in = {bytes + start, bytes + PyBytes_GET_SIZE(data), bytes, self->state, data, blocks, NULL};
+    PyObject *keep = NULL;
+    if (self->keeps && blocks != Py_None) {
+        keep = PyObject_GetAttr(blocks, self->state->splices);
+        if (keep == NULL) return NULL;
+        if (PyDict_CheckExact(keep)) in.keep = keep;
+    }
+    PyObject *value = read_node(&in, self->root);
+    Py_XDECREF(keep);
+    if (value != NULL && in.at != in.end) Py_CLEAR(value);
+    return value;
+}
+
+PyObject *usance_read(Program *self, PyObject *const *args, Py_ssize_t count) {
+    bool alive = self->root != NULL && self->state->copy != NULL;
+    if (alive && count == 3 && PyBytes_CheckExact(args[0]) && PyLong_CheckExact(args[1])) {
+        Py_ssize_t start = PyLong_AsSsize_t(args[1]);
+        if (start >= 0 && start <= PyBytes_GET_SIZE(args[0])) {
+            PyObject *value = read_whole(self, args[0], start, args[2]);
+            if (value != NULL || grave()) return value;
+        }
+        PyErr_Clear();
+    }
+    if (self->reader == NULL) return PyErr_Format(PyExc_RuntimeError, "this codec program is gone");
+    return PyObject_Vectorcall(self->reader, args, (size_t)count, NULL);
+}

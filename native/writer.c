@@ -1,0 +1,229 @@
+/* Writing: an object along a program's nodes into bytes, the same that fastavro's schemaless writer makes.
+ *
+ * Looks at exact types only; `-1` without an exception means: not as usual (see native.h).
+ */
+#include "native.h"
+
+#define STACK 4096
+
+static int write_node(Out *out, const Node *node, PyObject *value);
+
+int usance_room(Out *out, Py_ssize_t more) {
+    Py_ssize_t used = out->at - out->start, size = out->end - out->start;
+    if (more > PY_SSIZE_T_MAX / 4 - size) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    size = size * 2 + more;
+    unsigned char *moved = PyMem_Realloc(out->heap, (size_t)size);
+    if (moved == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (out->heap == NULL) memcpy(moved, out->start, (size_t)used);
+    out->heap = out->start = moved;
+    out->at = moved + used;
+    out->end = moved + size;
+    return 0;
+}
+
+/* Holds on to what it writes: a plain dict's keys may be anything, and their `__eq__` may run. */
+static int write_held(Out *out, const Node *node, PyObject *value) {
+    Py_INCREF(value);
+    int done = write_node(out, node, value);
+    Py_DECREF(value);
+    return done;
+}
+
+static inline int put_byte(Out *out, unsigned char byte) { return put(out, &byte, 1); }
+
+static inline int put_sized(Out *out, const void *data, Py_ssize_t size) {
+    return put_long(out, size) < 0 ? -1 : put(out, data, size);
+}
+
+static int write_text(Out *out, PyObject *text) {
+    if (!PyUnicode_CheckExact(text)) return -1;
+    if (PyUnicode_IS_COMPACT_ASCII(text))
+        return put_sized(out, PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text));
+    /* Not AsUTF8AndSize: that would keep the bytes with the text, as long as it lives. */
+    PyObject *data = PyUnicode_AsUTF8String(text);
+    if (data == NULL) return -1;
+    int done = put_sized(out, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data));
+    Py_DECREF(data);
+    return done;
+}
+
+static int write_number(Out *out, PyObject *value) {
+    if (!PyLong_CheckExact(value)) return -1;
+    int overflow;
+    long long n = PyLong_AsLongLongAndOverflow(value, &overflow);
+    return overflow ? -1 : put_long(out, n);
+}
+
+static int write_float(Out *out, PyObject *value, int size) {
+    char data[8];
+    if (!PyFloat_CheckExact(value)) return -1;
+    double number = PyFloat_AS_DOUBLE(value);
+    if ((size == 4 ? PyFloat_Pack4(number, data, 1) : PyFloat_Pack8(number, data, 1)) < 0) return -1;
+    return put(out, data, size);
+}
+
+static int write_array(Out *out, const Node *node, PyObject *list) {
+    if (!PyList_CheckExact(list)) return -1;
+    Py_ssize_t count = PyList_GET_SIZE(list);
+    if (count == 0) return put_byte(out, 0);
+    if (put_long(out, count) < 0) return -1;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (PyList_GET_SIZE(list) != count || write_held(out, node->inner, PyList_GET_ITEM(list, i)) < 0)
+            return -1;
+    }
+    return put_byte(out, 0);
+}
+
+static int write_map(Out *out, const Node *node, PyObject *dict) {
+    if (!PyDict_CheckExact(dict)) return -1;
+    if (PyDict_GET_SIZE(dict) == 0) return put_byte(out, 0);
+    if (put_long(out, PyDict_GET_SIZE(dict)) < 0) return -1;
+    PyObject *key, *item;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(dict, &at, &key, &item))
+        if (write_text(out, key) < 0 || write_held(out, node->inner, item) < 0) return -1;
+    return put_byte(out, 0);
+}
+
+static int write_block(Out *out, const Block *block, PyObject *inner) {
+    if (!Py_IS_TYPE(inner, block->node->cls)) return -1;
+    PyObject *subject = *(PyObject **)((char *)inner + block->subject_at);
+    if (subject == NULL || put(out, block->head, block->head_size) < 0 || write_text(out, subject) < 0
+        || put(out, block->print, 8) < 0)
+        return -1;
+    /* A body of 64 to 8191 bytes is the rule: room for its length is left in front, and corrected after. */
+    Py_ssize_t front = out->at - out->start;
+    if (put(out, "\0\0\0", 3) < 0 || write_node(out, block->node, inner) < 0) return -1;
+    Py_ssize_t size = out->at - out->start - front - 2;
+    unsigned char length[10];
+    Py_ssize_t taken = put_raw(length, (uint64_t)size << 1) - length;
+    if (taken > 2 && usance_room(out, taken) < 0) return -1;
+    if (taken != 2) memmove(out->start + front + taken, out->start + front + 2, (size_t)size);
+    memcpy(out->start + front, length, (size_t)taken);
+    out->at = out->start + front + taken + size;
+    return 0;
+}
+
+static int write_private(Out *out, const Private *private, PyObject *message) {
+    PyObject *found[63];
+    int64_t total = 0;
+    for (Py_ssize_t i = 0; i < private->count; i++) {
+        found[i] = *(PyObject **)((char *)message + private->blocks[i].at);
+        if (found[i] == NULL || (found[i] == Py_None && !private->blocks[i].optional)) return -1;
+        total += found[i] != Py_None;
+    }
+    if (put_long(out, total) < 0) return -1;
+    for (Py_ssize_t i = 0; i < private->count; i++)
+        if (found[i] != Py_None && write_block(out, &private->blocks[i], found[i]) < 0) return -1;
+    return total ? put_byte(out, 0) : 0;
+}
+
+/* Copies the bytes a value came in, if it is the very object under the very schema; 0 when it is not. */
+static int write_kept(Out *out, const Field *field, PyObject *value) {
+    PyObject *key = PyLong_FromVoidPtr(value);
+    if (key == NULL) return -1;
+    PyObject *kept = PyDict_GetItemWithError(out->splices, key);
+    Py_DECREF(key);
+    if (kept == NULL) return PyErr_Occurred() ? -1 : 0;
+    if (!PyTuple_CheckExact(kept) || PyTuple_GET_SIZE(kept) != 3 || PyTuple_GET_ITEM(kept, 0) != value
+        || PyTuple_GET_ITEM(kept, 1) != field->tag || !PyBytes_CheckExact(PyTuple_GET_ITEM(kept, 2)))
+        return 0;
+    PyObject *data = PyTuple_GET_ITEM(kept, 2);
+    return put(out, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) < 0 ? -1 : 1;
+}
+
+static int write_struct(Out *out, const Node *node, PyObject *value) {
+    if (!Py_IS_TYPE(value, node->cls)) return -1;
+    for (const Field *field = node->fields, *last = field + node->count; field < last; field++) {
+        if (field->node == NULL) {
+            if (write_private(out, field->private, value) < 0) return -1;
+            continue;
+        }
+        PyObject *own = *(PyObject **)((char *)value + field->at);
+        if (own == NULL) return -1;
+        if (own == field->usual) {
+            if (put(out, field->data, field->size) < 0) return -1;
+            continue;
+        }
+        if (field->tag != NULL && out->splices != NULL) {
+            int done = write_kept(out, field, own);
+            if (done < 0) return -1;
+            if (done) continue;
+        }
+        if (write_held(out, field->node, own) < 0) return -1;
+    }
+    return 0;
+}
+
+static int write_tuple(Out *out, const Node *node, PyObject *value) {
+    if (!Py_IS_TYPE(value, node->cls) || PyTuple_GET_SIZE(value) != node->count) return -1;
+    for (Py_ssize_t i = 0; i < node->count; i++)
+        if (write_node(out, node->fields[i].node, PyTuple_GET_ITEM(value, i)) < 0) return -1;
+    return 0;
+}
+
+static int write_dict(Out *out, const Node *node, PyObject *value) {
+    if (!PyDict_CheckExact(value)) return -1;
+    for (Py_ssize_t i = 0; i < node->count; i++) {
+        PyObject *own = PyDict_GetItemWithError(value, node->fields[i].name);
+        if (own == NULL || write_held(out, node->fields[i].node, own) < 0) return -1;
+    }
+    return 0;
+}
+
+static int write_enum(Out *out, const Node *node, PyObject *value) {
+    if (!PyUnicode_CheckExact(value)) return -1;
+    PyObject *data = PyDict_GetItemWithError(node->table, value);
+    return data == NULL ? -1 : put(out, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data));
+}
+
+static int write_node(Out *out, const Node *node, PyObject *value) {
+    switch (node->op) {
+    case OP_NULL: return 0;
+    case OP_BOOLEAN: return PyBool_Check(value) ? put_byte(out, value == Py_True) : -1;
+    case OP_LONG: return write_number(out, value);
+    case OP_FLOAT: return write_float(out, value, 4);
+    case OP_DOUBLE: return write_float(out, value, 8);
+    case OP_STRING: return write_text(out, value);
+    case OP_BYTES:
+        if (!PyBytes_CheckExact(value)) return -1;
+        return put_sized(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value));
+    case OP_FIXED:
+        if (!PyBytes_CheckExact(value) || PyBytes_GET_SIZE(value) != node->size) return -1;
+        return put(out, PyBytes_AS_STRING(value), node->size);
+    case OP_ENUM: return write_enum(out, node, value);
+    case OP_NULLABLE:
+        if (value == Py_None) return put_byte(out, node->index ? 0 : 2);
+        return put_byte(out, node->index ? 2 : 0) < 0 ? -1 : write_node(out, node->inner, value);
+    case OP_ARRAY: return write_array(out, node, value);
+    case OP_MAP: return write_map(out, node, value);
+    case OP_STRUCT: return write_struct(out, node, value);
+    case OP_TUPLE: return write_tuple(out, node, value);
+    case OP_DICT: return write_dict(out, node, value);
+    default: return -1;
+    }
+}
+
+PyObject *usance_write(Program *self, PyObject *const *args, Py_ssize_t count) {
+    if ((count == 2 || count == 3) && self->root != NULL && PyBytes_CheckExact(args[1])
+        && (count == 2 || PyDict_CheckExact(args[2]))) {
+        unsigned char stack[STACK];
+        Out out = {stack, stack, stack + STACK, NULL, NULL};
+        if (count == 3 && PyDict_GET_SIZE(args[2])) out.splices = args[2];
+        PyObject *data = NULL;
+        if (put(&out, PyBytes_AS_STRING(args[1]), PyBytes_GET_SIZE(args[1])) == 0
+            && write_node(&out, self->root, args[0]) == 0)
+            data = PyBytes_FromStringAndSize((const char *)out.start, out.at - out.start);
+        PyMem_Free(out.heap);
+        if (data != NULL || grave()) return data;
+        PyErr_Clear();
+    }
+    if (self->writer == NULL) return PyErr_Format(PyExc_RuntimeError, "this codec program is gone");
+    return PyObject_Vectorcall(self->writer, args, (size_t)count, NULL);
+}
