@@ -12,6 +12,7 @@ from concurrent.futures import TimeoutError as Late
 from typing import Any, TypeVar
 
 from confluent_kafka import (
+    Consumer,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
@@ -104,6 +105,7 @@ class Cluster:
         self.clock = clock
         self._worst: KafkaError | None = None
         self._partitions: dict[str, int] = {}
+        self._askers: dict[str, Consumer] = {}
         self._lock = threading.Lock()
         options = settings.client("admin") | {"error_cb": self._note}
         try:
@@ -303,11 +305,10 @@ class Cluster:
         """Return a group's stable positions; partitions that certainly have none are left out."""
         for partition in partitions:
             self.check(partition)
-        asked = ConsumerGroupTopicPartitions(self.real(group), [self.place(p) for p in partitions])
+        asker = self._asker(group)
 
         def call() -> list[Place]:
-            futures = self._admin.list_consumer_group_offsets([asked], require_stable=True)
-            answers: list[Place] = next(iter(_results(futures).values())).topic_partitions
+            answers = asker.committed([self.place(p) for p in partitions], timeout=ASK_SECONDS)
             for answer in answers:
                 if answer.error is not None:
                     raise KafkaException(answer.error)
@@ -316,6 +317,27 @@ class Cluster:
         doing = f"asking for the position of group {group}"
         answers = self._ask(doing, call, STABLE_SECONDS) if partitions else []
         return {self.known(a): a.offset for a in answers if a.offset >= 0}
+
+    def _asker(self, group: str) -> Consumer:
+        """Return a client of the group that is no member of it.
+
+        The admin client's own question ends the process with a segmentation fault while a coordinator is
+        being chosen (librdkafka issue 5040); `committed` of a read_committed client waits for open
+        transactions as well.
+        """
+        with self._lock:
+            if group not in self._askers:
+                options = self.settings.consumer("positions")
+                options |= {"group.id": self.real(group), "log_level": 0}
+                self._askers[group] = Consumer(options)
+            return self._askers[group]
+
+    def close(self) -> None:
+        """Close the clients that asked for positions."""
+        with self._lock:
+            for asker in self._askers.values():
+                asker.close()
+            self._askers.clear()
 
     def set_positions(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
         """Record positions of a group that has no members."""

@@ -365,6 +365,7 @@ class KafkaLog:
                 self._appender.flush(1.0)
                 self._appender = None
         self._scans.close()
+        self.cluster.close()
 
 
 def _replaced(group: str) -> Fenced:
