@@ -106,13 +106,14 @@ SENT = {
 
 REFUSED = {
     "CREDIT_EXISTS": 1,
+    "IN_PROCESS": 1,
     "PRECLUDED": 1,
     "SELF_APPROVAL": 1,
     "UNKNOWN_CREDIT": 3,
     "UNKNOWN_MESSAGE": 2,
     "UNKNOWN_PRESENTATION": 1,
 }
-INPUTS, DUPLICATES, CONFLICTS, DEAD_LETTERS = 224, 10, 2, 9
+INPUTS, DUPLICATES, CONFLICTS, DEAD_LETTERS = 227, 10, 2, 9
 
 MEANT_TO_BE_BROKEN = {
     "20261124T0820Z-torn-700.fin",
@@ -236,7 +237,9 @@ def test_amendments_are_answered_by_the_parties_alone(played: Played, verdict: V
     assert {credit: found for credit, found in phases.items() if found} == {
         "TF26LC0107": {1: "deemed"},
         "TF26LC0108": {1: "accepted", 2: "rejected"},
-        "TF26LC0116": {1: "requested"},
+        "TF26LC0105": {1: "dropped"},  # compliance turned its port down
+        "TF26LC0116": {1: "awaiting"},
+        "TF26LC0119": {1: "dropped"},  # over the limit
         "HOSHJPJT-JLC88001": {1: "accepted"},
         "DUNEAEAD-DCB260094": {1: "rejected"},
     }
@@ -352,6 +355,7 @@ def test_sagas_end_or_wait_for_what_the_story_left_open(played: Played, verdict:
     waiting = {name: s.step for name, s in sagas.items() if s.phase not in _ENDED}
     turned_back = {name for name, s in sagas.items() if s.phase == "compensated"}
     assert waiting == {
+        "amendment:TF26LC0116:1": "approve",
         "issuance:TF26LC0106": "acknowledge",
         "issuance:TF26LC0112": "check",
         "issuance:TF26LC0115": "acknowledge",
@@ -362,7 +366,10 @@ def test_sagas_end_or_wait_for_what_the_story_left_open(played: Played, verdict:
         "settlement:P26-0110": "decide",
         "settlement:P26-0119": "decide",
     }
-    assert turned_back == {f"issuance:TF26LC01{n}" for n in ("09", "13", "14", "17")}
+    assert turned_back == {f"issuance:TF26LC01{n}" for n in ("09", "13", "14", "17")} | {
+        "amendment:TF26LC0105:1",
+        "amendment:TF26LC0119:1",
+    }
     assert [name for name, s in sagas.items() if s.incident] == ["issuance:TF26LC0122"]
     incidents = played.runtime.queries.incidents(CHECKER)
     assert [(i.reference, i.step) for i in incidents] == [("TF26LC0122", "deliver")]
@@ -404,16 +411,21 @@ def test_the_last_presentation_is_discrepant_by_the_rules(played: Played, verdic
 
 def test_cases_are_held_and_cleared_in_compliance_alone(played: Played, verdict: Verdict) -> None:
     cases = played.of("case", verdict.states)
-    found = sorted((s.stage, s.waiting[0].saga.rpartition(":")[2]) for s in cases.values())
+    found = sorted(
+        (s.stage, s.disposition, s.waiting[0].saga.partition(":")[2] or s.waiting[0].step)
+        for s in cases.values()
+    )
     assert found == [
-        ("closed", "P26-0120"),
-        ("closed", "TF26LC0111"),
-        ("open", "TF26LC0112"),
-        ("proposed", "TF26LC0123"),
+        ("closed", "clear", "P26-0120"),
+        ("closed", "clear", "TF26LC0111"),
+        ("closed", "reject", "TF26LC0105:1"),
+        ("open", "", "TF26LC0112"),
+        ("open", "", "message:799:DCB260094#4ec39fd5"),
+        ("proposed", "clear", "TF26LC0123"),
     ]
     assert played.runtime.queries.cases(CHECKER).rows == []
     rows = played.runtime.queries.cases(OFFICER).rows
-    assert len(rows) == 4
+    assert len(rows) == 6
     assert [(row.subject, row.proposed_by) for row in rows if row.state == "proposed"] == [
         (key_of("albion", "credit", "TF26LC0123"), "elif.demir")
     ]
@@ -493,7 +505,7 @@ def test_no_header_in_trade_tells_a_check_that_was_clear_from_one_that_people_cl
         assert meta.causation.partition(":")[0] in ("check", "saga")
 
 
-@pytest.mark.parametrize("credit", ["TF26LC0112", "TF26LC0123"])
+@pytest.mark.parametrize("credit", ["TF26LC0105", "TF26LC0112", "TF26LC0123"])
 def test_a_held_credit_looks_like_a_slow_one_to_trade(credit: str, played: Played) -> None:
     queries = played.runtime.queries
     key = key_of("albion", "credit", credit)

@@ -165,7 +165,7 @@ def test_an_issue_that_never_left_is_voided_by_two_people_and_leaves_no_balance(
     stream.when(m.RequestVoid(reason=Words(text="wrong amount"))).then(m.VoidRequested)
     stream.when(m.VoidIssue(reason=Words(text="x")), MAKER).refused("SELF_APPROVAL")
     stream.when(m.VoidIssue(reason=Words(text="x")), CHECKER).then(m.IssueVoided, TimerCancelled)
-    stream.sends(ReleaseReservation(credit="LC1"), ReleaseMargin(credit="LC1"))
+    stream.sends(ReleaseReservation(credit="LC1", closed=True), ReleaseMargin(credit="LC1"))
     entries = [p for e in stream.events for p in getattr(e, "postings", [])]
     assert entries and open_accounts(entries, "LC1") == {}
 

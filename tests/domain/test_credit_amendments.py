@@ -9,7 +9,9 @@ from usance.domain.credit.drawing_messages import CancelCredit, RespondToCancell
 from usance.domain.facility_messages import ReleaseReservation
 from usance.domain.posting import LC_LIABILITY, balance_of
 from usance.kernel.timers import TimerSet
+from usance.kernel.undo import CommandUndone
 from usance.kernel.words import Words
+from usance.testing.spec import context_of
 from usance.testing.trade import CHECKER, SYSTEM, amended, checked, drawing, issued, received
 
 
@@ -47,9 +49,15 @@ def test_an_amendment_needs_a_second_person_and_binds_its_content():
     stream.when(m.IssueAmendment(amendment=1), SYSTEM).refused("NOT_IN_THIS_STATE", "UCP600-10")
     bound = m.ApproveAmendment(amendment=1, revision=line.revision, content_hash=line.content_hash)
     stream.when(bound, CHECKER).refused("IN_PROCESS")
-    stream.when(checked(1), SYSTEM).then(cm.ComplianceCheckCompleted).when(
-        checked(1), SYSTEM
-    ).nothing()
+    ask = m.RequestAmendmentApproval(amendment=1)
+    stream.when(ask, SYSTEM).refused("IN_PROCESS")
+    stream.when(checked(1), SYSTEM).then(cm.ComplianceCheckCompleted)
+    stream.when(checked(1), SYSTEM).nothing()
+    stream.when(bound, CHECKER).refused("NOT_IN_THIS_STATE")
+    stream.when(ask, SYSTEM).then(m.AmendmentApprovalRequested).when(ask, SYSTEM).nothing()
+    line = stream.state.amendments[1]
+    assert line.revision == stream.revision
+    bound = m.ApproveAmendment(amendment=1, revision=line.revision, content_hash=line.content_hash)
     stream.when(bound).refused("SELF_APPROVAL")
     stale = msgspec.structs.replace(bound, content_hash="0")
     stream.when(stale, CHECKER).refused("STALE_APPROVAL")
@@ -63,6 +71,38 @@ def test_a_dropped_amendment_frees_its_number_and_an_issued_one_cannot_be_droppe
     stream.when(m.DropAmendment(amendment=1)).then(m.AmendmentDropped)
     amended(stream, increase=5_00).then(m.AmendmentIssued)
     stream.when(m.DropAmendment(amendment=1)).refused("NOT_IN_THIS_STATE")
+
+
+def test_an_issue_that_never_left_the_bank_is_undone_and_its_booking_reversed():
+    stream = amended(issued(), increase=20_000_00)
+    assert _booked(stream) == 120_000_00
+    stream.when(cm.NoteDelivery(message="LC1A1", result="sent"), SYSTEM)
+    undo = m.VoidAmendment(amendment=1, undoes="issue-1")
+    stream.when(undo, SYSTEM).refused("DELIVERY_IN_DOUBT", "UCP600-10b")
+    stream.when(cm.NoteDelivery(message="LC1A1", result="naked", code="T27"), SYSTEM)
+    stream.when(undo, SYSTEM).then(m.AmendmentVoided, CommandUndone)
+    assert _booked(stream) == stream.state.undrawn == 100_000_00
+    stream.when(undo, SYSTEM).nothing()
+    amended(stream, 1, increase=5_00).then(m.AmendmentIssued)
+    stream.when(cm.NoteDelivery(message="LC1A1", result="acked"), SYSTEM)
+    stream.when(m.VoidAmendment(amendment=1), SYSTEM).refused("ALREADY_DELIVERED")
+
+
+def test_an_issue_undone_before_it_arrived_is_refused_when_it_comes():
+    stream = issued().when(m.RequestAmendment(amendment=1, changes=m.TermsChanges(increase=1)))
+    stream.when(checked(1), SYSTEM).when(m.RequestAmendmentApproval(amendment=1), SYSTEM)
+    line = stream.state.amendments[1]
+    approve = m.ApproveAmendment(
+        amendment=1, revision=line.revision, content_hash=line.content_hash
+    )
+    stream.when(approve, CHECKER)
+    stream.when(m.VoidAmendment(amendment=1, undoes="late"), SYSTEM).then(CommandUndone)
+    late = msgspec.structs.replace(
+        context_of(stream.key, stream.revision, SYSTEM, stream.instant), command_id="late"
+    )
+    answer = stream.decider.decide(stream.state, m.IssueAmendment(amendment=1), late)
+    assert answer.code == "UNDONE"
+    stream.when(m.IssueAmendment(amendment=1), SYSTEM).then(m.AmendmentIssued)
 
 
 def test_amendments_are_numbered_without_gaps_and_unknown_numbers_refused():
@@ -189,4 +229,4 @@ def test_cancellation_needs_every_party_and_one_refusal_keeps_the_credit():
     stream.when(RespondToCancellation(party="beneficiary", answer="accept"), SYSTEM)
     assert stream.state.state == "CANCELLED"
     assert _booked(stream) == 0
-    stream.sends(ReleaseReservation(credit="LC1"))
+    stream.sends(ReleaseReservation(credit="LC1", closed=True))

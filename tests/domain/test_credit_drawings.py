@@ -71,7 +71,7 @@ def test_an_acceptance_is_owed_until_maturity_and_then_paid_with_the_margin():
     stream.when(m.CloseCredit()).refused("DRAWING_OPEN")
     stream.when(m.SettleDrawing(presentation="P1"), SYSTEM).then(m.DrawingSettled)
     assert stream.decided[0].from_margin == 10_000_00
-    stream.sends(ReleaseReservation(credit="LC1"), ReleaseMargin(credit="LC1"))
+    stream.sends(ReleaseReservation(credit="LC1", closed=False), ReleaseMargin(credit="LC1"))
     stream.when(m.SettleDrawing(presentation="P1"), SYSTEM).nothing()
     stream.when(m.CloseCredit()).then(m.CreditClosed, TimerCancelled)
     assert open_accounts(_postings(stream), "LC1") == {}

@@ -146,6 +146,8 @@ def _likely(category):
             am.RequestAmendment(amendment=1, changes=am.TermsChanges(increase=20_000_00)),
             am.RequestAmendment(amendment=2, changes=am.TermsChanges(decrease=70_000_00, expiry_date="2027-04-30")),
             am.IssueAmendment(amendment=1), am.IssueAmendment(amendment=2),
+            am.RequestAmendmentApproval(amendment=1), am.RequestAmendmentApproval(amendment=2),
+            am.VoidAmendment(amendment=1), am.VoidAmendment(amendment=2, undoes="i2"), cm.NoteDelivery(message="LC1A1", result="acked"),
             *(am.RespondToAmendment(amendment=n, party="beneficiary", answer=a) for n in (1, 2) for a in ("accept", "reject")),
             *(cm.CompleteComplianceCheck(check=f"amendment:{n}") for n in (1, 2)),
             cm.RecordCorrespondence(mt="799", reference="R", kind="free"), cm.CompleteComplianceCheck(check="message:799:R"),
@@ -167,7 +169,11 @@ def _likely(category):
         ]
         whole += [
             fm.ConsumeReservation(credit="LC1"),
-            fm.IncreaseReservation(credit="LC1", currency="USD", amount=900),
+            fm.IncreaseReservation(credit="LC1", amendment=1, currency="USD", amount=300),
+            fm.IncreaseReservation(credit="LC1", amendment=2, currency="USD", amount=200),
+            fm.ConsumeReservation(credit="LC1", amendment=1),
+            fm.ReleaseIncrease(credit="LC1", amendment=2, undoes="i2"),
+            fm.ReleaseReservation(credit="LC1", closed=True),
         ]
     else:
         whole = [mx.RecordSent(file="f", sha256="a"), mx.RecordAck(), mx.RecordNak(code="C02")]
@@ -298,6 +304,8 @@ def _walk(category, data):
         command = _bound(stream.state, command)
         _check(stream, command, actor)
         if isinstance(command, am.RequestAmendment) and isinstance(stream.answer, Decision):
+            _check(stream, trade.checked(command.amendment), SYSTEM)
+            _check(stream, am.RequestAmendmentApproval(amendment=command.amendment), SYSTEM)
             approve = am.ApproveAmendment(amendment=command.amendment, revision=0, content_hash="")
             _check(stream, _bound(stream.state, approve), CHECKER if actor == MAKER else MAKER)
     return stream
@@ -329,7 +337,7 @@ def test_any_commands_are_answered_once_and_replay_to_the_same_state(category, d
     stream = _walk(category, data)
     _laws_of_replay(stream, data.draw(st.integers(0, len(stream.events))))
     if category == "facility":
-        reserved = sum(line.amount for line in stream.state.credits.values())
+        reserved = sum(line.total for line in stream.state.credits.values())
         assert stream.state.reserved == reserved
         entries = [p for e in stream.events for p in getattr(e, "postings", [])]
         assert {p.book for p in entries} <= {MEMO}

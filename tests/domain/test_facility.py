@@ -6,7 +6,8 @@ import pytest
 from usance.domain import facility_messages as m
 from usance.domain.facility import FacilityDecider
 from usance.domain.posting import EARMARK, balance_of
-from usance.testing.spec import spec
+from usance.kernel.undo import CommandUndone
+from usance.testing.spec import context_of, spec
 from usance.testing.trade import SYSTEM
 
 GRANT = m.SetFacility(
@@ -49,14 +50,50 @@ def test_a_reservation_is_made_once_per_credit():
     stream.when(m.ConsumeReservation(credit="LC9"), SYSTEM).refused("NOT_RESERVED")
 
 
-def test_amendments_raise_a_reservation_to_a_new_total_within_the_limit():
-    stream = _granted().when(_reserve(), SYSTEM)
-    more = m.IncreaseReservation(credit="LC1", currency="USD", amount=900)
-    stream.when(more, SYSTEM).then(m.ReservationIncreased)
-    assert (stream.decided[0].increase, _earmarked(stream)) == (300, 900)
-    stream.when(more, SYSTEM).nothing()
-    stream.when(msgspec.structs.replace(more, amount=1_001)).refused("LIMIT_EXCEEDED")
-    stream.when(msgspec.structs.replace(more, credit="LC9")).refused("NOT_RESERVED")
+def _more(amendment=1, amount=300):
+    return m.IncreaseReservation(credit="LC1", amendment=amendment, currency="USD", amount=amount)
+
+
+def test_an_amendment_reserves_what_it_adds_within_the_limit_and_joins_the_credit_when_issued():
+    stream = _granted().when(_reserve(), SYSTEM).when(m.ConsumeReservation(credit="LC1"), SYSTEM)
+    stream.when(_more(), SYSTEM).then(m.ReservationIncreased)
+    assert (stream.decided[0].available, _earmarked(stream)) == (100, 900)
+    stream.when(_more(), SYSTEM).nothing()
+    stream.when(_more(amount=301), SYSTEM).refused("RESERVATION_DIFFERS")
+    stream.when(_more(2, 101), SYSTEM).refused("LIMIT_EXCEEDED")
+    stream.when(_more(2, 100), SYSTEM).then(m.ReservationIncreased)
+    issued = m.ConsumeReservation(credit="LC1", amendment=1)
+    stream.when(issued, SYSTEM).then(m.ReservationConsumed)
+    stream.when(issued, SYSTEM).nothing()
+    line = stream.state.credits["LC1"]
+    assert (line.amount, line.increases, _earmarked(stream)) == (900, {2: 100}, 1_000)
+
+
+def test_what_a_drawing_gives_back_leaves_what_an_amendment_reserved():
+    stream = _granted().when(_reserve(), SYSTEM).when(_more(), SYSTEM)
+    stream.when(m.ReleaseReservation(credit="LC1"), SYSTEM).then(m.ReservationReleased)
+    assert (stream.state.reserved, _earmarked(stream)) == (300, 300)
+    stream.when(m.ReleaseIncrease(credit="LC1", amendment=1), SYSTEM).then(m.ReservationReleased)
+    stream.when(m.ReleaseIncrease(credit="LC1", amendment=1), SYSTEM).nothing()
+    assert (stream.state.credits, stream.state.reserved, _earmarked(stream)) == ({}, 0, 0)
+
+
+def test_the_end_of_a_credit_gives_back_what_its_amendments_reserved():
+    stream = _granted().when(_reserve(), SYSTEM).when(_more(), SYSTEM).when(_more(2, 50), SYSTEM)
+    stream.when(m.ReleaseReservation(credit="LC1", closed=True), SYSTEM)
+    assert (stream.state.credits, stream.state.available, _earmarked(stream)) == ({}, 1_000, 0)
+
+
+def test_a_reservation_that_was_undone_before_it_arrived_is_refused_when_it_comes():
+    stream = _granted()
+    undo = m.ReleaseReservation(credit="LC1", undoes="reserve-1")
+    stream.when(undo, SYSTEM).then(CommandUndone).when(undo, SYSTEM).nothing()
+    late = msgspec.structs.replace(
+        context_of(stream.key, stream.revision, SYSTEM, stream.instant), command_id="reserve-1"
+    )
+    answer = stream.decider.decide(stream.state, _reserve(), late)
+    assert (answer.code, bool(answer.hint)) == ("UNDONE", True)
+    stream.when(_reserve(), SYSTEM).then(m.LimitReserved)  # another command is another matter
 
 
 def test_releasing_to_what_is_left_is_safe_to_repeat_and_forgets_the_credit_at_zero():
@@ -91,7 +128,7 @@ def test_margin_needs_an_account():
     "command",
     [
         _reserve(currency="EUR"),
-        m.IncreaseReservation(credit="LC1", currency="EUR", amount=1),
+        m.IncreaseReservation(credit="LC1", amendment=1, currency="EUR", amount=1),
         m.HoldMargin(credit="LC1", currency="EUR", amount=1),
     ],
 )

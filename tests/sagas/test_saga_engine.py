@@ -17,11 +17,12 @@ from usance.kernel.decider import Actor, Context, Decision, Refusal
 from usance.kernel.timers import TimerDue
 from usance.kernel.words import Words
 from usance.sagas.advice import ADVICE
+from usance.sagas.amendment import AMENDMENT
 from usance.sagas.facts import mur
 from usance.sagas.issuance import ISSUANCE
 from usance.sagas.settlement import SETTLEMENT
 
-SAGAS = SagaDecider((ISSUANCE, ADVICE, SETTLEMENT))
+SAGAS = SagaDecider((ISSUANCE, ADVICE, AMENDMENT, SETTLEMENT))
 KEY = "albion/saga/issuance:LC1"
 CREDIT, FACILITY = "albion/credit/LC1", "albion/facility/F1"
 SYSTEM = Actor("engine", "", "system")

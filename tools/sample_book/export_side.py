@@ -187,6 +187,7 @@ def _crossed() -> list[Step]:
         f45A="+TWEED, 25 BALES", f44F="JEBEL ALI",
     )  # fmt: skip
     early = mt707("DCB260094", 1, "261123", "261124", parties, f33B="USD15000,")
+    onward = [("20", "DCB260094"), ("79", "PLEASE SAY WHETHER YOU MAY FORWARD\nTHE GOODS TO NAMPO")]
     again = mt707("DCB260094", 1, "261123", "261125", parties, f33B="USD15000,")
     return [
         _fin("1124T0515", "dcb260094-707-before-its-credit", "707", DUNE, early, 5141,
@@ -195,6 +196,7 @@ def _crossed() -> list[Step]:
         _act("1124T1340", "dcb260094-advise", CHECKER, "AdviseCredit", credit=DUNE_LC),
         _fin("1125T0520", "dcb260094-707-again", "707", DUNE, again, 5142, release="SR2025"),
         _answer(DUNE_LC, "1127T1410", "dcb260094-reject", "reject"),
+        _fin("1203T0550", "dcb260094-799", "799", DUNE, onward, 5143, release="SR2025"),
     ]  # fmt: skip
 
 

@@ -238,6 +238,7 @@ def _complying() -> list[Step]:
         Step("1204T1000", "0101-close", lambda _: close),
         _present("P26-0120", "1126T0930", presented("P26-0120", second, 4_000_000, part)),
         _take_up("HonourPresentation", "P26-0120", "1127T1130"),
+        _by(CHECKER, "SettlePresentation", "P26-0120", "1127T1500", reference="PAID BY HAND"),
         *_case("presentation", "P26-0120", "1130T0910", "1130T1420",
                "ANOTHER VESSEL: BUILT 2019, OTHER FLAG AND IMO NUMBER."),
     ]  # fmt: skip
@@ -333,13 +334,7 @@ def _request(credit: str, number: int, when: str, **changes: Any) -> Step:
     return Step(when, f"{_tag(credit)}-amendment-{number}-request", lambda _: request)
 
 
-def _amendment(
-    credit: str, number: int, asked: str, approved: str, issued: str, **changes: Any
-) -> list[Step]:
-    issue = by(
-        CHECKER, "IssueAmendment", f"amd-issue-{credit}-{number}", credit=credit, amendment=number
-    )
-
+def _amendment(credit: str, number: int, asked: str, approved: str, **changes: Any) -> list[Step]:
     def approve(s: Scribe) -> Document:
         line = s.credit(credit).amendments[number]
         return by(
@@ -356,7 +351,6 @@ def _amendment(
     return [
         _request(credit, number, asked, **changes),
         Step(approved, f"{tag}-approve", approve),
-        Step(issued, f"{tag}-issue", lambda _: issue),
     ]
 
 
@@ -375,22 +369,29 @@ def _respond(credit: str, number: int, when: str, answer: str) -> Step:
 
 
 def _amendments() -> list[Step]:
-    """Return 0107: accepted by presenting under it (10c); 0108: one accepted, one rejected."""
+    """Return 0107: accepted by presenting under it (10c); 0108: one accepted, one rejected.
+
+    Of 0119 one is over the limit; of 0105 one names a port that compliance turns down: neither is issued.
+    """
     tenth = "TF26LC0107"
     eighth = "TF26LC0108"
     answer = _advice(eighth, MERU, "1126T0630", 4140, "AMENDMENT 1 IS ACCEPTED")
     return [
-        *_amendment(tenth, 1, "1124T1100", "1124T1130", "1124T1132",
+        *_amendment(tenth, 1, "1124T1100", "1124T1130",
                     latest_shipment="2026-12-05", increase=1_000_000),
         _present("P26-0107", "1126T1045", presented(
             "P26-0107", tenth, 13_000_000,
             full_set(13_000_000, "MV LANTERN HILL", on_board="2026-11-23"))),
         _take_up("HonourPresentation", "P26-0107", "1127T1200"),
-        *_amendment(eighth, 1, "1125T1110", "1125T1140", "1125T1142", increase=2_000_000),
+        *_amendment(eighth, 1, "1125T1110", "1125T1140", increase=2_000_000),
         Step("1126T0630", "0108-730-amendment-1", lambda _: answer),
         _respond(eighth, 1, "1126T0900", "accept"),
-        *_amendment(eighth, 2, "1127T0915", "1127T0945", "1127T0947", decrease=5_000_000),
+        *_amendment(eighth, 2, "1127T0915", "1127T0945", decrease=5_000_000),
         _respond(eighth, 2, "1201T0940", "reject"),
+        _request("TF26LC0119", 1, "1201T1330", increase=30_000_000),
+        _request("TF26LC0105", 1, "1202T0930", port_of_loading="NAMPO"),
+        *_case("credit", "TF26LC0105", "1202T1015", "1202T1130",
+               "THE PORT LIES IN AN EMBARGOED COUNTRY.", "reject"),
     ]  # fmt: skip
 
 
@@ -435,32 +436,41 @@ def _network_faults() -> list[Step]:
     ]  # fmt: skip
 
 
-def _proposal(category: str, number: str, when: str, reason: str) -> Step:
-    """Return the clearing of a case as the first person of compliance proposes it."""
+def _proposal(
+    category: str, number: str, when: str, reason: str, disposition: str = "clear"
+) -> Step:
+    """Return the disposition of a case as the first person of compliance proposes it."""
 
     def propose(s: Scribe) -> Document:
         case, evidence = s.case(category, number)
         why = {"subject": number, "text": reason}
         return by(
             ANALYST, "ProposeDisposition", f"case-propose-{number}", case_id=case, case=case,
-            disposition="clear", evidence_hash=evidence, reason=why,
+            disposition=disposition, evidence_hash=evidence, reason=why,
         )  # fmt: skip
 
     return Step(when, f"check-{_tag(number)}-a", propose)
 
 
-def _case(category: str, number: str, proposed: str, approved: str, reason: str) -> list[Step]:
-    """Return a case cleared by two people of compliance."""
+def _case(
+    category: str,
+    number: str,
+    proposed: str,
+    approved: str,
+    reason: str,
+    disposition: str = "clear",
+) -> list[Step]:
+    """Return a case that two people of compliance close."""
 
     def approve(s: Scribe) -> Document:
         case, evidence = s.case(category, number)
         return by(
             OFFICER, "ApproveDisposition", f"case-approve-{number}", case_id=case, case=case,
-            disposition="clear", evidence_hash=evidence,
+            disposition=disposition, evidence_hash=evidence,
         )  # fmt: skip
 
     return [
-        _proposal(category, number, proposed, reason),
+        _proposal(category, number, proposed, reason, disposition),
         Step(approved, f"check-{_tag(number)}-b", approve),
     ]
 

@@ -28,12 +28,13 @@ from usance.log.contract import Log, TopicPartition
 from usance.messages.catalogue import Catalogue, default
 from usance.messages.envelope import Decoder, Encoder
 from usance.sagas.advice import ADVICE
+from usance.sagas.amendment import AMENDMENT
 from usance.sagas.issuance import ISSUANCE
 from usance.sagas.settlement import SETTLEMENT
 from usance.views import PROJECTIONS
 from usance.views.queries import Queries
 
-DEFINITIONS = (ISSUANCE, ADVICE, SETTLEMENT)
+DEFINITIONS = (ISSUANCE, ADVICE, AMENDMENT, SETTLEMENT)
 PEOPLE_FILE = Path(__file__).parent.parent / "data" / "people.json"
 
 

@@ -30,7 +30,6 @@ CREDIT_ACTS = {
     "decline-confirmation": Act("DeclineConfirmation", "Decline to confirm."),
     "amend": Act("RequestAmendment", "Request an amendment.", spread="changes"),
     "drop-amendment": Act("DropAmendment", "Turn down an amendment that waits for approval."),
-    "issue-amendment": Act("IssueAmendment", "Issue an approved amendment."),
     "respond": Act("RespondToAmendment", "Record a party's answer to an amendment."),
     "record-advice": Act("RecordAdvice", "Record the advising bank's word (MT730)."),
     "cancel": Act("CancelCredit", "Ask the parties for their consent to a cancellation."),

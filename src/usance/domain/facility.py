@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from usance.domain import posting
 from usance.domain.dates import day_of
@@ -23,6 +24,7 @@ from usance.domain.facility_messages import (
     LimitReserved,
     MarginHeld,
     MarginReleased,
+    ReleaseIncrease,
     ReleaseMargin,
     ReleaseReservation,
     ReservationConsumed,
@@ -36,8 +38,13 @@ from usance.kernel.clock import MS_PER_DAY
 from usance.kernel.decider import NOTHING, Context, Decision, Refusal
 from usance.kernel.money import Money
 from usance.kernel.timers import TimerDue
+from usance.kernel.undo import CommandUndone, remembered, with_undo
 
 __all__ = ["MESSAGES", "FacilityDecider", "FacilityState", "Reservation"]
+
+
+ALL_AMENDMENTS = -1
+"""Number in a release that stands for every amendment of a credit."""
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -46,6 +53,12 @@ class Reservation(msgspec.Struct, frozen=True):
     amount: int = 0
     consumed: bool = False
     margin: int = 0
+    increases: dict[int, int] = {}
+
+    @property
+    def total(self) -> int:
+        """What it takes of the limit, amendments that are not issued included."""
+        return self.amount + sum(self.increases.values())
 
 
 class FacilityState(msgspec.Struct):
@@ -59,6 +72,7 @@ class FacilityState(msgspec.Struct):
     margin_account: str = ""
     reserved: int = 0
     credits: dict[str, Reservation] = {}
+    undone: tuple[str, ...] = ()
 
     @property
     def available(self) -> int:
@@ -185,28 +199,61 @@ def _increase(state: FacilityState, command: IncreaseReservation, context: Conte
     if flaw:
         return flaw
     held = state.credits.get(command.credit, Reservation())
-    if not held.amount:
-        return _not_reserved()
-    more = command.amount - held.amount
-    if more <= 0:
+    before = held.increases.get(command.amendment)
+    if before == command.amount:
         return NOTHING
-    flaw = _lapsed(state, context) or _exceeded(state, more)
+    if before is not None:
+        return Refusal(
+            "RESERVATION_DIFFERS",
+            "Another amount is reserved for this amendment.",
+            hint="Release what the amendment reserved, then reserve again.",
+        )
+    flaw = _lapsed(state, context) or _exceeded(state, command.amount)
     if flaw:
         return flaw
     voucher = _voucher(state, command.credit, context)
     event = ReservationIncreased(
         credit=command.credit,
+        amendment=command.amendment,
         currency=command.currency,
         amount=command.amount,
-        increase=more,
-        available=state.available - more,
-        postings=posting.limit_reserved(voucher, more, rule="P7"),
+        available=state.available - command.amount,
+        postings=posting.limit_reserved(voucher, command.amount, rule="P7"),
+    )
+    return Decision((event,))
+
+
+def _release_increase(state: FacilityState, command: ReleaseIncrease, context: Context) -> Answer:
+    held = state.credits.get(command.credit, Reservation())
+    freed = held.increases.get(command.amendment, 0)
+    if not freed:
+        return NOTHING
+    voucher = _voucher(state, command.credit, context)
+    event = ReservationReleased(
+        credit=command.credit,
+        currency=state.currency,
+        amount=freed,
+        remaining=held.amount,
+        available=state.available + freed,
+        amendment=command.amendment,
+        postings=posting.limit_released(voucher, freed, rule="P7"),
     )
     return Decision((event,))
 
 
 def _consume(state: FacilityState, command: ConsumeReservation, _context: Context) -> Answer:
     held = state.credits.get(command.credit, Reservation())
+    if command.amendment:
+        increase = held.increases.get(command.amendment, 0)
+        if not increase:
+            return NOTHING
+        event = ReservationConsumed(
+            credit=command.credit,
+            currency=state.currency,
+            amount=increase,
+            amendment=command.amendment,
+        )
+        return Decision((event,))
     if held.consumed:
         return NOTHING
     if not held.amount:
@@ -217,17 +264,20 @@ def _consume(state: FacilityState, command: ConsumeReservation, _context: Contex
 
 def _release(state: FacilityState, command: ReleaseReservation, context: Context) -> Answer:
     held = state.credits.get(command.credit, Reservation())
+    over = sum(held.increases.values()) if command.closed else 0
     freed = held.amount - max(0, command.remaining)
-    if freed <= 0:
+    if freed <= 0 and not over:
         return NOTHING
+    freed = max(0, freed) + over
     voucher = _voucher(state, command.credit, context)
     rule = "P16" if held.consumed else "P1"
     event = ReservationReleased(
         credit=command.credit,
         currency=state.currency,
         amount=freed,
-        remaining=held.amount - freed,
+        remaining=held.amount + over - freed,
         available=state.available + freed,
+        amendment=ALL_AMENDMENTS if over else 0,
         postings=posting.limit_released(voucher, freed, rule=rule),
     )
     return Decision((event,))
@@ -278,16 +328,35 @@ _DECIDE: dict[type, Callable[[FacilityState, Any, Context], Answer]] = {
     IncreaseReservation: _increase,
     ConsumeReservation: _consume,
     ReleaseReservation: _release,
+    ReleaseIncrease: _release_increase,
     HoldMargin: _hold_margin,
     ReleaseMargin: _release_margin,
 }
+
+
+def _without(increases: dict[int, int], amendment: int) -> dict[int, int]:
+    if amendment == ALL_AMENDMENTS:
+        return {}
+    return {number: amount for number, amount in increases.items() if number != amendment}
+
+
+def _consumed(held: Reservation, event: ReservationConsumed) -> Reservation:
+    if not event.amendment:
+        return replace(held, consumed=True)
+    increases = _without(held.increases, event.amendment)
+    return replace(held, amount=held.amount + event.amount, consumed=True, increases=increases)
+
+
+def _released(held: Reservation, event: ReservationReleased) -> Reservation:
+    increases = _without(held.increases, event.amendment) if event.amendment else held.increases
+    return replace(held, amount=event.remaining, increases=increases)
 
 
 class FacilityDecider:
     """Decides on limits and margin; keys are `tenant/facility/<reference>`."""
 
     category = "facility"
-    fold_id = "facility/1"
+    fold_id = "facility/2"
 
     def initial(self, key: str) -> FacilityState:  # noqa: ARG002 - all start alike
         """Return the state of a facility never granted."""
@@ -302,7 +371,10 @@ class FacilityDecider:
         handler = _DECIDE.get(type(command))
         if handler is None:
             return unknown_command(command)
-        return _unknown(state) or handler(state, command, context)
+        unknown = _unknown(state)
+        if unknown:
+            return unknown
+        return with_undo(handler, state, command, context)
 
     def evolve(self, state: FacilityState, event: Any) -> FacilityState:
         """Return the facility after an event."""
@@ -312,23 +384,29 @@ class FacilityDecider:
             new.currency, new.limit = event.currency, event.limit
             new.expiry, new.margin_account = event.expiry, event.margin_account
             return new
+        if isinstance(event, CommandUndone):
+            remembered(new, event)
+            return new
         credit = getattr(event, "credit", "")
         held = state.credits.get(credit, Reservation())
         match event:
-            case LimitReserved() | ReservationIncreased():
-                changed = Reservation(event.amount, held.consumed, held.margin)
+            case LimitReserved():
+                changed = replace(held, amount=event.amount)
+            case ReservationIncreased():
+                more = {**held.increases, event.amendment: event.amount}
+                changed = replace(held, increases=more)
             case ReservationConsumed():
-                changed = Reservation(held.amount, True, held.margin)
+                changed = _consumed(held, event)
             case ReservationReleased():
-                changed = Reservation(event.remaining, held.consumed, held.margin)
+                changed = _released(held, event)
             case MarginHeld():
-                changed = Reservation(held.amount, held.consumed, event.amount)
+                changed = replace(held, margin=event.amount)
             case MarginReleased():
-                changed = Reservation(held.amount, held.consumed, event.remaining)
+                changed = replace(held, margin=event.remaining)
             case _:
                 return state
         new.credits = {**state.credits, credit: changed}
-        if not (changed.amount or changed.margin):
+        if not (changed.total or changed.margin):
             del new.credits[credit]
-        new.reserved = state.reserved + changed.amount - held.amount
+        new.reserved = state.reserved + changed.total - held.total
         return new

@@ -49,28 +49,30 @@ class LimitReserved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncreaseReservation(msgspec.Struct, frozen=True, kw_only=True):
-    """Earmark more for an amendment: `amount` is the new total."""
+    """Earmark `amount` more for an amendment, before it is issued."""
 
     credit: str
+    amendment: int
     currency: str
     amount: int
 
 
 class ReservationIncreased(msgspec.Struct, frozen=True, kw_only=True):
-    """More of the limit is earmarked: `amount` is the new total, `increase` the difference."""
+    """More of the limit is earmarked for an amendment: `amount` is what it adds."""
 
     credit: str
+    amendment: int
     currency: str
     amount: int
-    increase: int
     available: int
     postings: list[Posting] = []
 
 
 class ConsumeReservation(msgspec.Struct, frozen=True, kw_only=True):
-    """The credit was issued: its reservation is exposure now."""
+    """The credit (or its amendment, by number) was issued: what was reserved is exposure now."""
 
     credit: str
+    amendment: int = 0
 
 
 class ReservationConsumed(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,13 +81,19 @@ class ReservationConsumed(msgspec.Struct, frozen=True, kw_only=True):
     credit: str
     currency: str
     amount: int
+    amendment: int = 0
 
 
 class ReleaseReservation(msgspec.Struct, frozen=True, kw_only=True):
-    """Give limit back down to `remaining`, the credit's exposure that is left (0: all of it)."""
+    """Give limit back down to `remaining`, the credit's exposure that is left (0: all of it).
+
+    `closed`: nothing of the credit is left, what its amendments reserved included.
+    """
 
     credit: str
     remaining: int = 0
+    closed: bool = False
+    undoes: str = ""
 
 
 class ReservationReleased(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +104,16 @@ class ReservationReleased(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     remaining: int
     available: int
+    amendment: int = 0
     postings: list[Posting] = []
+
+
+class ReleaseIncrease(msgspec.Struct, frozen=True, kw_only=True):
+    """Give back what an amendment reserved that is not issued."""
+
+    credit: str
+    amendment: int
+    undoes: str = ""
 
 
 class HoldMargin(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +138,7 @@ class ReleaseMargin(msgspec.Struct, frozen=True, kw_only=True):
 
     credit: str
     remaining: int = 0
+    undoes: str = ""
 
 
 class MarginReleased(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +156,7 @@ MESSAGES: tuple[tuple[type, str], ...] = (
     (IncreaseReservation, "command"),
     (ConsumeReservation, "command"),
     (ReleaseReservation, "command"),
+    (ReleaseIncrease, "command"),
     (HoldMargin, "command"),
     (ReleaseMargin, "command"),
     (FacilitySet, "event"),

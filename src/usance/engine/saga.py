@@ -12,6 +12,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from usance.engine import saga_messages as m
 from usance.engine.saga_steps import (
     HELD_RETRY_MS,
@@ -53,7 +55,7 @@ class SagaDecider:
     """The decider of all saga definitions: keys are `tenant/saga/<definition>:<identity>`."""
 
     category = "saga"
-    fold_id = "saga/4"
+    fold_id = "saga/5"
 
     def __init__(self, definitions: tuple[Definition, ...]) -> None:
         self.definitions = {d.name: d for d in definitions}
@@ -178,6 +180,9 @@ class SagaDecider:
     def _start(self, at: _Progress, step: Step, *, undo: bool = False) -> None:
         maker = step.compensation if undo else step.action
         act, missing = _made(maker, at.state)
+        if act is not None and undo and hasattr(act.command, "undoes"):
+            undoes = at.state.sent.get(step.name, "")
+            act = act._replace(command=msgspec.structs.replace(act.command, undoes=undoes))
         undecided = bool(at.state.command_id)  # then the same id is sent again (rule 21)
         n = at.state.n if undecided else at.state.n + 1
         command_id = ""
@@ -419,6 +424,8 @@ class SagaDecider:
             case m.StepStarted():
                 new.step, new.n, new.command_id = event.step, event.n, event.command_id
                 new.chases, new.held = 0, False
+                if event.command_id and not event.undo:
+                    new.sent = {**state.sent, event.step: event.command_id}
             case m.StepHeld():
                 new.command_id, new.held, new.since = "", True, event.since
             case m.StepSucceeded():

@@ -35,6 +35,7 @@ class Step(NamedTuple):
     `kind`: compensatable, pivot or retriable. `when` false: not needed. `chase` makes the reminder sent
     each time `timeout_ms` passes, `chases_max` times, after which an `optional` step is over. A
     `guarded` step ends by its own success or failure alone: no operator skips it or does it outside.
+    A `compensation` with a field `undoes` is told the id of the command that it undoes.
     """
 
     name: str
@@ -103,6 +104,7 @@ class SagaState(msgspec.Struct):
     observed: list[str] = []
     incident: str = ""
     acts: dict[str, ProposedAct] = {}
+    sent: dict[str, str] = {}
     timer: str = ""
     after_pivot: bool = False
     cause: str = ""

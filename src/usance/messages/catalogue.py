@@ -15,6 +15,7 @@ from importlib import resources
 
 from usance.kernel import timers
 from usance.kernel.errors import NotFound, Unreadable
+from usance.kernel.undo import CommandUndone
 from usance.kernel.words import Words
 from usance.messages.avro_codegen import (
     Private,
@@ -61,6 +62,7 @@ SHARED: tuple[tuple[type, str], ...] = (
     (timers.TimerCancelled, "event"),
     (timers.TimerFired, "event"),
     (timers.FireTimer, "command"),
+    (CommandUndone, "event"),
     (UnreadableInput, "command"),
     (SubjectConfigured, "registry"),
     (SchemaRegistered, "registry"),

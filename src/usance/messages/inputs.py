@@ -52,6 +52,7 @@ _CATEGORY = {
 INTERNAL = frozenset(
     """BeginComplianceCheck CompleteComplianceCheck ConsumeReservation DeemAmendmentAccepted Drain
     ExaminePresentation FireTimer HoldMargin HonourDrawing IncreaseReservation IntakePassed
+    VoidAmendment ReleaseIncrease
     NoteDelivery ObserveEvent ObserveOutcome OpenCase QueueMessage RecordAck RecordNak RecordSent
     RegisterDrawing RegisterSchemas ReleaseDrawing ReleaseHold ReleaseMargin ReleaseReservation
     ReserveLimit SettleDrawing UnreadableInput""".split()

@@ -200,6 +200,19 @@ def _voided(desk: Desk, stream: str, _event: cr.IssueVoided) -> Sent:
     ]
 
 
+def _amendment_voided(desk: Desk, stream: str, event: am.AmendmentVoided) -> Sent:
+    """Nothing of a voided amendment may still leave the bank."""
+    reason = AbandonMessage(cause="the amendment was voided")
+    return [
+        (key, reason)
+        for past in desk.history.stream(stream)
+        if isinstance(past.message, am.AmendmentIssued)
+        and past.message.amendment == event.amendment
+        for key, command in _amended(desk, stream, past.message)
+        if isinstance(command, QueueMessage)
+    ]
+
+
 def _amended(desk: Desk, stream: str, event: am.AmendmentIssued) -> Sent:
     """MT707, and MT708 where it is long."""
     credit = desk.credit(stream)
@@ -448,6 +461,7 @@ _WRITERS: dict[type, Write] = {
     cr.AdviceDeclined: _declined,
     cr.ConfirmationDeclined: _unconfirmed,
     am.AmendmentIssued: _amended,
+    am.AmendmentVoided: _amendment_voided,
     am.AmendmentAccepted: _accepted,
     am.AmendmentDeemedAccepted: _deemed,
     am.AmendmentRejected: _rejected,

@@ -39,6 +39,8 @@ def _identity(stream: str, event_type: str, event: object) -> str:
         return "" if getattr(event, "check", "") else identity_of(stream)
     if category == "message" and getattr(event, "mt", "") != "700":
         return ""
+    if getattr(event, "amendment", 0):
+        return ""
     if category in ("facility", "message"):
         return str(getattr(event, "credit", ""))
     return ""

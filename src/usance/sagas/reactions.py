@@ -19,7 +19,6 @@ from usance.aml.case import (
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import drawing_messages as dr
 from usance.domain.credit import messages as cr
-from usance.domain.facility_messages import IncreaseReservation
 from usance.domain.message_exchange import MessageAcked, MessageNaked, MessageSent
 from usance.domain.presentation import messages as pr
 from usance.domain.terms import Drawing
@@ -28,7 +27,7 @@ from usance.engine.reactor import Outgoing
 from usance.engine.saga_messages import ObserveEvent, ObserveOutcome
 from usance.engine.saga_steps import Definition
 from usance.kernel.clock import parse_instant
-from usance.kernel.decider import Actor, key_parts
+from usance.kernel.decider import Actor
 from usance.kernel.ids import derived
 from usance.log.contract import Record, header
 from usance.messages.outcome import Outcome
@@ -155,27 +154,6 @@ def _delivery(stream: str, event: Any, result: str, code: str) -> list[tuple[str
     return [(beside(stream, "credit", event.credit), command)]
 
 
-def _facility_of(stream: str, history: History) -> str:
-    for past in history.stream(stream):
-        if isinstance(past.message, cr.CreditApplied):
-            return beside(stream, "facility", past.message.facility)
-    return ""
-
-
-def _amended(stream: str, event: am.AmendmentIssued, history: History) -> list[tuple[str, Any]]:
-    """Exposure rose with an amendment: the facility follows. The credit itself gives limit back."""
-    facility = _facility_of(stream, history)
-    if not facility or event.liability_change <= 0:
-        return []
-    credit = key_parts(stream).identity
-    return [
-        (
-            facility,
-            IncreaseReservation(credit=credit, currency=event.currency, amount=event.liability),
-        )
-    ]
-
-
 def _disposed(stream: str, event: DispositionApproved, history: History) -> list[tuple[str, Any]]:
     """A case is closed: trade hears only that the check is over, or that the business ends."""
     if event.disposition not in OUTCOMES:
@@ -224,7 +202,6 @@ REACTIONS: dict[type, Reaction] = {
     MessageSent: _sent,
     MessageAcked: _acked,
     MessageNaked: _naked,
-    am.AmendmentIssued: _amended,
     DispositionApproved: _disposed,
 }
 

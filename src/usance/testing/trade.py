@@ -104,6 +104,7 @@ def amended(stream: Spec, number: int = 1, **changes: Any) -> Spec:
     """Return the stream with an amendment requested, approved and issued."""
     stream.when(am.RequestAmendment(amendment=number, changes=am.TermsChanges(**changes)))
     stream.when(checked(number), SYSTEM)
+    stream.when(am.RequestAmendmentApproval(amendment=number), SYSTEM)
     line = stream.state.amendments[number]
     stream.when(
         am.ApproveAmendment(

@@ -195,10 +195,10 @@ def _credit_work(reading: Reading) -> Iterator[r.WorkItem]:
 
 
 def _amendment_work(reading: Reading) -> Iterator[r.WorkItem]:
-    where = (Where("state", "in", ["requested", "issued", "received"]),)
+    where = (Where("state", "in", ["awaiting", "issued", "received"]),)
     for row in reading.select("amendments", where, (Order("changed"),), MANY):
         credit, number = identity(row["key"]), row["number"]
-        if row["state"] == "requested":
+        if row["state"] == "awaiting":
             yield _item(
                 "approve_amendment",
                 row,
@@ -380,7 +380,7 @@ def _credit_approvals(reading: Reading, key: str) -> Iterator[r.Approval]:
 
 
 def _amendment_approvals(reading: Reading, key: str) -> Iterator[r.Approval]:
-    where = (Where("state", "=", "requested"), *_one(key))
+    where = (Where("state", "=", "awaiting"), *_one(key))
     for row in reading.select("amendments", where, (Order("changed"),), MANY):
         reference, number = identity(row["key"]), row["number"]
         yield _approval(

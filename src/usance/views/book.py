@@ -32,8 +32,9 @@ from usance.kernel.words import text_of
 
 _DECIDER = CreditDecider()
 _json = msgspec.json.Encoder()
-PENDING = ("requested", "approved", "issued", "received")
+PENDING = ("requested", "awaiting", "approved", "issued", "received")
 """States of an amendment that is not settled."""
+UNSETTLED = ("requested", "awaiting", "pending")
 
 
 def as_json(value: Any) -> str:
@@ -48,7 +49,7 @@ def derived(state: CreditState) -> Row:
     terms, claimed = state.terms, state.claimed
     undertaken = max_liability(terms)
     lines = state.drawings.values()
-    pending = [a for a in state.amendments.values() if a.phase in ("requested", "pending")]
+    pending = [a for a in state.amendments.values() if a.phase in UNSETTLED]
     return {
         "state": state.state,
         "side": state.side,
@@ -244,6 +245,11 @@ def _rejected(fact: Fact, rows: Rows) -> None:
     _amend(fact, rows, state="rejected", consents=consents)
 
 
+def _amendment_awaits(fact: Fact, rows: Rows) -> None:
+    event = fact.message
+    _amend(fact, rows, state="awaiting", revision=event.revision, liability_change=event.amount)
+
+
 def _amendment_approved(fact: Fact, rows: Rows) -> None:
     _amend(fact, rows, state="approved", approver=fact.message.approver)
 
@@ -267,8 +273,10 @@ HANDLERS: dict[type, Handler] = {
     cm.CreditIssued: _issued,
     cm.CreditAdvised: _advised,
     am.AmendmentRequested: _requested,
+    am.AmendmentApprovalRequested: _amendment_awaits,
     am.AmendmentApproved: _amendment_approved,
     am.AmendmentDropped: _became("dropped"),
+    am.AmendmentVoided: _became("dropped"),
     am.AmendmentIssued: _bound,
     am.AmendmentReceived: _bound,
     am.AmendmentConsentGiven: _consent,

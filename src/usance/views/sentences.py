@@ -40,6 +40,9 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "CorrespondenceRecorded": ("MT{mt} filed ({kind}), reference {reference}", ""),
     # amendments
     "AmendmentRequested": ("Amendment {amendment} asked for", "UCP600-10a"),
+    "AmendmentApprovalRequested": ("Amendment {amendment} put before a second person ({tier})", ""),
+    "AmendmentVoided": ("Amendment {amendment} undone: nothing of it left the bank", "UCP600-10b"),
+    "CommandUndone": ("A command that was given up is refused from now on", ""),
     "AmendmentApproved": ("Amendment {amendment} approved by a second person", ""),
     "AmendmentDropped": ("Amendment {amendment} dropped before its issue", ""),
     "AmendmentIssued": ("Amendment {amendment} issued; the bank is bound by it", "UCP600-10b"),
@@ -91,7 +94,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     # facility
     "FacilitySet": ("Facility set: limit {money:limit} until {expiry}", ""),
     "LimitReserved": ("{money} reserved for credit {credit}", ""),
-    "ReservationIncreased": ("Reservation of credit {credit} raised to {money}", ""),
+    "ReservationIncreased": (
+        "{money} more reserved for amendment {amendment} of credit {credit}",
+        "",
+    ),
     "ReservationConsumed": ("Credit {credit} issued: {money} is exposure now", ""),
     "ReservationReleased": ("{money} of credit {credit} given back", ""),
     "MarginHeld": ("Margin of {money} blocked for credit {credit}", ""),

@@ -104,11 +104,10 @@ def _in_force(credit: r.Credit) -> list[Act]:
     for amendment in credit.amendments:
         if amendment.state in ("issued", "received"):
             acts.append(_respond(row, amendment))
-        if amendment.state == "approved":
-            number = hidden(amendment=amendment.number)
-            acts.append(
-                Act("IssueAmendment", f"Issue amendment {amendment.number}", row.key, number)
-            )
+        if amendment.state in ("requested", "awaiting", "approved"):
+            fields = (*hidden(amendment=amendment.number), reason())
+            drop = f"Drop amendment {amendment.number}"
+            acts.append(Act("DropAmendment", drop, row.key, fields, "bad"))
     if row.side == "import":
         acts.append(Act("RequestAmendment", "Request an amendment", row.key, _amendment(credit)))
         acts.append(Act("CancelCredit", "Ask for cancellation", row.key, (reason(),), "bad"))

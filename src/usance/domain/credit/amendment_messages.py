@@ -69,7 +69,7 @@ class RequestAmendment(msgspec.Struct, frozen=True, kw_only=True):
 class AmendmentRequested(msgspec.Struct, frozen=True, kw_only=True):
     """A change was asked for. `liability` is the bank's exposure once it is issued.
 
-    `revision` is this event's own; it and `content_hash` bind the approval.
+    `revision` is this event's own; `content_hash` binds the approval.
     """
 
     amendment: int
@@ -78,11 +78,29 @@ class AmendmentRequested(msgspec.Struct, frozen=True, kw_only=True):
     narrative: Narrative | None = None
     reason: Words | None = None
     maker: str
+    facility: str = ""
     revision: int
     content_hash: str
     currency: str
     liability: int
     liability_change: int
+
+
+class RequestAmendmentApproval(msgspec.Struct, frozen=True, kw_only=True):
+    """Put a requested amendment before a second person: its checks are over, its limit is reserved."""
+
+    amendment: int
+
+
+class AmendmentApprovalRequested(msgspec.Struct, frozen=True, kw_only=True):
+    """An approval is asked for. `revision` is this event's own; tier is standard or senior."""
+
+    amendment: int
+    revision: int
+    content_hash: str
+    tier: str
+    amount: int
+    currency: str
 
 
 class ApproveAmendment(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +155,24 @@ class AmendmentIssued(msgspec.Struct, frozen=True, kw_only=True):
     date: str
     consents: list[str]
     currency: str
+    liability: int
+    liability_change: int
+    postings: list[Posting] = []
+
+
+class VoidAmendment(msgspec.Struct, frozen=True, kw_only=True):
+    """Undo an issue of which nothing left the bank; said by a saga that two people turned back."""
+
+    amendment: int
+    cause: str = ""
+    undoes: str = ""
+
+
+class AmendmentVoided(msgspec.Struct, frozen=True, kw_only=True):
+    """The amendment was never issued for anyone outside: what it booked is reversed."""
+
+    amendment: int
+    cause: str
     liability: int
     liability_change: int
     postings: list[Posting] = []
@@ -230,16 +266,20 @@ class AmendmentDeemedAccepted(msgspec.Struct, frozen=True, kw_only=True):
 
 MESSAGES: tuple[tuple[type, str], ...] = (
     (RequestAmendment, "command"),
+    (RequestAmendmentApproval, "command"),
     (ApproveAmendment, "command"),
     (DropAmendment, "command"),
     (IssueAmendment, "command"),
+    (VoidAmendment, "command"),
     (ReceiveAmendment, "command"),
     (RespondToAmendment, "command"),
     (DeemAmendmentAccepted, "command"),
     (AmendmentRequested, "event"),
+    (AmendmentApprovalRequested, "event"),
     (AmendmentApproved, "event"),
     (AmendmentDropped, "event"),
     (AmendmentIssued, "event"),
+    (AmendmentVoided, "event"),
     (AmendmentReceived, "event"),
     (AmendmentConsentGiven, "event"),
     (AmendmentAccepted, "event"),

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from usance.domain import posting
 from usance.domain.credit import amendment_messages as m
-from usance.domain.credit.application import amendment_check, in_process, stale_approval
+from usance.domain.credit.application import amendment_check, in_process, stale_approval, tier_of
 from usance.domain.credit.balances import (
     expiry_timer,
     exposure,
@@ -26,6 +26,7 @@ Answer = Decision | Refusal
 
 BENEFICIARY, CONFIRMER = "beneficiary", "confirmer"
 SETTLED = ("accepted", "deemed", "rejected", "dropped")
+UNISSUED = ("requested", "awaiting", "approved")
 
 
 def consents_needed(state: CreditState) -> list[str]:
@@ -93,6 +94,7 @@ def request(state: CreditState, command: m.RequestAmendment, context: Context) -
     event = m.AmendmentRequested(
         **fields,
         maker=context.actor.person,
+        facility=state.facility,
         revision=context.revision + 1,
         content_hash=content,
         currency=state.stipulated.currency,
@@ -106,6 +108,34 @@ def _held(state: CreditState, number: int) -> Refusal | None:
     return in_process(state, amendment_check(number))
 
 
+def request_approval(
+    state: CreditState, command: m.RequestAmendmentApproval, context: Context
+) -> Answer:
+    """Put an amendment before a second person, once its check is over."""
+    line = state.amendments.get(command.amendment)
+    if line is None:
+        return _unknown(command.amendment)
+    if line.phase in ("awaiting", "approved"):
+        return NOTHING
+    if line.phase != "requested" or line.changes is None:
+        return _not_now(line, "requested")
+    held = _held(state, command.amendment)
+    if held:
+        return held
+    pending = AmendmentLine("pending", changes=line.changes)
+    change = exposure(with_amendment(state, command.amendment, pending)) - state.undrawn
+    currency = state.stipulated.currency
+    event = m.AmendmentApprovalRequested(
+        amendment=command.amendment,
+        revision=context.revision + 1,
+        content_hash=line.content_hash,
+        tier=tier_of(abs(change), currency),
+        amount=change,
+        currency=currency,
+    )
+    return Decision((event,))
+
+
 def approve(state: CreditState, command: m.ApproveAmendment, context: Context) -> Answer:
     """Approve by a second person, bound to revision and content."""
     line = state.amendments.get(command.amendment)
@@ -114,8 +144,9 @@ def approve(state: CreditState, command: m.ApproveAmendment, context: Context) -
     bound = (command.revision, command.content_hash) == (line.revision, line.content_hash)
     if line.phase == "approved" and bound:
         return NOTHING
-    if line.phase != "requested":
-        return _not_now(line, "requested")
+    if line.phase != "awaiting":
+        held = _held(state, command.amendment)
+        return held or _not_now(line, "awaiting approval", "It is put up for approval by itself.")
     flaw = _held(state, command.amendment) or second_person_missing(context.actor, line.maker)
     if flaw:
         return flaw
@@ -134,10 +165,8 @@ def drop(state: CreditState, command: m.DropAmendment, _context: Context) -> Ans
         return _unknown(command.amendment)
     if line.phase == "dropped":
         return NOTHING
-    if line.phase not in ("requested", "approved"):
-        return _not_now(
-            line, "requested or approved", "The bank is bound: await the parties' answer."
-        )
+    if line.phase not in UNISSUED:
+        return _not_now(line, "not issued yet", "The bank is bound: await the parties' answer.")
     return Decision(
         (
             m.AmendmentDropped(
@@ -175,6 +204,35 @@ def issue(state: CreditState, command: m.IssueAmendment, context: Context) -> An
         date=local_day(home_of(state.stipulated), context.instant).isoformat(),
         consents=consents_needed(state),
         currency=state.stipulated.currency,
+        liability=liability,
+        liability_change=change,
+        postings=_booked(state, change, context),
+    )
+    return Decision((event, *_rearmed(state, after)))
+
+
+def void(state: CreditState, command: m.VoidAmendment, context: Context) -> Answer:
+    """Undo an issue of which nothing left the bank."""
+    line = state.amendments.get(command.amendment)
+    if line is None:
+        return _unknown(command.amendment)
+    if line.phase == "dropped" or (command.undoes and line.phase in UNISSUED):
+        return NOTHING
+    if line.phase != "pending":
+        return _not_now(line, "issued and unanswered")
+    if line.delivery in ("pending", "confirmed"):
+        return Refusal(
+            "ALREADY_DELIVERED" if line.delivery == "confirmed" else "DELIVERY_IN_DOUBT",
+            "The amendment left the bank: the bank is bound, or may be.",
+            "UCP600-10b",
+            "Wait for ACK or NAK; after an ACK only another amendment changes it.",
+        )
+    after = with_amendment(state, command.amendment, AmendmentLine("dropped"))
+    liability = exposure(after) if state.books else 0
+    change = liability - state.undrawn
+    event = m.AmendmentVoided(
+        amendment=command.amendment,
+        cause=command.cause,
         liability=liability,
         liability_change=change,
         postings=_booked(state, change, context),

@@ -150,6 +150,11 @@ def in_process(state: CreditState, check: str = "") -> Refusal | None:
     return None
 
 
+def tier_of(amount: int, currency: str) -> str:
+    """Return who must approve an exposure: standard, or senior from a million on."""
+    return "senior" if amount >= SENIOR_FROM * 10 ** decimals(currency) else "standard"
+
+
 def request_approval(state: CreditState, _command: m.RequestApproval, context: Context) -> Answer:
     """Put the application before a second person."""
     if state.state in ("AWAITING_APPROVAL", "APPROVED"):
@@ -163,11 +168,10 @@ def request_approval(state: CreditState, _command: m.RequestApproval, context: C
         return still_in_process("credit")
     terms = state.stipulated
     liability = max_liability(terms)
-    senior = liability >= SENIOR_FROM * 10 ** decimals(terms.currency)
     event = m.ApprovalRequested(
         revision=context.revision + 1,
         content_hash=state.content_hash,
-        tier="senior" if senior else "standard",
+        tier=tier_of(liability, terms.currency),
         amount=liability,
         currency=terms.currency,
     )
@@ -335,7 +339,7 @@ def request_void(state: CreditState, command: m.RequestVoid, context: Context) -
 
 def void(state: CreditState, command: m.VoidIssue, context: Context) -> Answer:
     """Void an issue of which nothing left the bank: two people, or a saga that they agreed to."""
-    if state.state == "VOIDED":
+    if state.state == "VOIDED" or (command.undoes and state.state in BEFORE_ISSUE):
         return NOTHING
     flaw = _left_the_bank(state)
     if flaw:
@@ -355,7 +359,7 @@ def void(state: CreditState, command: m.VoidIssue, context: Context) -> Answer:
         postings=posting.credit_closed(entries, undrawn=state.undrawn, margin=state.margin),
     )
     timers = tuple(TimerCancelled(timer_id=timer) for timer in state.timers)
-    return Decision((event, *timers), to_facility(state, context, left=0, margin=0))
+    return Decision((event, *timers), to_facility(state, context, left=0, margin=0, closed=True))
 
 
 def record_advice(state: CreditState, command: m.RecordAdvice, _context: Context) -> Answer:

@@ -131,13 +131,13 @@ def voucher(state: CreditState, context: Context) -> Voucher:
 
 
 def to_facility(
-    state: CreditState, context: Context, *, left: int, margin: int
+    state: CreditState, context: Context, *, left: int, margin: int, closed: bool = False
 ) -> tuple[Send, ...]:
     """Return what tells the facility how much exposure and margin are left; safe to repeat."""
     if not (state.books and state.facility):
         return ()
     key = key_of(context.tenant, "facility", state.facility)
-    sends = [Send(key, ReleaseReservation(credit=state.credit, remaining=left))]
+    sends = [Send(key, ReleaseReservation(credit=state.credit, remaining=left, closed=closed))]
     if margin < state.margin:
         sends.append(Send(key, ReleaseMargin(credit=state.credit, remaining=margin)))
     return tuple(sends)

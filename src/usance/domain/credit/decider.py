@@ -23,6 +23,7 @@ from usance.domain.guards import unknown_command
 from usance.domain.terms import Terms
 from usance.kernel.decider import Context, Decision, Refusal
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerFired, TimerSet
+from usance.kernel.undo import CommandUndone, remembered, with_undo
 
 Answer = Decision | Refusal
 m, a, d = messages, amendment_messages, drawing_messages
@@ -52,9 +53,11 @@ _DECIDE: dict[type, Callable[[CreditState, Any, Context], Answer]] = {
     m.DeclineConfirmation: advising.decline_confirmation,
     m.RecordCorrespondence: advising.correspond,
     a.RequestAmendment: amendments.request,
+    a.RequestAmendmentApproval: amendments.request_approval,
     a.ApproveAmendment: amendments.approve,
     a.DropAmendment: amendments.drop,
     a.IssueAmendment: amendments.issue,
+    a.VoidAmendment: amendments.void,
     a.ReceiveAmendment: amendments.receive,
     a.RespondToAmendment: amendments.respond,
     a.DeemAmendmentAccepted: amendments.deem_accepted,
@@ -189,6 +192,17 @@ def _amendment_moved(phase: str) -> Callable[[CreditState, Any], None]:
         _amend(new, event.amendment, replace(new.amendments[event.amendment], phase=phase))
 
     return move
+
+
+def _amendment_awaits(new: CreditState, event: a.AmendmentApprovalRequested) -> None:
+    line = replace(new.amendments[event.amendment], phase="awaiting", revision=event.revision)
+    _amend(new, event.amendment, line)
+
+
+def _amendment_voided(new: CreditState, event: a.AmendmentVoided) -> None:
+    line = new.amendments[event.amendment]
+    _amend(new, event.amendment, AmendmentLine("dropped", content_hash=line.content_hash))
+    new.undrawn = event.liability
 
 
 def _amendment_dropped(new: CreditState, event: a.AmendmentDropped) -> None:
@@ -342,9 +356,11 @@ _EVOLVE: dict[type, Callable[[CreditState, Any], None]] = {
     m.ConfirmationDeclined: _confirmation_declined,
     m.CorrespondenceRecorded: _corresponded,
     a.AmendmentRequested: _amendment_requested,
+    a.AmendmentApprovalRequested: _amendment_awaits,
     a.AmendmentApproved: _amendment_moved("approved"),
     a.AmendmentDropped: _amendment_dropped,
     a.AmendmentIssued: _amendment_issued,
+    a.AmendmentVoided: _amendment_voided,
     a.AmendmentReceived: _amendment_received,
     a.AmendmentConsentGiven: _consent_given,
     a.AmendmentAccepted: _amendment_in_force("accepted"),
@@ -360,6 +376,7 @@ _EVOLVE: dict[type, Callable[[CreditState, Any], None]] = {
     d.CreditCancelled: _ended("CANCELLED"),
     d.CreditExpired: _expired,
     d.CreditClosed: _ended("CLOSED"),
+    CommandUndone: remembered,
     TimerSet: _timer_set,
     TimerCancelled: _timer_gone,
     TimerFired: _timer_gone,
@@ -370,7 +387,7 @@ class CreditDecider:
     """Decides on a credit; keys are `tenant/credit/<number>`."""
 
     category = "credit"
-    fold_id = "credit/2"
+    fold_id = "credit/3"
 
     def initial(self, key: str) -> CreditState:  # noqa: ARG002 - all start alike
         """Return the state of a credit nobody asked for."""
@@ -380,7 +397,7 @@ class CreditDecider:
         """Answer a command on the credit."""
         birth = _BIRTH.get(type(command))
         if birth is not None:
-            return birth(state, command, context)
+            return with_undo(birth, state, command, context)
         handler = _DECIDE.get(type(command))
         if handler is None:
             return unknown_command(command)
@@ -390,7 +407,7 @@ class CreditDecider:
                 "No credit is kept under this number.",
                 hint="Check the number; a message may have arrived before its credit.",
             )
-        return handler(state, command, context)
+        return with_undo(handler, state, command, context)
 
     def evolve(self, state: CreditState, event: Any) -> CreditState:
         """Return the credit after an event."""

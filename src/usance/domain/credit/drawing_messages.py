@@ -44,6 +44,7 @@ class ReleaseDrawing(msgspec.Struct, frozen=True, kw_only=True):
 
     presentation: str
     reason: str = ""
+    undoes: str = ""
 
 
 class DrawingReleased(msgspec.Struct, frozen=True, kw_only=True):

@@ -277,7 +277,7 @@ def respond(state: CreditState, command: RespondToCancellation, context: Context
         return Decision((given,))
     journal = replace(context, revision=context.revision + 1)
     event = CreditCancelled(postings=_ended(state, journal))
-    sends = to_facility(state, context, left=0, margin=0)
+    sends = to_facility(state, context, left=0, margin=0, closed=True)
     return Decision((given, event, *_silenced(state)), sends)
 
 
@@ -340,7 +340,7 @@ def close(state: CreditState, command: CloseCredit, context: Context) -> Answer:
     if state.anything_open:
         return _still_open()
     event = CreditClosed(reason=command.reason, postings=_ended(state, context))
-    sends = to_facility(state, context, left=0, margin=0)
+    sends = to_facility(state, context, left=0, margin=0, closed=True)
     return Decision((event, *_silenced(state)), sends)
 
 
@@ -358,7 +358,7 @@ def timer_due(state: CreditState, command: TimerDue, context: Context) -> Answer
         event = CreditClosed(
             cause="after the days of grace", postings=_ended(state, _late(context))
         )
-        return Decision((event,), to_facility(state, context, left=0, margin=0))
+        return Decision((event,), to_facility(state, context, left=0, margin=0, closed=True))
     return NOTHING
 
 

@@ -217,6 +217,7 @@ class VoidIssue(msgspec.Struct, frozen=True, kw_only=True):
 
     cause: str = ""
     reason: Words | None = None
+    undoes: str = ""
 
 
 class IssueVoided(msgspec.Struct, frozen=True, kw_only=True):

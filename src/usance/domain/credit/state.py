@@ -56,7 +56,7 @@ class DrawingLine(msgspec.Struct, frozen=True, gc=False):
 class AmendmentLine(msgspec.Struct, frozen=True, gc=False):
     """One amendment: `changes` are dropped once it is settled.
 
-    `phase`: requested, approved, pending, accepted, rejected, deemed or dropped. `awaits`: parties
+    `phase`: requested, awaiting, approved, pending, accepted, rejected, deemed or dropped. `awaits`: parties
     whose answer is missing.
     """
 
@@ -93,6 +93,7 @@ class CreditState(msgspec.Struct, gc=False):
     valid: bool = False
     check: str = ""
     checks: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
     message: str = ""
     delivery: str = ""
     void_maker: str = ""
