@@ -57,7 +57,10 @@ def load(switch: str = "1") -> tuple[Any, str]:
     try:
         native = importlib.import_module("usance._native")
     except ImportError:
-        return None, "Python: the extension is not built (`make setup` builds it, with a C compiler)"
+        return (
+            None,
+            "Python: the extension is not built (`make setup` builds it, with a C compiler)",
+        )
     if native.LAYOUT != LAYOUT:
         return None, "Python: the extension is of other sources (`make setup` builds it anew)"
     return native, "native"
