@@ -32,6 +32,7 @@ ASK_SECONDS = 5.0
 STABLE_SECONDS = TRANSACTION_MS / 1000 + 4.0
 """How long a position is waited for that an open transaction may still move."""
 AGAIN_SECONDS = 0.005
+CONNECT_STEP_SECONDS = 0.5
 NO_OFFSET = -1001
 
 T = TypeVar("T")
@@ -121,13 +122,19 @@ class Cluster:
             self._worst = error
 
     def _connect(self) -> None:
-        """Reach the cluster, or say within seconds why not."""
-        try:
-            self._admin.list_topics(timeout=CONNECT_SECONDS)
-        except KafkaException as exc:
-            self._admin.poll(0)
-            error = self._worst or first_error(exc)
-            raise explained(error, f"connecting to Kafka at {self.settings.bootstrap}") from exc
+        """Reach the cluster, or say within seconds why not; a refusal is not waited out."""
+        deadline = self.clock.monotonic() + CONNECT_SECONDS
+        while True:
+            try:
+                self._admin.list_topics(timeout=CONNECT_STEP_SECONDS)
+                return
+            except KafkaException as exc:
+                self._admin.poll(0)
+                error = self._worst or first_error(exc)
+                refused = _TELLING.get(error.code(), 0) == max(_TELLING.values())
+                if refused or self.clock.monotonic() > deadline:
+                    doing = f"connecting to Kafka at {self.settings.bootstrap}"
+                    raise explained(error, doing) from exc
 
     # --- names ------------------------------------------------------------------------------
 

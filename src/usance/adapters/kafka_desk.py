@@ -86,13 +86,22 @@ class Desk:
         """Tell whether fetching that waited may go on."""
         return self.count <= BUFFER_RECORDS // 2 and self.bytes <= BUFFER_BYTES // 2
 
-    def accept(self, reading: Reading, record: Record) -> None:
-        """Keep a fetched record; one from another place than the reader's is dropped."""
+    def accept(self, reading: Reading, run: list[Record], size: int) -> None:
+        """Keep fetched records, `size` bytes of them; those from another place are dropped."""
         expected = reading.after()
-        if reading.stand is Stand.ON and expected is not None and record.offset >= expected:
-            reading.waiting.append(record)
-            self.count += 1
-            self.bytes += _size(record)
+        if reading.stand is not Stand.ON or expected is None:
+            return
+        if run[0].offset < expected:
+            run = [r for r in run if r.offset >= expected]
+        reading.waiting.extend(run)
+        self.count += len(run)
+        self.bytes += size
+
+    def _less(self, count: int) -> None:
+        """Take records off the count, and their share off the bytes: an estimate that ends at 0."""
+        if count:
+            self.bytes -= self.bytes * count // self.count
+            self.count -= count
 
     def take(self, limit: int) -> dict[TopicPartition, list[Record]]:
         """Hand records out, sharing the bound among partitions, another one first each time."""
@@ -108,8 +117,7 @@ class Desk:
             run = [reading.waiting.popleft() for _ in range(share)]
             found[partition] = reading.last = run
             reading.next = run[-1].offset + 1
-            self.count -= share
-            self.bytes -= sum(map(_size, run))
+            self._less(share)
             left -= share
         return found
 
@@ -126,7 +134,7 @@ class Desk:
             again = reading.last[back:]
             reading.waiting.extendleft(reversed(again))
             self.count += len(again)
-            self.bytes += sum(map(_size, again))
+            self.bytes += sum(len(r.value or b"") for r in again)
             reading.last = reading.last[:back]
         else:
             reading.stand = Stand.OFF
@@ -142,8 +150,7 @@ class Desk:
 
     def drop(self, reading: Reading) -> None:
         """Forget what was fetched."""
-        self.count -= len(reading.waiting)
-        self.bytes -= sum(map(_size, reading.waiting))
+        self._less(len(reading.waiting))
         reading.waiting.clear()
         reading.last = []
         reading.eof = -1
@@ -193,7 +200,3 @@ class Desk:
         for partition, offset in positions.items():
             if partition in self.held:
                 self.held[partition].committed = offset
-
-
-def _size(record: Record) -> int:
-    return len(record.key or b"") + len(record.value or b"") + 64 * len(record.headers) + 100

@@ -408,37 +408,34 @@ class KafkaMember:
     def _store(self, messages: Sequence[Message]) -> None:
         """Keep what was read, and the fence as it is after the reading."""
         token = self._metadata()
-        found = [self._found(message) for message in messages]
+        names, run, last = self._names, list[Record](), None
+        found: list[tuple[TopicPartition | None, list[Record] | KafkaError, int]] = []
+        for message in messages:
+            topic, partition, error = message.topic(), message.partition(), message.error()
+            if error is not None:
+                known = topic in names and TopicPartition(names[topic or ""], partition or 0)
+                found.append((known or None, error, message.offset() or 0))
+                last = None
+                continue
+            if (topic, partition) != last:
+                last, run = (topic, partition), []
+                found.append((TopicPartition(names[topic or ""], partition or 0), run, 0))
+            run.append(record(message, found[-1][0].topic))  # type: ignore[union-attr]
         with self._changed:
             self._token = token
-            for partition, one in found:
-                reading = self._held.get(partition) if partition is not None else None
-                if reading is None or partition is None:
+            for at, one, offset in found:
+                reading = self._held.get(at) if at is not None else None
+                if reading is None or at is None:
                     if isinstance(one, KafkaError) and one.fatal():
                         self._failure = explained(one, f"membership of group {self.group}")
-                elif isinstance(one, Record):
-                    self._desk.accept(reading, one)
-                elif reading.stand is not Stand.ON:
-                    continue
-                elif isinstance(one, int):
-                    reading.eof = one
-                else:
-                    self._note(partition, reading, one)
+                elif isinstance(one, list):
+                    self._desk.accept(reading, one, sum(len(r.value or b"") for r in one))
+                elif reading.stand is Stand.ON and one.code() == KafkaError._PARTITION_EOF:
+                    reading.eof = offset
+                elif reading.stand is Stand.ON:
+                    self._note(at, reading, one)
             if messages:
                 self._changed.notify_all()
-
-    def _found(self, message: Message) -> tuple[TopicPartition | None, Record | int | KafkaError]:
-        """Return a message as a record, the end of its partition, or an error."""
-        topic, error = self._names.get(message.topic() or ""), message.error()
-        if topic is None:
-            assert error is not None, "a record of a topic that was not asked for"
-            return None, error
-        partition = TopicPartition(topic, message.partition() or 0)
-        if error is None:
-            return partition, record(message, topic)
-        if error.code() == KafkaError._PARTITION_EOF:
-            return partition, message.offset() or 0
-        return partition, error
 
     def _metadata(self) -> bytes:
         token = self._consumer.consumer_group_metadata()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -91,8 +92,9 @@ class UnitProducer:
         """Let the client go, with whatever it still holds."""
         client, self._client = self._client, None
         if client is not None:
-            client.purge()
-            client.close()
+            with suppress(KafkaException):  # a client that met a fatal error says so once more
+                client.purge()
+                client.close()
         if self.state is State.UNCERTAIN:
             self._to(Event.CLOSED)
         elif self.state is State.OPEN or self.state is State.IDLE:
