@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,9 +28,15 @@ NOT_SETTINGS = frozenset({"USANCE_AS", "USANCE_OUTPUT", "USANCE_NATIVE"})
 SECRET_WORDS = frozenset({"key", "password", "secret", "token"})
 """Last words of the names whose values are never printed."""
 
+MASK = "********"
+_PASSWORD = re.compile(r"(//[^/:@\s]*:)[^/@\s]+(?=@)|([?&]password=)[^&\s]+")
+"""A password within an address."""
+
 Word = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{0,30}$")]
 LogAddress = Annotated[str, msgspec.Meta(pattern="^(sqlite|kafka://[^/\\s]+)$")]
 """`sqlite` (in the data folder), or `kafka://HOST:PORT[,HOST:PORT...]`."""
+ViewsAddress = Annotated[str, msgspec.Meta(pattern="^(sqlite|postgres(ql)?://\\S+)$")]
+"""`sqlite` (in the data folder), or `postgresql://USER@HOST:PORT/DATABASE` and libpq's parameters."""
 KAFKA_SCHEME = "kafka://"
 Bic = Annotated[str, msgspec.Meta(pattern="^[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?$")]
 
@@ -97,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     partitions: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     data: str = "data"
     log: LogAddress = "sqlite"
+    views: ViewsAddress = "sqlite"
     bank: Bank = Bank()
     web: Web = Web()
     owner: OwnerSettings = OwnerSettings()
@@ -158,7 +166,9 @@ def shown(effective: Effective) -> list[tuple[str, str, str]]:
 def masked(name: str, value: str) -> str:
     """Return a setting's value as it may be printed."""
     secret = name.replace(".", "_").rsplit("_", 1)[-1] in SECRET_WORDS
-    return "********" if secret and value else value
+    if secret and value:
+        return MASK
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}{MASK}", value)
 
 
 def variable(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import psycopg
 import pytest
@@ -141,23 +141,32 @@ def test_a_lost_answer_to_a_commit_is_uncertain_and_the_store_tells_what_became_
 
 def test_what_a_server_refuses_is_told_with_what_to_do(postgres: PostgresServer) -> None:
     address = postgres.address()
-    with pytest.raises(Unavailable, match="holds no views yet"):
-        PostgresViews(address, create=False)
+
+    def opened(address: str) -> None:
+        with closing(PostgresViews(address)) as store:
+            store.open("log-1")
+
+    with (
+        closing(PostgresViews(address)) as nothing,
+        pytest.raises(Unavailable, match="projection"),
+        nothing.reading(),
+    ):
+        pass
     with pytest.raises(Unavailable, match="cannot be read"):
-        PostgresViews("postgresql://[::1")
+        opened("postgresql://[::1")
     nowhere = postgres.address("-c search_path=nowhere")
     with pytest.raises(Unavailable) as told:
-        PostgresViews(nowhere)
+        opened(nowhere)
     assert "CREATE SCHEMA" in told.value.hint
     with pytest.raises(Unavailable) as told:
-        PostgresViews(address.replace("/postgres?", "/missing?"))
+        opened(address.replace("/postgres?", "/missing?"))
     assert "CREATE DATABASE" in told.value.hint
     with pytest.raises(Unavailable) as told:
-        PostgresViews(address.replace("usance@", "nobody:secret@"))
+        opened(address.replace("usance@", "nobody:secret@"))
     assert "CREATE ROLE" in told.value.hint and "secret" not in str(told.value)
     reading_only = postgres.address("-c default_transaction_read_only=on")
     with pytest.raises(Unavailable) as told:
-        PostgresViews(reading_only)
+        opened(reading_only)
     assert "standby" in told.value.hint
     store = PostgresViews(address)
     held(store)
@@ -168,7 +177,7 @@ def test_what_a_server_refuses_is_told_with_what_to_do(postgres: PostgresServer)
     with psycopg.connect(address, autocommit=True) as other:
         other.execute("UPDATE projection_format SET version=99")
     with pytest.raises(Unavailable, match="format version 99"):
-        PostgresViews(address)
+        opened(address)
     store.close()
 
 

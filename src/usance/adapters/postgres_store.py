@@ -103,10 +103,10 @@ HINTS: dict[type[psycopg.Error], str] = {
 }
 
 AT_THE_DOOR = {
+    "pg_hba.conf": "allow this host, user and database in the server's pg_hba.conf",
     "database": "create the database: CREATE DATABASE usance ENCODING 'UTF8'",
     "role": "create the user: CREATE ROLE its_name LOGIN",
     "password": "check user and password of the address, or the password file",
-    "pg_hba.conf": "allow this host, user and database in the server's pg_hba.conf",
     "too many clients": "the server has no connection left: raise max_connections",
     "starting up": "the server is starting: usance goes on when it has",
 }

@@ -69,13 +69,14 @@ class PostgresViews(SqlViews):
     """The view store on the first schema of an address's search path. Safe across threads.
 
     One projector writes at a time (its connection is behind a lock); readers have their own
-    connections. A connection that was lost is opened again by the next call. Raises Unavailable or
+    connections. Nothing is connected before it is needed, so a process that only decides runs without
+    the server; a connection that was lost is opened again by the next call. Raises Unavailable or
     Tampered as `postgres_store` explains, Uncertain when a commit's answer was lost.
     """
 
     dialect = DIALECT
 
-    def __init__(self, address: str, *, create: bool = True, clock: Clock | None = None) -> None:
+    def __init__(self, address: str, *, clock: Clock | None = None) -> None:
         super().__init__()
         self.name = server.named(address)
         self._address = address
@@ -88,23 +89,14 @@ class PostgresViews(SqlViews):
         self._owners: dict[str, str] = {}
         self._listener: server.Listener | None = None
         self._closed = False
-        self._writer = server.connect(address)
-        try:
-            with self._explained("open"):
-                self._format(create)
-        except BaseException:
-            self._writer.close()
-            raise
+        self._writer: server.Connection | None = None
 
-    def _format(self, create: bool) -> None:
-        run = _runner(self._writer)
+    def _format(self, run: Run) -> None:
         run("BEGIN")
         # two processes may come to an empty schema at once
         run("SELECT pg_advisory_xact_lock(hashtext('usance views ' || current_schema()))")
         found = run("SELECT to_regclass('projection_format')").fetchone()[0]
         if found is None:
-            if not create:
-                raise Unavailable(f"{self.name} holds no views yet", hint="run usance start once")
             run(f"CREATE TABLE projection_format (version {DIALECT.integer} NOT NULL)")
             run("INSERT INTO projection_format VALUES (?)", (FORMAT_VERSION,))
             run(
@@ -207,6 +199,7 @@ class PostgresViews(SqlViews):
 
     def _copy(self, physical: str, table: Table, rows: list[tuple[Any, ...]]) -> None:
         columns = table.all_columns
+        assert self._writer is not None, "a transaction is under way"
         with (
             self._writer.cursor() as cursor,
             cursor.copy(f'COPY "{physical}" ({names_of(columns)}) FROM STDIN') as copy,
@@ -294,7 +287,8 @@ class PostgresViews(SqlViews):
         while self._pool:
             self._pool.pop().close()
         with self._lock:
-            self._writer.close()
+            if self._writer is not None:
+                self._writer.close()
 
     @contextmanager
     def _writing(self) -> Iterator[Run]:
@@ -315,8 +309,7 @@ class PostgresViews(SqlViews):
     @contextmanager
     def _transaction(self, begin: str, commit: str = COMMIT) -> Iterator[Run]:
         with self._lock, self._explained("write"):
-            self._on_writer(lambda connection: connection.execute(begin))
-            connection = self._writer
+            connection = self._on_writer(lambda c: c.execute(begin).connection)
             try:
                 yield _runner(connection)
             except BaseException:
@@ -332,15 +325,21 @@ class PostgresViews(SqlViews):
                 ) from lost
 
     def _on_writer(self, begin: Callable[[server.Connection], Found]) -> Found:
-        """Do a first step on the writer, on a new connection where the old one is lost."""
-        try:
-            return begin(self._writer)
-        except (errors.LockNotAvailable, errors.QueryCanceled):
-            _roll_back(self._writer)
-            raise
-        except psycopg.OperationalError:
-            self._writer.close()
+        """Do a first step on the writer, on a new connection where there is none or it is lost."""
+        if self._writer is not None:
+            try:
+                return begin(self._writer)
+            except (errors.LockNotAvailable, errors.QueryCanceled):
+                _roll_back(self._writer)
+                raise
+            except psycopg.OperationalError:
+                self._writer.close()
         self._writer = server.connect(self._address)
+        try:
+            self._format(_runner(self._writer))
+        except BaseException:
+            self._writer.close()
+            raise
         return begin(self._writer)
 
     @contextmanager

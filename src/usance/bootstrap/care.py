@@ -18,7 +18,7 @@ from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
 from usance.engine.owner import OWNER_GROUP
 from usance.engine.verify import Progress, verify_log
-from usance.kernel.errors import NotFound, Owned, Refused, Tampered, UsanceError
+from usance.kernel.errors import NotFound, Owned, Refused, Tampered, Unavailable, UsanceError
 from usance.log.contract import TopicPartition
 from usance.messages import codec
 
@@ -140,7 +140,7 @@ def seek(
             lock.close()
 
 
-def examine(folder: Folder) -> Iterator[Finding]:
+def examine(folder: Folder, settings: Settings) -> Iterator[Finding]:
     """Look at machine and folder without changing them."""
     version = ".".join(str(n) for n in sys.version_info[:3])
     yield Finding("Python", sys.version_info >= (3, 11), version, "Python 3.11 or newer is needed.")
@@ -156,6 +156,8 @@ def examine(folder: Folder) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free
     yield Finding("disk", free > FREE_BYTES_MIN, f"{free / 1e9:.1f} GB free", "Free space.")
     yield _told("file system", "local", lambda: sqlite_store.refuse_network(folder.root))
+    if settings.views != "sqlite":
+        yield from _postgres(settings.views)
     if not folder.log.exists():
         yield Finding("data folder", True, f"no book in {folder.root} yet")
         return
@@ -163,6 +165,17 @@ def examine(folder: Folder) -> Iterator[Finding]:
     for path in (folder.log, folder.views):
         if path.exists():
             yield _sound(path)
+
+
+def _postgres(address: str) -> Iterator[Finding]:
+    from usance.adapters import postgres_store
+
+    try:
+        with postgres_store.connect(address) as connection:
+            for look in postgres_store.examine(connection):
+                yield Finding(*look)
+    except Unavailable as error:
+        yield Finding("views", False, error.message, error.hint)
 
 
 def _told(check: str, well: str, look: object) -> Finding:

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 from usance.adapters.intake import input_command
 from usance.adapters.sqlite_store import FolderLock
-from usance.adapters.sqlite_views import SqliteViews
 from usance.adapters.swift_files import FILE_LIMIT, INPUT_MAX, make_folders
 from usance.bootstrap.backend import demand_log, log_exists, open_log, owners_running
 from usance.bootstrap.people import Directory, read_directory
 from usance.bootstrap.runtime import Runtime
-from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_queries
+from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_queries, open_views
 from usance.config import Settings
 from usance.engine import genesis as birth
 from usance.engine.reactor import Outgoing
@@ -68,7 +67,7 @@ class Desk:
         self.owner = owner
         self.lag = 0
         self.store = runtime.store if runtime else Store(folder, settings, clock, owner=False)
-        self.views = runtime.views if runtime else SqliteViews(folder.views)
+        self.views = runtime.views if runtime else open_views(folder, settings)
         self.queries: Queries = make_queries(self.store, self.views)
         self.directory: Directory = read_directory(folder.people)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from usance.adapters.intake import intake_reaction
-from usance.adapters.sqlite_views import SqliteViews
 from usance.adapters.swift_files import FileDrop, FinOut, Loopback
 from usance.aml.screening import Screener, open_screener
 from usance.bootstrap.backend import FolderElection
@@ -25,6 +24,7 @@ from usance.bootstrap.store import (
     make_projector,
     make_queries,
     prepare_folder,
+    open_views,
 )
 from usance.config import Settings
 from usance.engine import collector, schemas
@@ -107,7 +107,7 @@ class Runtime:
         store = self.store
         here = self._reply_partition()
         self.gateway = Gateway(store.commands(here), self.waiters, self.clock)
-        self.views = SqliteViews(self.folder.views)
+        self.views = open_views(self.folder, self.settings)
         self.queries = make_queries(store, self.views)
         self.projector = make_projector(store, self.views)
         self.owner = self._owner()

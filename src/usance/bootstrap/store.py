@@ -18,6 +18,7 @@ from usance.engine.history import History
 from usance.engine.owner import OWNER_GROUP
 from usance.engine.projector import Projector
 from usance.engine.reactor import Commands
+from usance.engine.reading import Views
 from usance.engine.saga import SagaDecider
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.clock import BookClock, Clock
@@ -144,7 +145,16 @@ def all_deciders() -> Mapping[str, Decider[Any]]:
     return {d.category: d for d in found}
 
 
-def make_projector(store: Store, views: SqliteViews, *, follow: bool = True) -> Projector:
+def open_views(folder: Folder, settings: Settings) -> Views:
+    """Return the read models' store: in the data folder, or on the PostgreSQL server that is set."""
+    if settings.views == "sqlite":
+        return SqliteViews(folder.views)
+    from usance.adapters.postgres_views import PostgresViews  # dear to import, and seldom needed
+
+    return PostgresViews(settings.views)
+
+
+def make_projector(store: Store, views: Views, *, follow: bool = True) -> Projector:
     """Return a projector of all views; without `follow` it only rebuilds."""
     return Projector(
         store.log,
@@ -157,7 +167,7 @@ def make_projector(store: Store, views: SqliteViews, *, follow: bool = True) -> 
     )
 
 
-def make_queries(store: Store, views: SqliteViews) -> Queries:
+def make_queries(store: Store, views: Views) -> Queries:
     """Return the read side over a store and its views."""
     return Queries(
         views,

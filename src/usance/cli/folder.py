@@ -74,7 +74,7 @@ def chain_progress(place: Any, records: int) -> None:
 def doctor() -> None:
     """Check machine and data folder; exit code 1 when something is not well, 5 when damaged."""
     from usance.bootstrap import care
-    from usance.cli.opening import folder
+    from usance.cli.opening import folder, settings
     from usance.cli.show import Column, emit, table
 
     columns = (
@@ -83,7 +83,7 @@ def doctor() -> None:
         Column("Found", lambda f: f.found),
         Column("What to do", lambda f: "" if f.well else f.hint),
     )
-    findings = list(care.examine(folder()))
+    findings = list(care.examine(folder(), settings()))
     emit([f._asdict() for f in findings], lambda _: table(columns, findings))
     if any(f.tampered for f in findings):
         sys.exit(EXIT_TAMPERED)

@@ -77,6 +77,11 @@ def shared_options() -> list[click.Option]:
         _anywhere(
             "--log", text="Log (USANCE_LOG): sqlite or kafka://HOST:PORT.", metavar="ADDRESS"
         ),
+        _anywhere(
+            "--views",
+            text="Read models: sqlite, or postgresql://... (USANCE_VIEWS).",
+            metavar="URL",
+        ),
         _anywhere("--as", "person", text="Who acts (USANCE_AS).", metavar="PERSON[:ROLE]"),
         _anywhere("--tenant", text="Whose book it is.", metavar="NAME"),
     ]
