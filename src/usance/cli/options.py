@@ -48,7 +48,7 @@ class Session:
     @property
     def flags(self) -> dict[str, str]:
         """Settings that the options set."""
-        names = {"data": "data", "log": "log", "tenant": "bank.tenant"}
+        names = {"data": "data", "views": "views", "log": "log", "tenant": "bank.tenant"}
         return {names[k]: v for k, v in self.said.items() if k in names}
 
 

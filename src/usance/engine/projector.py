@@ -260,7 +260,7 @@ class Projector:
         green = self.store.build(projection, self._places(projection))
         rebuild = _Rebuild(_Follower(self.store, green), blue, fits, progress)
         self._rebuilds[name] = rebuild
-        self._routes.clear()
+        self._routes, self._ends = {}, {}  # it reads what others have read
         return rebuild
 
     def abort_rebuild(self, name: str) -> None:
@@ -300,6 +300,7 @@ class Projector:
         if rebuild.keep:
             if not self.store.swap(green):
                 rebuild.blue = self._current(rebuild.blue)
+                self._ends.clear()
                 return 0
             if self.follow:
                 self._followers[name] = rebuild.follower
@@ -455,6 +456,10 @@ class Projector:
                     )
             else:
                 self._ends[place] = mark
+                for green in (r for r in self._rebuilds.values() if r.follower in together):
+                    known = green.blue.checkpoints.get(place)
+                    if known and known.offset > green.follower.at(place):  # it stands in a gap
+                        _move(green.follower, place, known)
         return done
 
     def _take(self, place: TopicPartition, records: list[Record], takers: list[_Follower]) -> None:
