@@ -23,8 +23,8 @@ from usance.bootstrap.store import (
     found_log,
     make_projector,
     make_queries,
-    prepare_folder,
     open_views,
+    prepare_folder,
 )
 from usance.config import Settings
 from usance.engine import collector, schemas
