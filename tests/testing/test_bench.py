@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 
+from usance.adapters.sqlite_log import SqliteUnit
+from usance.engine.handling import Handling
+from usance.engine.unit import PartitionUnit
 from usance.log.contract import Output
 from usance.testing.bench import run_bench
 from usance.testing.bench_ledger import ledger
@@ -63,6 +67,22 @@ def test_a_rig_that_lost_a_command_gives_no_numbers(tmp_path: Path) -> None:
         with pytest.raises(Mismatch):
             rig.verify()
     finally:
+        rig.close()
+
+
+def test_a_committed_unit_leaves_nothing_for_the_collector(tmp_path: Path) -> None:
+    rig, work = warmed(tmp_path, 6)
+    gc.collect()
+    gc.disable()
+    try:
+        rig.preload(work.take(100))
+        while rig.owner.step(0.0):
+            pass
+        rig.owner.settle()
+        left = [o for o in gc.get_objects() if type(o) in (PartitionUnit, SqliteUnit, Handling)]
+        assert not left, "a unit holds itself: its records stay until the collector looks"
+    finally:
+        gc.enable()
         rig.close()
 
 

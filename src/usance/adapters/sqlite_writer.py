@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from usance.adapters import sqlite_store
 from usance.adapters.sqlite_store import FileWatch
@@ -76,14 +76,22 @@ class Job(Generic[T]):
         if self.committed is not None:
             self.committed(value)
         self._value = value
-        self._finished = True
-        self._gate.release()
+        self._finish()
 
     def fail(self, error: BaseException) -> None:
         """Publish an error; called once."""
         self._error = error
+        self._finish()
+
+    def _finish(self) -> None:
+        # What the job was made of holds the job: let go, so that a unit's bytes go with the unit.
+        self.apply, self.committed = _applied, None
         self._finished = True
         self._gate.release()
+
+
+def _applied(_connection: sqlite3.Connection) -> NoReturn:
+    raise AssertionError("a job is applied once")
 
 
 class Checkpointer:

@@ -8,6 +8,7 @@ that parked it, so that redrive and drain never depend on the dead-letters topic
 from __future__ import annotations
 
 from typing import Any, Protocol
+from weakref import proxy
 
 import msgspec
 
@@ -94,7 +95,9 @@ class ParkKeeper:
 
     def __init__(self, share: PartitionUnit, handling: Answering) -> None:
         self.share = share
-        self.handling = handling
+        # Weak, since the handling holds this: a unit's records go when the unit does, not when the
+        # garbage collector next looks.
+        self.handling: Answering = proxy(handling)
         self.draining = False
         self.redrives = 0
 
