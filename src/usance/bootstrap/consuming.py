@@ -12,6 +12,7 @@ from usance.engine import genesis, groups
 from usance.engine.consumer import BATCH_RECORDS_MAX, Consumer
 from usance.engine.consuming import TRANSIENT, Decode, Handler, Policy, Retry, Work
 from usance.engine.telemetry import Telemetry
+from usance.engine.topics import GROUP_PREFIX
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Owned, Refused
 from usance.log.contract import Log, Record
@@ -151,7 +152,7 @@ def _opened(log: str | Path | Log, group: str, clock: Clock) -> tuple[Log, Calla
     folder = Path(log)
     try:
         # One lock per group: a group stands beside the owner of the folder, not in its place.
-        lock = FolderLock(folder, f"{groups.PREFIX}{Path(group).name}.lock")
+        lock = FolderLock(folder, f"{GROUP_PREFIX}{Path(group).name}.lock")
     except Owned as owned:
         raise Owned(
             f"group {group} is being consumed by process {owned.pid}",

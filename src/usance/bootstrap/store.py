@@ -217,6 +217,13 @@ def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None 
         log.close()
 
 
+def open_beside(folder: Folder, settings: Settings) -> Log:
+    """Open a log to read it and append to it, beside whoever owns it; raises Unavailable without one."""
+    if not settings.bootstrap_servers and not folder.log.exists():
+        raise Unavailable(f"there is no log in {folder.root}", hint="--data names another folder.")
+    return open_log(folder.log, settings, owner=False)
+
+
 def _first_positions(log: Log, topics: Topics) -> None:
     """Begin at the first command of each partition in which nothing was ever decided (rule 4)."""
     first: dict[TopicPartition, int] = {}

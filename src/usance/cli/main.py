@@ -26,7 +26,7 @@ COMMANDS: Members = {
         "Documentary credits: look, apply, issue, amend, advise.",
     ),
     "dead-letter": (
-        "usance.cli.flow:dead_letter",
+        "usance.cli.letters:dead_letter",
         "What could not be decided: show, redrive, discard.",
     ),
     "demo": ("usance.cli.running:demo", "Play the sample book and print a summary."),
@@ -36,9 +36,11 @@ COMMANDS: Members = {
     "incident": ("usance.cli.operations:incident", "Sagas that need a person."),
     "intake": ("usance.cli.inputs:intake", "Hand in files as the FIN gateway would."),
     "kafka": ("usance.cli.kafka:kafka", "The Kafka cluster: set it up, look at its health."),
+    "lag": ("usance.cli.moving:lag", "How far each group is behind, in records and seconds."),
     "list": ("usance.cli.screening:lists", "Sanctions lists: show and import."),
     "log": ("usance.cli.operations:log", "Verify the log's hash chain."),
     "message": ("usance.cli.trade:message", "FIN messages: look, repair, abandon."),
+    "park": ("usance.cli.letters:park", "Keys that wait: show them, release them."),
     "presentation": (
         "usance.cli.trade:presentation",
         "Presentations: look, examine, refuse, take up.",
@@ -51,7 +53,10 @@ COMMANDS: Members = {
     "start": ("usance.cli.running:start", "Start everything in one process."),
     "status": ("usance.cli.operations:status", "Counts of a data folder, as `demo --output json`."),
     "swift": ("usance.cli.swift:swift", "Parse and validate FIN messages."),
-    "topic": ("usance.cli.flow:topic", "The log's topics: list, read, seek a group."),
+    "topic": (
+        "usance.cli.moving:topic",
+        "The log's topics: list, describe, read; seek a group, replay.",
+    ),
     "version": ("usance.cli.folder:version", "Print the version."),
     "work": ("usance.cli.desk:work", "What waits for a person."),
 }

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from usance.engine import genesis, schemas
-from usance.engine.topics import Place, Topics
+from usance.engine.topics import GROUP_PREFIX, Place, Topics
 from usance.kernel.errors import NotFound, Refused, Tampered
 from usance.kernel.ids import derived
 from usance.log.contract import Log, Output, TopicPartition, TopicSettings
@@ -22,7 +22,6 @@ from usance.messages.catalogue import Catalogue
 from usance.messages.registry import RegistryEvent, RegistryState, history, plan
 from usance.messages.registry_events import SchemaRegistered, SubjectConfigured
 
-PREFIX = "consume-"
 GROUP_KEY = b"group"
 KINDS = ("outcomes", "parked", "dead-letters", "attempts", "commands")
 RESTORED = ("outcomes", "parked", "dead-letters")
@@ -88,7 +87,7 @@ class GroupTopics(Topics):
 
 def context_of_group(name: str) -> str:
     """Return the middle of the names of a group's topics."""
-    return f"{PREFIX}{name}"
+    return f"{GROUP_PREFIX}{name}"
 
 
 def read(log: Log, namespace: str, name: str) -> Group | None:
@@ -105,7 +104,7 @@ def read(log: Log, namespace: str, name: str) -> Group | None:
 
 def all_groups(log: Log, namespace: str) -> list[Group]:
     """Return every group that was ever begun in a log, by name."""
-    start, end = f"{namespace}.{PREFIX}", ".meta"
+    start, end = f"{namespace}.{GROUP_PREFIX}", ".meta"
     names = [t.removeprefix(start).removesuffix(end) for t in log.topics() if t.startswith(start)]
     known = [read(log, namespace, n) for n in sorted(set(names)) if _NAME.fullmatch(n)]
     return [group for group in known if group is not None]

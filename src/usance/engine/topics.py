@@ -15,6 +15,8 @@ CONTEXT_OF_CATEGORY = {
     "list": "system",
     "person": "system",
 }
+GROUP_PREFIX = "consume-"
+"""Begins the middle of the names of a consume group's own topics, where others have their context."""
 OWNED_KINDS = ("events", "outcomes", "snapshots", "dead-letters", "parked", "attempts")
 COMMANDS_RETENTION_MS = 30 * MS_PER_DAY
 REPLIES_RETENTION_MS = MS_PER_DAY

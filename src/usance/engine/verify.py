@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from usance.audit.chain import ChainRecord, ChainReport, ChainVerifier, Links
-from usance.engine.topics import CHAINED_KINDS
+from usance.engine.topics import CHAINED_KINDS, GROUP_PREFIX
 from usance.kernel.errors import Unreadable
+from usance.kernel.ids import derived
 from usance.log.contract import Log, TopicPartition
 from usance.messages.outcome import UnitFooter
 
@@ -51,9 +52,17 @@ def verify_log(
             stated |= _stated(log, decoder, tp)
     reports = []
     for tp in partitions:
-        verifier = ChainVerifier(log_id, tp.topic, tp.partition, links)
+        verifier = ChainVerifier(log_id_of(log_id, tp.topic), tp.topic, tp.partition, links)
         reports.append(_verified(verifier, _records(log, tp, progress), stated.get(tp)))
     return reports
+
+
+def log_id_of(log_id: str, topic: str) -> str:
+    """Return the id with which a topic's chain begins: a consume group has its own."""
+    context = topic.rsplit(".", 2)[1] if topic.count(".") > 1 else ""
+    if not context.startswith(GROUP_PREFIX):
+        return log_id
+    return derived(log_id, "consume", context.removeprefix(GROUP_PREFIX))
 
 
 def _stated(log: Log, decoder: Any, tp: TopicPartition) -> dict[TopicPartition, tuple[int, bytes]]:

@@ -153,6 +153,10 @@ class OperationQuestions(WorkQuestions):
             ("state", "=", wanted.state),
             ("stage", "=", wanted.stage),
             ("reason", "contains", wanted.reason),
+            ("failure", "=", wanted.failure),
+            ("key", "contains", wanted.key),
+            ("first_seen", ">=", wanted.since),
+            ("first_seen", "<", wanted.until),
         )
         where = [Where(*pair) for pair in pairs if pair[2]]
         order = (Order("first_seen", down=True), Order("id", down=True))

@@ -149,11 +149,18 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which dead letters. `state`: open | redriven | discarded."""
+    """Which dead letters. `state`: open | redriven | discarded; `failure`: their class.
+
+    First seen from `since` to before `until` (ms UTC).
+    """
 
     state: str = ""
     reason: str = ""
     stage: str = ""
+    failure: str = ""
+    key: str = ""
+    since: int = 0
+    until: int = 0
 
 
 class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
