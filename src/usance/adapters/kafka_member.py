@@ -41,6 +41,7 @@ SETTLE_SECONDS = MAX_POLL_MS / 1000 / 5
 REST_SECONDS = 2.0
 """How long `exhausted` waits for the broker to say where a partition ends."""
 WAKE_SECONDS = 5.0
+BEGIN_SECONDS = 0.005
 COMMIT_SECONDS = 15.0
 
 
@@ -393,7 +394,7 @@ class KafkaMember:
                 place = self._cluster.place(partition, max(after, reading.eof))
             failure: UsanceError | None = None
             try:
-                self._consumer.seek(place)
+                self._seek(place)
                 self._consumer.resume([place])
                 self._consumer.get_watermark_offsets(place, WAKE_SECONDS)
             except KafkaException as exc:
@@ -405,22 +406,37 @@ class KafkaMember:
                     reading.failure = failure
                 self._changed.notify_all()
 
+    def _seek(self, place: Place) -> None:
+        """Move the consumer; a partition that was assigned just now takes a moment to begin."""
+        clock = self._cluster.clock
+        deadline = clock.monotonic() + WAKE_SECONDS
+        while True:
+            try:
+                self._consumer.seek(place)
+                return
+            except KafkaException as exc:
+                begins = first_error(exc).code() == KafkaError._STATE
+                if not begins or clock.monotonic() > deadline:
+                    raise
+            clock.sleep(BEGIN_SECONDS)
+
     def _store(self, messages: Sequence[Message]) -> None:
         """Keep what was read, and the fence as it is after the reading."""
         token = self._metadata()
-        names, run, last = self._names, list[Record](), None
         found: list[tuple[TopicPartition | None, list[Record] | KafkaError, int]] = []
+        run: list[Record] = []
+        last = None
         for message in messages:
-            topic, partition, error = message.topic(), message.partition(), message.error()
-            if error is not None:
-                known = topic in names and TopicPartition(names[topic or ""], partition or 0)
-                found.append((known or None, error, message.offset() or 0))
+            error, at = message.error(), (message.topic(), message.partition())
+            if at != last or error is not None:
+                last, run = at, []
+                topic = self._names.get(at[0] or "")
+                place = TopicPartition(topic, at[1] or 0) if topic is not None else None
+                found.append((place, error or run, message.offset() or 0))
+            if error is None:
+                run.append(record(message, topic or ""))
+            else:
                 last = None
-                continue
-            if (topic, partition) != last:
-                last, run = (topic, partition), []
-                found.append((TopicPartition(names[topic or ""], partition or 0), run, 0))
-            run.append(record(message, found[-1][0].topic))  # type: ignore[union-attr]
         with self._changed:
             self._token = token
             for at, one, offset in found:
