@@ -79,7 +79,9 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `security`: plaintext (loopback and trials), tls (server certificate, and our own where
     `certificate` is set), scram (TLS with SCRAM-SHA-512). Paths are of PEM files. `slot` names this
-    worker for life: its transactional ids are made of it. `prefix` stands before the names of topics
+    worker for life: its transactional ids are made of it. `instance`
+    makes a static member, whose restart needs no rebalance: `usance start` sets it to the slot.
+    `prefix` stands before the names of topics
     and groups, so that several logs can share a cluster. `replication` counts when topics are
     created. Unsafe cluster settings stop the start unless `i_accept_loss` is true.
     """
@@ -92,6 +94,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     password: str = ""
     group_protocol: Literal["classic", "consumer"] = "classic"
     slot: Word = "a"
+    instance: Annotated[str, msgspec.Meta(pattern="^([a-z0-9][a-z0-9._-]{0,99})?$")] = ""
     prefix: Annotated[str, msgspec.Meta(pattern="^([a-z0-9][a-z0-9._-]{0,60})?$")] = ""
     replication: Annotated[int, msgspec.Meta(ge=1, le=9)] = 3
     i_accept_loss: bool = False

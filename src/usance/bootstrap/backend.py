@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from msgspec.structs import replace
 
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
@@ -49,6 +52,7 @@ def open_cluster(settings: Settings) -> KafkaLog:
         namespace=settings.namespace,
         prefix=said.prefix,
         slot=said.slot,
+        instance=said.instance,
         group_protocol=said.group_protocol,
         replication=said.replication,
         min_insync=min(2, said.replication),
@@ -61,6 +65,18 @@ def open_cluster(settings: Settings) -> KafkaLog:
         key_file=said.certificate_key_file,
     )
     return KafkaLog.open(found)
+
+
+def resident(settings: Settings) -> Settings:
+    """Return the settings of a process that stays: a static member of its groups under its slot."""
+    kafka = settings.kafka
+    return replace(settings, kafka=replace(kafka, instance=kafka.instance or kafka.slot))
+
+
+def passing(settings: Settings) -> Settings:
+    """Return the settings of one command: its slot is its own, so that two never fence each other."""
+    slot = f"{settings.kafka.slot}-{os.getpid()}"
+    return replace(settings, kafka=replace(settings.kafka, slot=slot, instance=""))
 
 
 def log_exists(file: Path, settings: Settings) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from usance.adapters.intake import input_command
 from usance.adapters.sqlite_store import FolderLock
 from usance.adapters.swift_files import FILE_LIMIT, INPUT_MAX, make_folders
-from usance.bootstrap.backend import demand_log, log_exists, open_log, owners_running
+from usance.bootstrap.backend import demand_log, log_exists, open_log, owners_running, passing
 from usance.bootstrap.people import Directory, read_directory
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_queries, open_views
@@ -186,6 +186,7 @@ def intake_command(desk: Desk, data: bytes, one: bytes, name: str, ordinal: int)
 def act(folder: Folder, settings: Settings) -> Desk:
     """Open a folder to act in it; an empty one becomes a log."""
     if settings.bootstrap_servers:
+        settings = passing(settings)
         demand_log(folder.log, settings)
     clock = running(clock_of(folder, settings))
     if settings.bootstrap_servers and owners_running(settings):

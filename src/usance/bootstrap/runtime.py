@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from usance.adapters.intake import intake_reaction
@@ -25,6 +25,7 @@ from usance.bootstrap.store import (
     make_queries,
     open_views,
     prepare_folder,
+    reactor_topics,
 )
 from usance.config import Settings
 from usance.engine import collector, schemas
@@ -144,10 +145,10 @@ class Runtime:
         return partition_of(self.settings.kafka.slot, self.store.topics.partitions)
 
     def _make_intake(self) -> None:
-        store, bank = self.store, self.settings.bank
+        bank = self.settings.bank
         self.parts["file-drop"] = self.drop
         react = intake_reaction(bank.tenant, bank.bic, people=self.directory.roles())
-        self._reactor("intake", [store.topics.name("trade", "intake")], react)
+        self._reactor("intake", react)
         if self.settings.gateway.loopback:
             self.parts["loopback"] = Loopback(self.folder.gateway, self.clock)
 
@@ -168,16 +169,13 @@ class Runtime:
         self.screener = CompilingScreener(
             lambda: given or open_screener(active_lists(self.folder.root), cache=self.folder.cache)
         )
-        events = [store.topics.name(c, "events") for c in ("trade", "compliance")]
-        outcomes = [store.topics.name("trade", "outcomes")]
-        trade = [store.topics.name("trade", "events")]
         table = merged(REACTIONS, fin_reactions(self.settings.bank.bic))
         router = SagaRouter(DEFINITIONS, store.decoder)
-        self._reactor("sagas", [*trade, *outcomes], router.react)
-        self._reactor("reactions", events, Reactions(table, store.decoder, store.history).react)
+        self._reactor("sagas", router.react)
+        self._reactor("reactions", Reactions(table, store.decoder, store.history).react)
         screening = Reactions(Screening(self.screener).table(), store.decoder, store.history)
-        self._reactor("screening", trade, screening.react)
-        self._reactor("fin-out", trade, self.fin_out.react)
+        self._reactor("screening", screening.react)
+        self._reactor("fin-out", self.fin_out.react)
         self.parts |= {n: r for n, r in self.reactors.items() if n != "intake"}
 
     def _make_upkeep(self) -> None:
@@ -213,11 +211,11 @@ class Runtime:
             schemas_due=lambda: schemas.missing(store.log, store.topics, store.catalogue),
         )
 
-    def _reactor(
-        self, name: str, topics: Iterable[str], react: Callable[[Any], list[Outgoing]]
-    ) -> None:
+    def _reactor(self, name: str, react: Callable[[Any], list[Outgoing]]) -> None:
+        store = self.store
+        followed = reactor_topics(store.topics)[name]
         reactor = self.reactors[name] = Reactor(
-            f"usance-{name}", self.store.log, topics, react, self.store.commands(), self.clock.now
+            f"usance-{name}", store.log, followed, react, store.commands(), self.clock.now
         )
         reactor.open()
 

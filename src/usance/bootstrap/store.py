@@ -224,8 +224,20 @@ def open_beside(folder: Folder, settings: Settings) -> Log:
     return open_log(folder.log, settings, owner=False)
 
 
+def reactor_topics(topics: Topics) -> dict[str, list[str]]:
+    """Return what each reactor follows; its consumer group is `usance-<name>`."""
+    trade = topics.name("trade", "events")
+    return {
+        "intake": [topics.name("trade", "intake")],
+        "sagas": [trade, topics.name("trade", "outcomes")],
+        "reactions": [trade, topics.name("compliance", "events")],
+        "screening": [trade],
+        "fin-out": [trade],
+    }
+
+
 def _first_positions(log: Log, topics: Topics) -> None:
-    """Begin at the first command of each partition in which nothing was ever decided (rule 4)."""
+    """Begin at the first record of each partition that a group has never read (rule 4)."""
     first: dict[TopicPartition, int] = {}
     for context in CONTEXTS:
         for number in range(topics.partitions):
@@ -235,3 +247,9 @@ def _first_positions(log: Log, topics: Topics) -> None:
                 first[commands] = 0
     if first:
         log.set_positions(OWNER_GROUP, first)
+    for name, followed in reactor_topics(topics).items():
+        group = f"usance-{name}"
+        places = [TopicPartition(t, n) for t in followed for n in range(topics.partitions)]
+        missing = {p: log.begin(p) for p in places if log.position(group, p) is None}
+        if missing:
+            log.set_positions(group, missing)

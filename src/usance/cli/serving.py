@@ -13,7 +13,7 @@ from types import FrameType
 
 import click
 
-from usance.bootstrap.backend import demand_log, log_exists
+from usance.bootstrap.backend import demand_log, log_exists, resident
 from usance.bootstrap.book import BookInput, before, play, read_book, sample_book, unplayed
 from usance.bootstrap.desk import clock_of, folder_of
 from usance.bootstrap.roles import ALL, WEB
@@ -77,7 +77,7 @@ def serve(
     listener = _listen(settings.web.host, settings.web.port)
     port: int = listener.getsockname()[1]
     try:
-        runtime = _open(settings, inputs, roles)
+        runtime = _open(resident(settings), inputs, roles)
     except BaseException:
         listener.close()
         raise
@@ -186,7 +186,10 @@ def _on_signals(server: ConsoleServer, runtime: Runtime) -> None:
 
 def _program() -> str:
     """Return what to type for this program: its path where the shell does not find the name."""
-    return "usance" if shutil.which("usance") else os.path.relpath(sys.argv[0])
+    if shutil.which("usance"):
+        return "usance"
+    as_module = Path(sys.argv[0]).name == "__main__.py"
+    return "python -m usance" if as_module else os.path.relpath(sys.argv[0])
 
 
 def _welcome(settings: Settings, port: int, roles: frozenset[str]) -> None:
