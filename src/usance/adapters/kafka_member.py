@@ -427,11 +427,11 @@ class KafkaMember:
         run: list[Record] = []
         last = None
         for message in messages:
-            error, at = message.error(), (message.topic(), message.partition())
-            if at != last or error is not None:
-                last, run = at, []
-                topic = self._names.get(at[0] or "")
-                place = TopicPartition(topic, at[1] or 0) if topic is not None else None
+            error, source = message.error(), (message.topic(), message.partition())
+            if source != last or error is not None:
+                last, run = source, []
+                topic = self._names.get(source[0] or "")
+                place = TopicPartition(topic, source[1] or 0) if topic is not None else None
                 found.append((place, error or run, message.offset() or 0))
             if error is None:
                 run.append(record(message, topic or ""))
