@@ -193,11 +193,12 @@ class Cluster:
     def _names(self) -> dict[str, int]:
         """Return the log's topics on the cluster with their numbers of partitions."""
         start = f"{self.settings.prefix}{self.settings.namespace}."
+        others = {self.real(name) for name in self.settings.others}
         found = self._ask("listing topics", lambda: self._admin.list_topics(timeout=ASK_SECONDS))
         return {
             name.removeprefix(self.settings.prefix): len(topic.partitions)
             for name, topic in found.topics.items()
-            if name.startswith(start) and topic.error is None
+            if (name.startswith(start) or name in others) and topic.error is None
         }
 
     def topics(self, names: Iterable[str] | None = None) -> dict[str, TopicSettings]:

@@ -37,12 +37,14 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `prefix` stands before every topic, group and transactional id, so that several logs can share a
     cluster. `slot` names this process among the owners of a group: stable over restarts, never
     shared by two processes that run. `instance` makes a static member (a restart keeps its
-    partitions). `replication` and `min_insync` are those of topics to be created.
+    partitions). `replication` and `min_insync` are those of topics to be created. `others` are topics
+    of other programs that are read or written here; without them only those of the namespace are seen.
     """
 
     bootstrap: str
     namespace: Name = "usance"
     prefix: Loose = ""
+    others: tuple[str, ...] = ()
     slot: Name = "0"
     instance: Loose = ""
     group_protocol: Literal["classic", "consumer"] = "classic"

@@ -41,8 +41,10 @@ def open_log(
     return SqliteLog.open(file, owner=owner, clock=clock or SystemClock())
 
 
-def open_cluster(settings: Settings) -> KafkaLog:
-    """Open the log on the cluster that the settings name."""
+def open_cluster(
+    settings: Settings, clock: Clock | None = None, others: tuple[str, ...] = ()
+) -> KafkaLog:
+    """Open the log on the cluster that the settings name; `others` are topics of other programs."""
     from usance.adapters.kafka_log import KafkaLog
     from usance.adapters.kafka_settings import KafkaSettings
 
@@ -51,6 +53,7 @@ def open_cluster(settings: Settings) -> KafkaLog:
         bootstrap=settings.bootstrap_servers,
         namespace=settings.namespace,
         prefix=said.prefix,
+        others=others,
         slot=said.slot,
         instance=said.instance,
         group_protocol=said.group_protocol,
@@ -64,7 +67,7 @@ def open_cluster(settings: Settings) -> KafkaLog:
         certificate_file=said.certificate_file,
         key_file=said.certificate_key_file,
     )
-    return KafkaLog.open(found)
+    return KafkaLog.open(found, clock=clock or SystemClock())
 
 
 def resident(settings: Settings) -> Settings:

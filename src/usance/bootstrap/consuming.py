@@ -8,9 +8,11 @@ from typing import Any
 
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
+from usance.bootstrap.backend import open_cluster
+from usance.config import KAFKA_SCHEME, load
 from usance.engine import genesis, groups
 from usance.engine.consumer import BATCH_RECORDS_MAX, Consumer
-from usance.engine.consuming import TRANSIENT, Decode, Handler, Policy, Retry, Work
+from usance.engine.consuming import TRANSIENT, Decode, Handler, Places, Policy, Retry, Work
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import GROUP_PREFIX
 from usance.kernel.clock import Clock, SystemClock
@@ -35,6 +37,8 @@ def consume(
     decode: str | Decode | None = AUTO,
     first: groups.First = "beginning",
     name: str = "",
+    outputs: Sequence[str] = (),
+    slot: str = "",
     namespace: str = "usance",
     batch_max: int = BATCH_RECORDS_MAX,
     clock: Clock | None = None,
@@ -50,12 +54,16 @@ def consume(
     `decode` is `auto` (messages that this program knows), None, or a function of the record.
     `first` counts once, when the group is begun.
 
+    On a cluster, `slot` names this process among the group's: stable over restarts, one running process
+    each; `outputs` are topics outside the namespace to which the handler emits. How to reach the
+    cluster safely stands in `usance.toml` and `USANCE_KAFKA_*`.
+
     Raises Refused or NotFound for settings that cannot be, Owned while another process consumes as
     the same group on the embedded log, Unavailable while the log cannot be reached.
     """
     inputs = [topics] if isinstance(topics, str) else list(topics)
     clock = clock or SystemClock()
-    opened, release = _opened(log, group, clock)
+    opened, release = _opened(log, group, clock, (*inputs, *outputs), slot)
     try:
         return _joined(
             opened,
@@ -113,7 +121,7 @@ def _joined(
         policy,
         retry,
         transient,
-        log,
+        Places(log),
         found.log_id,
         clock,
         telemetry,
@@ -145,10 +153,16 @@ class _Releasing(Consumer):
             self.release()
 
 
-def _opened(log: str | Path | Log, group: str, clock: Clock) -> tuple[Log, Callable[[], None]]:
+def _opened(
+    log: str | Path | Log, group: str, clock: Clock, topics: tuple[str, ...], slot: str
+) -> tuple[Log, Callable[[], None]]:
     """Return the log that is meant, and how to give it back."""
     if not isinstance(log, str | Path):
         return log, _nothing
+    if str(log).startswith(KAFKA_SCHEME):
+        settings = load(None, {"log": str(log), "kafka.slot": slot or None}).settings
+        cluster = open_cluster(settings, clock, topics)
+        return cluster, cluster.close
     folder = Path(log)
     try:
         # One lock per group: a group stands beside the owner of the folder, not in its place.

@@ -113,6 +113,20 @@ def _jittered(span: int, record_id: str, turn: int) -> int:
     return half + murmur2(f"{record_id}/{turn}".encode()) % (half + 1)
 
 
+class Places:
+    """How many partitions topics have: asked once each, as a cluster takes its time to answer."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._known: dict[str, int] = {}
+
+    def partitions(self, topic: str) -> int:
+        """Return a topic's number of partitions, 0 where there is none."""
+        if topic not in self._known:
+            self._known = {name: found.partitions for name, found in self._log.topics().items()}
+        return self._known.get(topic, 0)
+
+
 class Work(NamedTuple):
     """What a group does with its records, and with what."""
 
@@ -123,7 +137,7 @@ class Work(NamedTuple):
     policy: Policy
     retry: Retry
     transient: tuple[type[Exception], ...]
-    log: Log
+    places: Places
     log_id: str
     clock: Clock
     telemetry: Telemetry
@@ -331,8 +345,8 @@ class GroupHandling(Handling):
 
     def _output(self, meta: Meta, ordinal: int, emit: Emit, trace: bytes | None) -> Output:
         """Return what a handler emits as a record; raises Unreadable for one that no log takes."""
-        settings = self.work.log.topics().get(emit.topic)
-        if settings is None:
+        partitions = self.work.places.partitions(emit.topic)
+        if not partitions:
             raise Unreadable("serialize", "the handler emits to a topic that the log does not have")
         headers = list(emit.headers)
         names = {name for name, _ in headers}
@@ -347,8 +361,8 @@ class GroupHandling(Handling):
         size += sum(len(name.encode()) + len(value) for name, value in headers)
         partition = emit.partition
         if partition is None:
-            partition = murmur_partition(emit.key, settings.partitions)
-        if size > RECORD_BYTES_MAX or not 0 <= partition < settings.partitions:
+            partition = murmur_partition(emit.key, partitions)
+        if size > RECORD_BYTES_MAX or not 0 <= partition < partitions:
             raise Unreadable(
                 "serialize", "the handler emits a record that is too large or placed nowhere"
             )
