@@ -27,12 +27,14 @@ from usance.bootstrap.store import (
     prepare_folder,
     reactor_topics,
 )
+from usance.bootstrap.viewing import ViewsApart
 from usance.config import Settings
 from usance.engine import collector, schemas
 from usance.engine import genesis as birth
 from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
 from usance.engine.logs import logger
 from usance.engine.owner import OWNER_GROUP, Owner
+from usance.engine.projector import Projector
 from usance.engine.reactor import Outgoing, Reactor
 from usance.engine.standby import Standby
 from usance.engine.telemetry import Telemetry
@@ -41,7 +43,7 @@ from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Fenced, Refused, Tampered, Unavailable, UsanceError
 from usance.kernel.ids import partition_of
-from usance.log.contract import Membership
+from usance.log.contract import Membership, TopicPartition
 from usance.messages.outcome import Outcome
 from usance.sagas.fin_out import fin_reactions
 from usance.sagas.reactions import REACTIONS, Reactions, SagaRouter, merged
@@ -110,7 +112,7 @@ class Runtime:
         self.gateway = Gateway(store.commands(here), self.waiters, self.clock)
         self.views = open_views(self.folder, self.settings)
         self.queries = make_queries(store, self.views)
-        self.projector = make_projector(store, self.views)
+        self.projector: Projector | ViewsApart = make_projector(store, self.views)
         self.owner = self._owner()
         self.drop = FileDrop(self.folder.gateway, store.log, store.topics, self.clock)
         self.fin_out = FinOut(self.folder.gateway, store.decoder, store.history)
@@ -182,7 +184,7 @@ class Runtime:
         store = self.store
         if not self.settings.bootstrap_servers:  # a cluster looks after its topics itself
             groups = (OWNER_GROUP, "usance-intake")
-            self.parts["upkeep"] = Upkeep(store.log, self.clock, groups, self.projector.taken_in)
+            self.parts["upkeep"] = Upkeep(store.log, self.clock, groups, self._taken_in)
         if INTAKE in self.roles:
             self.parts["intake-progress"] = IntakeProgress(
                 store.log,
@@ -192,6 +194,9 @@ class Runtime:
                 "usance-intake",
                 self.owner.deadline_waits if OWNER in self.roles else lambda: True,
             )
+
+    def _taken_in(self, place: TopicPartition) -> int | None:
+        return self.projector.taken_in(place)
 
     def _owner(self) -> Owner:
         store = self.store
@@ -287,8 +292,11 @@ class Runtime:
 
     # -- threads
 
-    def start(self) -> None:
-        """Give each part a thread."""
+    def start(self, *, views_apart: bool = False) -> None:
+        """Give each part a thread; `views_apart` gives the read models a process."""
+        if views_apart and PROJECTOR in self.roles and not self.settings.bootstrap_servers:
+            self.projector.close()
+            self.projector = self.parts["projector"] = ViewsApart(self.store, self.views)
         # Parts hand work to each other through the log: a thread must not wait 5 ms for its turn.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         collector.relax()

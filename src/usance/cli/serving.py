@@ -158,7 +158,7 @@ class _Player(threading.Thread):
             if isinstance(runtime.clock, BookClock):
                 runtime.clock.run()
             if not runtime.stopping.is_set():
-                runtime.start()
+                runtime.start(views_apart=(os.cpu_count() or 1) > 1)
                 runtime.stopping.wait()
         except UsanceError as error:
             self.error = error

@@ -212,7 +212,7 @@ def applications_issued(folder: Path, count: int, seed: int) -> float:
     try:
         assert runtime.screener is not None
         runtime.screener.screener()
-        runtime.start()
+        runtime.start(views_apart=(os.cpu_count() or 1) > 1)
         issuer = Issuer(runtime, Book(seed))
         issuer.issue(WARM_UP_CREDITS)
         start = clock.monotonic()
