@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
+from weakref import proxy
 
 from usance.audit.chain import prefixed
 from usance.engine.handling import Handling
@@ -149,7 +150,7 @@ class GroupParks(ParkKeeper):
     def __init__(self, share: PartitionUnit, handling: GroupHandling, work: Work) -> None:
         super().__init__(share, handling)
         self.work = work
-        self.group_handling = handling
+        self.group_handling: GroupHandling = proxy(handling)  # weak, as in ParkKeeper
         self.kills = ""
         """Why the next record to be tried again is dead-lettered untried."""
 
