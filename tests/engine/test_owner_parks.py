@@ -238,6 +238,24 @@ def test_a_restore_from_snapshots_equals_the_full_fold(make: Make) -> None:
     again.close()
 
 
+def test_a_round_is_written_in_slices_as_small_as_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_module, "ROUND_EVENTS", 10)
+    monkeypatch.setattr(owner_module, "SLICE_RECORDS_MIN", 2)
+    world = simulated(batch=4)
+    owner = world.owner()
+    for name in "abcdefghijkl":
+        world.pay(name, [1])
+    sizes, written = [], 0
+    for _ in range(20):
+        owner.step(0.0)
+        records = len(world.records("snapshots"))
+        if records > written:
+            sizes.append(records - written - 1)  # one is the manifest
+            written = records
+    assert sum(sizes) == 12 and sizes[0] == 8 and sizes[-1] == 2, sizes
+    owner.close()
+
+
 @pytest.mark.usefixtures("small_rounds")
 @pytest.mark.parametrize("lie", ["old", "missing", "altered"])
 def test_a_lying_snapshot_is_thrown_away_for_the_full_fold(lie: str) -> None:

@@ -12,7 +12,13 @@ from typing import Any
 
 from usance.engine import schemas
 from usance.engine.handling import Handling
-from usance.engine.snapshots import ROUND_EVENTS, make_round, slice_of
+from usance.engine.snapshots import (
+    ROUND_EVENTS,
+    SLICE_RECORDS,
+    SLICE_RECORDS_MIN,
+    make_round,
+    slice_of,
+)
 from usance.engine.state import TIMERS_MAX, Tail
 from usance.engine.takeover import Restored, Takeover
 from usance.engine.telemetry import Telemetry
@@ -75,6 +81,7 @@ class Owner(UnitLoop):
         self._look_at_schemas = False
         self.dirty: dict[Place, dict[str, None]] = {}
         self.since_round: Counter[Place] = Counter()
+        self._decided_before = 0
         self.rounds: Counter[Place] = Counter()
         self.restored: dict[Place, tuple[int, int]] = {}
         self.bases: set[Place] = set()
@@ -218,12 +225,17 @@ class Owner(UnitLoop):
     # -- snapshots (rule 6)
 
     def _rounds(self) -> None:
-        """Write a slice for each partition that has enough new events."""
-        for place in list(self.states):
-            if self.since_round[place] >= ROUND_EVENTS:
-                self._round(place)
+        """Write a slice for the partition that has waited longest, if any has enough new events.
 
-    def _round(self, place: Place) -> bool:
+        A slice is at most twice as large as what was decided since the last look: rounds keep up
+        with any load, and while there is little of it nobody waits for a large one.
+        """
+        lately, self._decided_before = self.decided - self._decided_before, self.decided
+        place = max(self.states, key=self.since_round.__getitem__, default=None)
+        if place is not None and self.since_round[place] >= ROUND_EVENTS:
+            self._round(place, max(SLICE_RECORDS_MIN, 2 * lately))
+
+    def _round(self, place: Place, most: int = SLICE_RECORDS) -> bool:
         """Write one slice of a snapshot round; the restart offset moves when nothing is left over.
 
         False when the log did not take it: the next round begins anew with everything.
@@ -231,7 +243,7 @@ class Owner(UnitLoop):
         self._settle()
         state, dirty = self.states[place], self.dirty[place]
         assert state.scalars is not None
-        snapshots = slice_of(dirty, state.entries, self.deciders)
+        snapshots = slice_of(dirty, state.entries, self.deciders, most)
         if len(snapshots) == len(dirty):
             end = self.log.end(self.topics.at(place.context, "events", place.partition))
             self.restarts[place] = (end, state.tails["events"])

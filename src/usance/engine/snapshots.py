@@ -23,6 +23,8 @@ ROUND_EVENTS = 20_000
 SLICE_RECORDS = 1_000
 SLICE_BYTES = 2 * 1024 * 1024
 """Bounds on the snapshots that one unit carries."""
+SLICE_RECORDS_MIN = 100
+"""What a slice may always carry: about as long as its own commit takes."""
 
 MANIFEST_KEY = b"manifest/"
 
@@ -66,9 +68,13 @@ class Round(NamedTuple):
 
 
 def slice_of(
-    dirty: Iterable[str], entries: Mapping[str, Entry], deciders: Mapping[str, Decider[Any]]
+    dirty: Iterable[str],
+    entries: Mapping[str, Entry],
+    deciders: Mapping[str, Decider[Any]],
+    most: int = SLICE_RECORDS,
 ) -> list[Taken]:
-    """Return snapshots of the first changed aggregates, as many as one unit should carry."""
+    """Return snapshots of the first changed aggregates, at most `most`, as one unit can carry them."""
+    most = min(most, SLICE_RECORDS)
     taken: list[Taken] = []
     size = 0
     for key in dirty:
@@ -85,7 +91,7 @@ def slice_of(
         if taken and size > SLICE_BYTES:
             break
         taken.append(Taken(key, entry.revision, value))
-        if len(taken) == SLICE_RECORDS:
+        if len(taken) == most:
             break
     return taken
 

@@ -61,10 +61,9 @@ def ledger(seed: int = 1) -> dict[str, float]:
             gc.enable()
             rig.close()
     hot = steps.pop("again")
-    aside = steps["read"] + steps["collector"]
-    steps["between"] = hot - sum(steps.values()) + aside
+    steps["between"] = hot - sum(steps.values()) + steps["collector"]
     steps["first time"] = whole["decide the unit"] - hot
-    owner = sum(whole.values()) - whole["log thread"] + aside
+    owner = sum(whole.values()) - whole["log thread"] + steps["collector"]
     found = steps | {k: v for k, v in whole.items() if k != "decide the unit"}
     found["owner"], found["all threads"] = owner, owner + whole["log thread"]
     return {name: round(value, 2) for name, value in found.items()}
@@ -125,7 +124,6 @@ def _decided(rig: Rig, work: Workload) -> dict[str, float]:
 
     written = _least(events, count)
     return {
-        "read": _least(lambda: _read(rig), count),
         "decode meta": _least(lambda: [decoder.meta(c.record.headers) for c in cases], count),
         "decode message": _least(
             lambda: [decoder.message(c.record.headers, c.record.value) for c in cases], count
@@ -227,13 +225,13 @@ def _collected(rig: Rig, work: Workload) -> float:
 def _unit(rig: Rig) -> dict[str, float]:
     owner, log = rig.owner, rig.log
     assert owner.receipt is not None
-    batch = _read(rig)
     marks = [thread_seconds()]
 
     def mark(value: Any) -> Any:
         marks.append(thread_seconds())
         return value
 
+    batch: Batch = mark(_read(rig))
     builder: UnitBuilder = mark(owner._decide(batch))  # noqa: SLF001
     staged = mark(log.stage(builder.build()))
     everything = time.process_time()
@@ -243,7 +241,7 @@ def _unit(rig: Rig) -> dict[str, float]:
     owner._publish(builder)  # noqa: SLF001
     marks.append(thread_seconds())
     owner.building = None
-    names = ("decide the unit", "stage", "hand over", "publish")
+    names = ("read", "decide the unit", "stage", "hand over", "publish")
     taken = dict(zip(names, (b - a for a, b in pairwise(marks)), strict=True))
     taken["log thread"] = everything
     return {name: seconds / batch.count * 1e6 for name, seconds in taken.items()}
