@@ -24,14 +24,14 @@ def settings_for(servers, **more):
     """Settings of a log of its own on a cluster; dots are written as double underscores."""
     flags = {"log": f"kafka://{servers}", "namespace": f"t{uuid.uuid4().hex[:8]}"}
     flags |= {name.replace("__", "."): value for name, value in more.items()}
-    return load(None, {"kafka.replication": "1", **flags}, {}).settings
+    return load(None, {"kafka.replication": "1", "partitions": "2", **flags}, {}).settings
 
 
 @pytest.fixture
 def settings(kafka):
     """A log on the shared broker, set up."""
     found = settings_for(kafka)
-    assert {s.done for s in care.setup(found, partitions=2)} == {"create", "skip"}
+    assert {s.done for s in care.setup(found)} == {"create", "skip"}
     return found
 
 
@@ -58,12 +58,12 @@ def wrong(settings):
 def test_a_cluster_that_was_set_up_is_well_and_stays_as_it_is(settings):
     assert wrong(settings) == {}
     assert care.check_safe(settings) == []
-    assert {s.done for s in care.setup(settings, partitions=2)} == {"keep", "skip"}
+    assert {s.done for s in care.setup(settings)} == {"keep", "skip"}
 
 
 def test_a_rehearsal_changes_nothing_and_missing_topics_are_named(kafka):
     settings = settings_for(kafka)
-    rehearsed = [*care.setup(settings, partitions=2, dry_run=True)]
+    rehearsed = [*care.setup(settings, dry_run=True)]
     assert {s.done for s in rehearsed} == {"create", "skip"}
     found = wrong(settings)
     assert set(found) == {"topics"}
@@ -102,7 +102,7 @@ def test_a_wrong_topic_setting_is_named_refused_and_mended(
         assert "i_accept_loss" in refused.value.hint
     else:
         assert care.check_safe(settings) == []
-    changed = [s for s in care.setup(settings, partitions=2) if s.done == "change"]
+    changed = [s for s in care.setup(settings) if s.done == "change"]
     assert [s.name for s in changed] == [topic]
     assert wrong(settings) == {}
 
@@ -134,7 +134,7 @@ def test_a_single_copy_that_is_not_flushed_is_said_plainly_and_accepted_only_in_
 def test_more_copies_than_brokers_are_refused_before_anything_is_made(kafka):
     settings = settings_for(kafka, kafka__replication="3")
     with pytest.raises(Refused, match=r"3 copies .* 1 brokers") as refused:
-        list(care.setup(settings, partitions=2))
+        list(care.setup(settings))
     assert "kafka.replication = 1" in refused.value.hint
     assert "topics" in wrong(settings)
 
@@ -202,7 +202,7 @@ def careless(cluster_of):
 
 def test_every_wrong_broker_setting_is_named_with_its_remedy(careless):
     settings = settings_for(careless.bootstrap, kafka__group_protocol="consumer")
-    list(care.setup(settings, partitions=1))
+    list(care.setup(settings))
     found = wrong(settings)
     static = {
         "auto.create.topics.enable": "auto.create.topics.enable=false",
@@ -240,7 +240,7 @@ def test_three_brokers_that_acknowledge_on_one_are_named(cluster_of):
         3, settings={"min.insync.replicas": "1", "transaction.state.log.min.isr": "1"}
     )
     settings = settings_for(cluster.bootstrap, kafka__replication="3")
-    list(care.setup(settings, partitions=1))
+    list(care.setup(settings))
     found = wrong(settings)
     assert set(found) == {"min.insync.replicas", "transaction.state.log.min.isr"}
     assert all(f.unsafe for f in found.values())

@@ -13,7 +13,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource
 
+from usance.adapters import kafka_doctor
 from usance.adapters.kafka_access import connect, named
+from usance.adapters.kafka_doctor import Ward
 from usance.adapters.kafka_roles import ROLES, SCAN_GROUP, user
 from usance.adapters.kafka_setup import options_of, settle_rights, settle_topics, settle_users
 from usance.engine.topics import Topics
@@ -203,6 +205,15 @@ def test_each_role_does_what_is_its_own(secured, realm):
     consume(secured.role("auditor"), EVENTS)
     by_certificate = secured.mutual(realm.authority.client("usance-owner"))
     transact(by_certificate, "usance-owner-b-0")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_may_look_whether_the_cluster_is_safe(secured, role):
+    options = secured.role(role)
+    ward = Ward(connect(options, CLOCK), options, TOPICS.settings(), CLOCK)
+    found = {f.check: f for f in kafka_doctor.settings(ward)}
+    assert [f for f in found.values() if not f.well] == []
+    assert found["authorizer"].found == "StandardAuthorizer"
 
 
 def test_denial_7_an_owner_with_a_foreign_transactional_id_is_named(secured, told):

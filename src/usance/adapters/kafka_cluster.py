@@ -23,6 +23,7 @@ from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from usance.adapters.kafka_settings import CONNECT_SECONDS, TRANSACTION_MS, KafkaSettings
+from usance.adapters.kafka_topics import wanted
 from usance.kernel.clock import Clock
 from usance.kernel.errors import NotFound, Refused, Unavailable, Unreadable, UsanceError
 from usance.log.contract import TopicPartition, TopicSettings
@@ -253,7 +254,8 @@ class Cluster:
         return found[settings.name]
 
     def _create(self, settings: TopicSettings) -> None:
-        config = self.settings.topic(settings.cleanup, settings.retention_ms)
+        copies, flush = self.settings.replication, self.settings.flush_single
+        config = {n: w.value for n, w in wanted(settings, copies, flush=flush).items()}
         new = NewTopic(
             self.real(settings.name),
             settings.partitions,

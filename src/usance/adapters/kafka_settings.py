@@ -19,8 +19,6 @@ SESSION_MS = 6_000
 MAX_POLL_MS = 60_000
 FETCH_WAIT_MS = 25
 CONNECT_SECONDS = 5.0
-TOMBSTONE_MS = 7 * 86_400_000
-"""How long the broker keeps a key's last word that it is gone."""
 BATCH_BYTES_MAX = RECORD_BYTES_MAX + 64 * 1024
 """A record at its bound with what Kafka adds; topics accept this much (rule 9)."""
 QUEUE_KBYTES = 4 * UNIT_BYTES_MAX // 1024
@@ -37,8 +35,9 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `prefix` stands before every topic, group and transactional id, so that several logs can share a
     cluster. `slot` names this process among the owners of a group: stable over restarts, never
     shared by two processes that run. `instance` makes a static member (a restart keeps its
-    partitions). `replication` and `min_insync` are those of topics to be created. `others` are topics
-    of other programs that are read or written here; without them only those of the namespace are seen.
+    partitions). `replication` and `min_insync` are those of topics to be created; `flush_single` has a
+    topic's only copy on disk before it is acknowledged. `others` are topics of other programs that
+    are read or written here; without them only those of the namespace are seen.
     """
 
     bootstrap: str
@@ -50,6 +49,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     group_protocol: Literal["classic", "consumer"] = "classic"
     replication: Annotated[int, msgspec.Meta(ge=1)] = 3
     min_insync: Annotated[int, msgspec.Meta(ge=1)] = 2
+    flush_single: bool = False
     compression: Literal["none", "lz4"] = "none"
     security: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
     allow_clear: bool = False
@@ -173,20 +173,6 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return self.producer(f"units-{number}") | {
             "transactional.id": f"{self.prefix}{group}-{self.slot}-{number}",
             "transaction.timeout.ms": TRANSACTION_MS,
-        }
-
-    def topic(self, cleanup: str, retention_ms: int) -> dict[str, str]:
-        """Return the configuration of a topic to be created."""
-        return {
-            "message.timestamp.type": "LogAppendTime",
-            "cleanup.policy": "compact" if cleanup == "compact" else "delete",
-            "retention.ms": str(retention_ms if cleanup == "delete" else -1),
-            "retention.bytes": "-1",
-            "delete.retention.ms": str(TOMBSTONE_MS),
-            "min.insync.replicas": str(self.min_insync),
-            "max.message.bytes": str(BATCH_BYTES_MAX),
-            "compression.type": "producer",
-            "unclean.leader.election.enable": "false",
         }
 
 

@@ -35,7 +35,7 @@ from confluent_kafka.admin import (
 
 from usance.adapters.kafka_access import named
 from usance.adapters.kafka_roles import ROLES, Right, Role, rights, user
-from usance.adapters.kafka_topics import fits, wanted
+from usance.adapters.kafka_topics import Wanted, fits, wanted
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Refused, Unavailable, Unreadable
 from usance.kernel.ids import Ids
@@ -113,6 +113,7 @@ def settle_topics(
     replication: int,
     clock: Clock,
     prefix: str = "",
+    flush: bool = True,
     dry_run: bool = False,
 ) -> list[Step]:
     """Create the topics that are missing and mend the settings of those that are there."""
@@ -126,7 +127,7 @@ def settle_topics(
                 prefix + t.name,
                 t.partitions,
                 replication,
-                config={n: w.value for n, w in wanted(t, replication).items()},
+                config={n: w.value for n, w in wanted(t, replication, flush=flush).items()},
             )
             for t in new
         ]
@@ -135,7 +136,9 @@ def settle_topics(
         _await(admin, [prefix + t.name for t in new], clock)
     for topic in old:
         copies = min(len(p.replicas) for p in there[prefix + topic.name].partitions.values())
-        steps.append(_mend(admin, topic, copies, prefix, clock, dry_run=dry_run))
+        steps.append(
+            _mend(admin, topic, prefix, wanted(topic, copies, flush=flush), clock, dry_run=dry_run)
+        )
     return steps
 
 
@@ -178,14 +181,14 @@ def options_of(admin: AdminClient, kind: Any, names: Iterable[str]) -> dict[str,
 def _mend(
     admin: AdminClient,
     topic: TopicSettings,
-    copies: int,
     prefix: str,
+    want: Mapping[str, Wanted],
     clock: Clock,
     *,
     dry_run: bool,
 ) -> Step:
     name = prefix + topic.name
-    wrong = _wrong(admin, topic, copies, name)
+    wrong = _wrong(admin, name, want)
     if not wrong:
         return Step("topic", name, "keep")
     if not dry_run:
@@ -197,21 +200,19 @@ def _mend(
         ask(lambda: admin.incremental_alter_configs([resource]), f"setting {name}")
         until = clock.monotonic() + SHOW_S
         # The controller has it before the brokers do.
-        while _wrong(admin, topic, copies, name) and clock.monotonic() < until:
+        while _wrong(admin, name, want) and clock.monotonic() < until:
             clock.sleep(PAUSE_S)
     detail = ", ".join(f"{n} {old} -> {new}" for n, (old, new) in wrong.items())
     return Step("topic", name, "change", detail)
 
 
-def _wrong(
-    admin: AdminClient, topic: TopicSettings, copies: int, name: str
-) -> dict[str, tuple[str, str]]:
+def _wrong(admin: AdminClient, name: str, want: Mapping[str, Wanted]) -> dict[str, tuple[str, str]]:
     """Return the settings of a topic that do not serve, each with its value and the one wanted."""
     there = options_of(admin, ConfigResource.Type.TOPIC, [name])[name]
     return {
-        setting: (there.get(setting, ""), want.value)
-        for setting, want in wanted(topic, copies).items()
-        if not fits(setting, there.get(setting, ""), want.value)
+        setting: (there.get(setting, ""), one.value)
+        for setting, one in want.items()
+        if not fits(setting, there.get(setting, ""), one.value)
     }
 
 

@@ -8,6 +8,8 @@ from usance.log.contract import RECORD_BYTES_MAX, TopicSettings
 
 BATCH_OVERHEAD = 64 * 1024
 """What Kafka's framing may add to a record at its bound."""
+TOMBSTONE_MS = 7 * 86_400_000
+"""How long the broker keeps a key's last word that it is gone."""
 LETTER_HEADERS = 128 * 1024
 """What a dead letter or a parked record carries beside the bytes that it holds (rule 9)."""
 HOLDS_LETTERS = frozenset({"dead-letters", "parked"})
@@ -20,8 +22,11 @@ class Wanted(NamedTuple):
     why: str
 
 
-def wanted(settings: TopicSettings, replication: int) -> dict[str, Wanted]:
-    """Return the settings of a topic on a cluster that keeps `replication` copies."""
+def wanted(settings: TopicSettings, replication: int, *, flush: bool = True) -> dict[str, Wanted]:
+    """Return the settings of a topic on a cluster that keeps `replication` copies.
+
+    `flush` has a single copy on disk before it is acknowledged.
+    """
     compacted = settings.cleanup == "compact"
     kept = settings.retention_ms if settings.cleanup == "delete" else -1
     largest = RECORD_BYTES_MAX + BATCH_OVERHEAD
@@ -45,7 +50,11 @@ def wanted(settings: TopicSettings, replication: int) -> dict[str, Wanted]:
         "unclean.leader.election.enable": Wanted("false", "a stale replica would lose records"),
         "compression.type": Wanted("producer", "bytes are kept as they were sent"),
     }
-    if replication == 1:
+    if compacted:
+        found["delete.retention.ms"] = Wanted(
+            str(TOMBSTONE_MS), "each reader must see that a key is gone"
+        )
+    if replication == 1 and flush:
         found["flush.messages"] = Wanted("1", "a single broker's answer is a page-cache promise")
     return found
 
@@ -57,7 +66,7 @@ def min_insync(replication: int) -> int:
 
 def fits(name: str, found: str, want: str) -> bool:
     """Tell whether a setting serves: more room and more copies than wanted do no harm."""
-    if name in ("max.message.bytes", "min.insync.replicas"):
+    if name in ("max.message.bytes", "min.insync.replicas", "delete.retention.ms"):
         return int(found) >= int(want)
     return found == want
 

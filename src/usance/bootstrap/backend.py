@@ -59,6 +59,7 @@ def open_cluster(
         group_protocol=said.group_protocol,
         replication=said.replication,
         min_insync=min(2, said.replication),
+        flush_single=not said.i_accept_loss,
         security=SECURITY[said.security],
         allow_clear=said.i_accept_loss,
         username=said.username,

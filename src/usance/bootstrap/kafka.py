@@ -17,6 +17,8 @@ from usance.adapters.kafka_setup import (
     settle_topics,
     settle_users,
 )
+from usance.bootstrap.backend import SECURITY, open_cluster
+from usance.bootstrap.store import complete_log
 from usance.config import Settings
 from usance.engine.topics import Topics
 from usance.kernel.clock import Clock, SystemClock
@@ -25,7 +27,6 @@ from usance.kernel.ids import RandomIds
 
 PARTITIONS = 12
 """Partitions per context of a new log on a cluster, unless the settings say otherwise."""
-_PROTOCOLS = {"plaintext": "PLAINTEXT", "tls": "SSL", "scram": "SASL_SSL"}
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "usance-care",
-        "security.protocol": _PROTOCOLS[kafka.security],
+        "security.protocol": SECURITY[kafka.security],
         "log_level": 0,
     }
     if kafka.security == "scram":
@@ -60,22 +61,37 @@ def client_options(settings: Settings) -> dict[str, Any]:
 def setup(
     settings: Settings,
     *,
-    partitions: int,
     passwords: Path | None = None,
     dry_run: bool = False,
     clock: Clock | None = None,
 ) -> Iterator[Step]:
-    """Make the cluster ready for a log, or mend it; yields what was done to each thing."""
+    """Make the cluster ready for a log, or mend it; yields what was done to each thing.
+
+    `settings.partitions` counts where there is no log yet.
+    """
     clock = clock or SystemClock()
-    admin = connect(client_options(settings), clock)
-    topics = Topics(settings.namespace, partitions).settings()
+    found = ward(settings, clock)
+    kafka, admin = settings.kafka, found.admin
     yield from settle_topics(
-        admin, topics, replication=settings.kafka.replication, clock=clock, dry_run=dry_run
+        admin,
+        found.topics,
+        replication=kafka.replication,
+        clock=clock,
+        prefix=kafka.prefix,
+        flush=not kafka.i_accept_loss,
+        dry_run=dry_run,
     )
+    if not dry_run:
+        log = open_cluster(settings)
+        try:
+            done = "create" if complete_log(log, settings, clock) else "keep"
+        finally:
+            log.close()
+        yield Step("log", settings.namespace, done, "genesis, topic records and first positions")
     if passwords is not None:
         words = passwords_in(passwords, RandomIds(), dry_run=dry_run)
         yield from settle_users(admin, settings.namespace, words, dry_run=dry_run)
-    yield from settle_rights(admin, settings.namespace, dry_run=dry_run)
+    yield from settle_rights(admin, settings.namespace, prefix=kafka.prefix, dry_run=dry_run)
 
 
 def ward(settings: Settings, clock: Clock | None = None) -> Ward:
@@ -83,11 +99,12 @@ def ward(settings: Settings, clock: Clock | None = None) -> Ward:
     clock = clock or SystemClock()
     options = client_options(settings)
     admin = connect(options, clock)
-    events = Topics(settings.namespace, 1).name("trade", "events")
+    kafka = settings.kafka
+    events = kafka.prefix + Topics(settings.namespace, 1).name("trade", "events")
     there = admin.list_topics(timeout=10.0).topics
     count = len(there[events].partitions) if events in there else settings.partitions
     topics = Topics(settings.namespace, count).settings()
-    return Ward(admin, options, topics, clock, group_protocol=settings.kafka.group_protocol)
+    return Ward(admin, options, topics, clock, kafka.prefix, kafka.group_protocol)
 
 
 def examine(settings: Settings, clock: Clock | None = None) -> Iterator[Finding]:
@@ -109,4 +126,8 @@ def check_safe(settings: Settings, clock: Clock | None = None) -> list[Finding]:
 def rights_table(settings: Settings) -> list[tuple[str, Right]]:
     """Return every right that `setup` grants, with the user who gets it."""
     name = settings.namespace
-    return [(user(name, role), right) for role in ROLES for right in rights(role, name)]
+    return [
+        (user(name, role), right)
+        for role in ROLES
+        for right in rights(role, name, settings.kafka.prefix)
+    ]

@@ -201,18 +201,7 @@ def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None 
     try:
         if birth.read(log, settings.namespace) is None:
             prepare_folder(folder)
-            book = isinstance(clock, BookClock)
-            birth.found(
-                log,
-                namespace=settings.namespace,
-                partitions=settings.partitions,
-                clock="book" if book else "log",
-                ids=ids or RandomIds(),
-                now=clock.now(),
-            )
-        genesis = birth.check(log, settings.namespace)
-        birth.complete(log, genesis)
-        _first_positions(log, Topics(genesis.namespace, genesis.partitions))
+        complete_log(log, settings, clock, ids)
     finally:
         log.close()
 
@@ -234,6 +223,24 @@ def reactor_topics(topics: Topics) -> dict[str, list[str]]:
         "screening": [trade],
         "fin-out": [trade],
     }
+
+
+def complete_log(log: Log, settings: Settings, clock: Clock, ids: Ids | None = None) -> bool:
+    """Write what an open log lacks: genesis, topic records, first positions; tells whether it is new."""
+    fresh = birth.read(log, settings.namespace) is None
+    if fresh:
+        birth.found(
+            log,
+            namespace=settings.namespace,
+            partitions=settings.partitions,
+            clock="book" if isinstance(clock, BookClock) else "log",
+            ids=ids or RandomIds(),
+            now=clock.now(),
+        )
+    genesis = birth.check(log, settings.namespace)
+    birth.complete(log, genesis)
+    _first_positions(log, Topics(genesis.namespace, genesis.partitions))
+    return fresh
 
 
 def _first_positions(log: Log, topics: Topics) -> None:

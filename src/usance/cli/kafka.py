@@ -34,10 +34,10 @@ def setup(partitions: int | None, passwords: Path | None, dry_run: bool) -> None
     Example: usance kafka setup --log kafka://broker:9093 --passwords roles.toml
     """
     found = effective(partitions=partitions)
-    asked = found.sources["partitions"] != "default"
-    count = found.settings.partitions if asked else care.PARTITIONS
+    if found.sources["partitions"] == "default":
+        found = effective(partitions=care.PARTITIONS)
     words = _WOULD if dry_run else _DID
-    steps = list(care.setup(found.settings, partitions=count, passwords=passwords, dry_run=dry_run))
+    steps = list(care.setup(found.settings, passwords=passwords, dry_run=dry_run))
     columns = (
         Column("Thing", lambda s: s.thing),
         Column("Name", lambda s: s.name),

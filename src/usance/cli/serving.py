@@ -122,6 +122,9 @@ def _open(settings: Settings, inputs: list[BookInput], roles: frozenset[str]) ->
         if fresh and inputs:
             found_log(folder, settings, clock)
         demand_log(folder.log, settings)
+        from usance.bootstrap.kafka import check_safe
+
+        check_safe(settings)
     patience = SystemClock()
     deadline = patience.monotonic() + OWNED_RETRY_S
     while True:
