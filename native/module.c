@@ -1,19 +1,28 @@
 /* The module `usance._native`; see native.h. */
 #include "native.h"
 
+static PyObject *found_in(const char *name, const char *attribute) {
+    PyObject *module = PyImport_ImportModule(name);
+    PyObject *found = module == NULL ? NULL : PyObject_GetAttrString(module, attribute);
+    Py_XDECREF(module);
+    return found;
+}
+
 static int module_exec(PyObject *module) {
     State *state = PyModule_GetState(module);
-    PyObject *type = PyType_FromModuleAndSpec(module, &usance_program_spec, NULL);
-    if (type == NULL) return -1;
-    state->program = (PyTypeObject *)type;
     state->clear = PyUnicode_InternFromString("clear");
     state->splices = PyUnicode_InternFromString("splices");
-    PyObject *msgspec = PyImport_ImportModule("msgspec");
-    PyObject *base = msgspec == NULL ? NULL : PyObject_GetAttrString(msgspec, "Struct");
+    state->digest = PyUnicode_InternFromString("digest");
+    state->sha256 = found_in("hashlib", "sha256");
+    state->sha1 = found_in("hashlib", "sha1");
+    state->sha1_names = Py_BuildValue("(s)", "usedforsecurity");
+    PyObject *base = found_in("msgspec", "Struct");
     state->copy = base == NULL ? NULL : PyObject_GetAttrString(base, "__copy__");
-    Py_XDECREF(msgspec);
     Py_XDECREF(base);
-    if (state->clear == NULL || state->splices == NULL || state->copy == NULL) return -1;
+    state->program = (PyTypeObject *)PyType_FromModuleAndSpec(module, &usance_program_spec, NULL);
+    if (state->clear == NULL || state->splices == NULL || state->digest == NULL || state->sha256 == NULL
+        || state->sha1 == NULL || state->sha1_names == NULL || state->copy == NULL || state->program == NULL)
+        return -1;
     if (PyModule_AddIntConstant(module, "LAYOUT", LAYOUT) < 0) return -1;
     return PyModule_AddType(module, state->program);
 }
@@ -22,6 +31,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
     State *state = PyModule_GetState(module);
     Py_VISIT(state->program);
     Py_VISIT(state->copy);
+    Py_VISIT(state->sha256);
+    Py_VISIT(state->sha1);
     return 0;
 }
 
@@ -31,11 +42,24 @@ static int module_clear(PyObject *module) {
     Py_CLEAR(state->copy);
     Py_CLEAR(state->clear);
     Py_CLEAR(state->splices);
+    Py_CLEAR(state->digest);
+    Py_CLEAR(state->sha256);
+    Py_CLEAR(state->sha1);
+    Py_CLEAR(state->sha1_names);
     for (int i = 0; i < SHORTS; i++) Py_CLEAR(state->shorts[i]);
     return 0;
 }
 
 static void module_free(void *module) { module_clear(module); }
+
+static PyMethodDef module_methods[] = {
+    {"seal", (PyCFunction)(void (*)(void))usance_seal, METH_FASTCALL,
+     "Return packed headers and envelope hash of a record, or None."},
+    {"uuid5", (PyCFunction)(void (*)(void))usance_uuid5, METH_FASTCALL,
+     "uuid5(namespace, name): return the UUIDv5 as text in bytes."},
+    {"murmur2", usance_murmur2, METH_O, "murmur2(data): return Kafka's 32-bit murmur2."},
+    {NULL, NULL, 0, NULL},
+};
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
@@ -45,8 +69,9 @@ static PyModuleDef_Slot module_slots[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "usance._native",
-    .m_doc = "The compiled codec; `usance.messages.codec` decides whether it runs.",
+    .m_doc = "The compiled codec; `usance.kernel.native` decides whether it runs.",
     .m_size = sizeof(State),
+    .m_methods = module_methods,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_clear = module_clear,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
-from usance.messages import codec
+from usance.kernel import native
 from usance.testing import kafka_jars
 from usance.testing.kafka_shared import SharedBroker
 from usance.testing.postgres_server import PACKAGE, PostgresServer, binaries
@@ -41,7 +41,7 @@ def _chromium() -> str | None:
 
 
 def _extension() -> str | None:
-    return "built" if codec.load()[0] else None
+    return "built" if native.load()[0] else None
 
 
 TOOLS = {

@@ -12,7 +12,7 @@ import pytest
 from small_book import CREDIT, MAKER, SENIOR
 
 from usance.cli.show import Column, clean, table
-from usance.messages import codec
+from usance.kernel import native
 
 Run = Callable[..., Any]
 
@@ -245,7 +245,7 @@ def test_settings_say_where_they_were_set(read: Run, data: Path) -> None:
 
 def test_settings_and_doctor_say_which_codec_runs(read: Run, data: Path) -> None:
     shown = read("config", "show")["codec"]["value"]
-    assert shown == codec.RUNNING
+    assert shown == native.RUNNING
     assert {f["check"]: f["found"] for f in read("doctor")}["codec"] == shown
 
 

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usance.kernel import native
 from usance.kernel.ids import (
     NAMESPACE,
     RandomIds,
     derived,
     murmur2,
+    murmur2_in_python,
     namespace_of,
     partition_of,
     sequence_ids,
@@ -33,7 +35,14 @@ from usance.kernel.ids import (
     ],
 )
 def test_murmur2_gives_the_values_of_kafkas_java_client(data: bytes, signed: int) -> None:
-    assert murmur2(data) == signed & 0xFFFFFFFF
+    assert murmur2(data) == murmur2_in_python(data) == signed & 0xFFFFFFFF
+
+
+@pytest.mark.native
+@given(st.binary(max_size=70))
+def test_the_compiled_murmur2_is_that_of_the_reference(data: bytes) -> None:
+    compiled = native.load()[0]
+    assert compiled.murmur2(data) == murmur2_in_python(data)
 
 
 @given(st.text(), st.integers(min_value=1, max_value=64))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from usance.kernel import native
 from usance.messages import codec
 
 
@@ -13,6 +14,6 @@ from usance.messages import codec
 def each_codec(request: pytest.FixtureRequest) -> Iterator[str]:
     """Make every reader and writer that is made from now on one of this codec; returns its name."""
     before = codec.NATIVE
-    codec.NATIVE = codec.load()[0] if request.param == "native" else None
+    codec.NATIVE = native.load()[0] if request.param == "native" else None
     yield request.param
     codec.NATIVE = before

@@ -7,6 +7,7 @@ import gc
 import io
 import random
 import sys
+import uuid
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +15,13 @@ from typing import Any, NamedTuple
 import fastavro
 import msgspec
 import pytest
+import sample_messages as samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from message_strategies import damaged, messages
+from message_strategies import LONG, damaged, messages
 from schema_strategies import schema_and_values
 
+from usance.kernel import native
 from usance.kernel.errors import Tampered, Unreadable
 from usance.messages import avro_codegen, avro_reader, codec
 from usance.messages.avro_codegen import MALFORMED, UNWRITABLE, Reader, Writer
@@ -26,6 +29,7 @@ from usance.messages.avro_schema import Schema
 from usance.messages.catalogue import MessageType, default
 from usance.messages.codec import compiled
 from usance.messages.envelope import Decoder
+from usance.messages.meta import Meta
 from usance.messages.registry import registered
 from usance.messages.varints import VARINTS
 
@@ -56,7 +60,7 @@ class Pair(NamedTuple):
 @pytest.fixture(scope="module", autouse=True)
 def switched_on() -> Any:
     """Test the extension even where USANCE_NATIVE switches it off."""
-    before, codec.NATIVE = codec.NATIVE, codec.load()[0]
+    before, codec.NATIVE = codec.NATIVE, native.load()[0]
     yield
     codec.NATIVE = before
 
@@ -379,12 +383,65 @@ def test_huge_lengths_and_counts_allocate_nothing() -> None:
     assert peak < 200_000
 
 
+# -- what surrounds a value
+
+
+SIZES = st.sampled_from([0, 1, 60, 130, 200, 255, 256, 3_500, 4_096, 66_000])
+
+
+@given(SIZES, SIZES, st.none() | SIZES, LONG, LONG, st.booleans(), st.booleans())
+@settings(max_examples=150)
+def test_records_are_sealed_as_the_reference_seals_them(
+    cause: int, key: int, value: int | None, revision: int, index: int, traced: bool, keyed: bool
+) -> None:
+    encoder, _, _ = samples.codec()
+    meta = Meta.bare("c" * cause, actor=samples.MAKER, causation="")
+    raw = b"k" * key if keyed else None
+    trace = b"00-trace" if traced else None
+    instant = samples.INSTANT
+    arguments = (
+        encoder._type(samples.FileOpened),
+        encoder._cause(meta, samples.INPUT),
+        encoder._frame_of(raw, raw, samples.INPUT.topic, instant, trace),
+        b"0b0e4c1a-53a4-5d4e-9b1e-1f2e3d4c5b6a",
+        None if value is None else b"v" * value,
+        revision,
+        index,
+        samples.PREV,
+    )
+    assert encoder._seal is not None
+    sealed = encoder._sealed(*arguments)
+    encoder._seal = None
+    assert encoder._sealed(*arguments) == sealed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{6: b"short"}, {7: bytes(31)}, {9: 2**63}, {10: "1"}, {5: ()}, {0: "text"}, {8: "text"}],
+    ids=str,
+)
+def test_what_cannot_be_sealed_is_left_to_the_reference(change: dict[int, Any]) -> None:
+    frame = (b"", b"", b"", b"", b"")
+    good = [b"", b"", b"", b"", b"", frame, bytes(36), bytes(32), b"", 1, 2]
+    assert codec.NATIVE.seal(*good) is not None
+    for at, odd in change.items():
+        good[at] = odd
+    assert codec.NATIVE.seal(*good) is None
+    assert codec.NATIVE.seal(*good[:-1]) is None
+
+
+@given(st.binary(min_size=16, max_size=16), st.text(st.characters(codec="utf-8"), max_size=90))
+def test_identifiers_are_those_of_the_standard_library(namespace: bytes, name: str) -> None:
+    made = codec.NATIVE.uuid5(namespace, name.encode())
+    assert made.decode() == str(uuid.uuid5(uuid.UUID(bytes=namespace), name))
+
+
 # -- the switch
 
 
 def test_the_switch_and_the_layout_decide_which_codec_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert codec.load()[1] == "native"
-    assert codec.load("0") == (None, "Python, as USANCE_NATIVE says")
-    monkeypatch.setattr(codec, "LAYOUT", codec.LAYOUT + 1)
-    module, words = codec.load()
+    assert native.load()[1] == "native"
+    assert native.load("0") == (None, "Python, as USANCE_NATIVE says")
+    monkeypatch.setattr(native, "LAYOUT", native.LAYOUT + 1)
+    module, words = native.load()
     assert module is None and "make setup" in words

@@ -18,9 +18,9 @@ from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
 from usance.engine.owner import OWNER_GROUP
 from usance.engine.verify import Progress, verify_log
+from usance.kernel import native
 from usance.kernel.errors import NotFound, Owned, Refused, Tampered, Unavailable, UsanceError
 from usance.log.contract import TopicPartition
-from usance.messages import codec
 
 FREE_BYTES_MIN = 500_000_000
 SQLITE_MIN = (3, 37, 0)
@@ -151,7 +151,7 @@ def examine(folder: Folder, settings: Settings) -> Iterator[Finding]:
         "SQLite 3.37 or newer is needed: use a newer Python.",
     )
     yield Finding("assertions", __debug__, "on" if __debug__ else "off", "Run without -O.")
-    yield Finding("codec", True, codec.RUNNING)
+    yield Finding("codec", True, native.RUNNING)
     root = folder.root if folder.root.exists() else folder.root.absolute().parent
     free = shutil.disk_usage(root).free
     yield Finding("disk", free > FREE_BYTES_MIN, f"{free / 1e9:.1f} GB free", "Free space.")

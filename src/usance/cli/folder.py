@@ -100,9 +100,9 @@ def show_config() -> None:
     from usance.cli.opening import effective
     from usance.cli.show import Column, emit, table
     from usance.config import shown
-    from usance.messages import codec
+    from usance.kernel import native
 
-    rows = [*shown(effective()), ("codec", codec.RUNNING, codec.SOURCE)]
+    rows = [*shown(effective()), ("codec", native.RUNNING, native.SOURCE)]
     columns = (
         Column("Setting", lambda r: r[0]),
         Column("Value", lambda r: r[1]),

@@ -13,6 +13,8 @@ from struct import unpack_from
 from typing import Protocol
 from uuid import UUID
 
+from usance.kernel.native import NATIVE
+
 NAMESPACE = UUID("6f1c3c0e-8a57-5d0a-9d51-5c7b1f0d2a11")
 """Root namespace of every identifier that is not derived from another one."""
 
@@ -63,7 +65,7 @@ def namespace_of(root: str) -> bytes:
         return UUID(uuid5_text(NAMESPACE.bytes, root)).bytes
 
 
-def murmur2(data: bytes) -> int:
+def murmur2_in_python(data: bytes) -> int:
     """Return Kafka's 32-bit murmur2 of `data` (signed arithmetic of the Java client, seed 0x9747b28c)."""
     length = len(data)
     m = 0x5BD1E995
@@ -79,6 +81,10 @@ def murmur2(data: bytes) -> int:
     h = (h * m) & 0xFFFFFFFF
     h ^= h >> 15
     return h
+
+
+murmur2: Callable[[bytes], int] = NATIVE.murmur2 if NATIVE else murmur2_in_python
+"""Kafka's 32-bit murmur2, compiled where it can be: each command's key is hashed."""
 
 
 def partition_of(key: str, partitions: int) -> int:

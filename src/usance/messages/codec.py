@@ -8,8 +8,6 @@ are therefore the same with and without it. `USANCE_NATIVE=0` switches it off.
 
 from __future__ import annotations
 
-import importlib
-import os
 import typing
 from collections.abc import Callable
 from io import BytesIO
@@ -17,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from usance.kernel import native
 from usance.kernel.errors import Unreadable
 from usance.messages import avro_codegen, avro_reader
 from usance.messages.avro_codegen import (
@@ -38,11 +37,6 @@ from usance.messages.avro_reader import takes_bytes
 from usance.messages.avro_schema import Field, Node, check_name
 from usance.messages.varints import VARINTS
 
-LAYOUT = 1
-"""What native/native.h must say too: extension and program come from the same sources."""
-SWITCH = "USANCE_NATIVE"
-"""Environment variable; 0 switches the extension off."""
-
 DEPTH_MAX = 40
 """Nodes within nodes; native/native.h allows a few more."""
 _OPS = "null boolean long float double string bytes fixed enum nullable array map struct tuple dict".split()
@@ -50,26 +44,8 @@ _OP = {name: number for number, name in enumerate(_OPS)} | {"int": 2}
 _EXACT = {"string": str, "enum": str, "int": int, "long": int, "boolean": bool}
 
 
-def load(switch: str = "1") -> tuple[Any, str]:
-    """Return the extension or None, and what to tell people; `switch` is what SWITCH says."""
-    if switch.lower() in ("0", "false", "no", "off"):
-        return None, f"Python, as {SWITCH} says"
-    try:
-        native = importlib.import_module("usance._native")
-    except ImportError:
-        return (
-            None,
-            "Python: the extension is not built (`make setup` builds it, with a C compiler)",
-        )
-    if native.LAYOUT != LAYOUT:
-        return None, "Python: the extension is of other sources (`make setup` builds it anew)"
-    return native, "native"
-
-
-NATIVE, RUNNING = load(os.environ.get(SWITCH, "1"))
-"""The extension, or None; and which codec runs, in words."""
-SOURCE = f"environment {SWITCH}" if SWITCH in os.environ else "default"
-"""Who decided that, in the words of the settings."""
+NATIVE = native.NATIVE
+"""The extension, or None: what is made from now on."""
 
 
 class _Unsuited(Exception):

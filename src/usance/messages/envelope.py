@@ -18,7 +18,7 @@ instant) is built once, and records are plain tuples.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha1, sha256
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from usance.kernel.clock import Instant, iso
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound
 from usance.kernel.ids import namespace_of
+from usance.messages import codec
 from usance.messages.avro import encode, unwritable
 from usance.messages.avro_codegen import (
     UNWRITABLE,
@@ -197,6 +198,9 @@ class Encoder:
         self.registry = registry
         self.body_key = body_key
         self._log_namespace = namespace_of(log_id)
+        native = codec.NATIVE
+        self._seal = native.seal if native else None
+        self._uuid5: Callable[[bytes, bytes], bytes] = native.uuid5 if native else _uuid5
         self._types: dict[type, _Type] = {}
         self._sources: dict[str, _Piece] = {}
         self._instant: Instant = -1
@@ -292,7 +296,7 @@ class Encoder:
                 value = entry.writer(message, entry.prefix, self.splices)
             except UNWRITABLE as error:
                 raise unwritable(error, entry.fullname) from error
-            ce_id = _uuid5(namespace, name)
+            ce_id = self._uuid5(namespace, name)
             packed, digest = self._sealed(
                 entry, cause, frame, ce_id, value, revision + ordinal, index + ordinal, prev
             )
@@ -319,7 +323,7 @@ class Encoder:
         key = stream.encode()
         entry = self._types.get(type(message)) or self._type(type(message))
         value = encode(entry.writer, message, entry.fullname, entry.prefix)
-        ce_id = _uuid5(namespace_of(meta.command_id), str(ordinal).encode())
+        ce_id = self._uuid5(namespace_of(meta.command_id), str(ordinal).encode())
         frame = self._frame_of(key, key, input.topic, instant, traceparent)
         sealed = self._sealed(entry, cause, frame, ce_id, value, revision, index, prev)
         return key, value, unpack_headers(sealed[0]), sealed[1]
@@ -342,7 +346,7 @@ class Encoder:
         name = f"{input.partition}/{input.offset}/outcome"
         if outcome.answer in _SUFFIXED:
             name = f"{name}/{outcome.answer}"
-        ce_id = _uuid5(self._log_namespace, name.encode())
+        ce_id = self._uuid5(self._log_namespace, name.encode())
         try:
             value = entry.writer(outcome, entry.prefix)
         except UNWRITABLE as error:
@@ -372,7 +376,7 @@ class Encoder:
         assert log_id in ("", self.log_id), "an encoder serves one log"
         entry = self._types.get(UnitFooter) or self._type(UnitFooter)
         name = f"{footer.partition}/{footer.unit}"
-        ce_id = _uuid5(self._log_namespace, name.encode())
+        ce_id = self._uuid5(self._log_namespace, name.encode())
         meta = Meta(
             tenant="",
             actor=Actor("engine", "", "system"),
@@ -462,6 +466,13 @@ class Encoder:
         prev: bytes,
     ) -> tuple[bytes, bytes]:
         """Return packed headers and envelope hash of a record."""
+        if self._seal is not None:
+            sealed: tuple[bytes, bytes] | None = self._seal(
+                entry.hashed, entry.packed, entry.meta_tail, cause.head, cause.middle, frame, ce_id,
+                prev, value, revision, index,
+            )  # fmt: skip
+            if sealed is not None:
+                return sealed
         assert len(prev) == 32, "prev is a chain value"
         assert len(ce_id) == 36, "a ce_id is a UUID"
         start, packed, hashed, key_hashed, end = frame

@@ -24,8 +24,8 @@ from usance.adapters import sqlite_store
 from usance.bootstrap.runtime import SWITCH_INTERVAL_S, Runtime
 from usance.bootstrap.store import Folder, all_deciders
 from usance.config import load
+from usance.kernel import native
 from usance.kernel.clock import SystemClock
-from usance.messages import codec
 from usance.testing.bench_http import run_http
 from usance.testing.bench_peers import PeerRun, article_loop, event_sourcing
 from usance.testing.bench_rig import Latency, Rig, Saturation, warmed
@@ -260,7 +260,7 @@ def _machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "usance": _version("usance"),
         "msgspec": _version("msgspec"),
-        "codec": codec.RUNNING,
+        "codec": native.RUNNING,
         "commit": _commit(),
     }
 
