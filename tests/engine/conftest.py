@@ -1,4 +1,4 @@
-"""Worlds on either log for the owner's tests."""
+"""Worlds on each log for the owner's tests."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from sim_world import Make, simulated
 from toy_world import (
     NOON,
     World,
+    kafka_world,
     sqlite_world,
 )
 
 from usance.kernel.clock import BookClock
 
+KAFKA = pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.slow])
 
-@pytest.fixture(params=["simulated", "sqlite"])
+
+@pytest.fixture(params=["simulated", "sqlite", KAFKA])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
-    """Return a maker of worlds on either log."""
+    """Return a maker of worlds on each log."""
     made: list[World] = []
 
     def world(**more: Any) -> World:
         clock = BookClock(NOON)
         if request.param == "simulated":
             found = simulated(clock=clock, **more)
+        elif request.param == "kafka":
+            found = kafka_world(request.getfixturevalue("kafka"), clock, **more)
         else:
             found = sqlite_world(tmp_path, clock, **more)
         made.append(found)

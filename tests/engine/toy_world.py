@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from usance.adapters.kafka_log import KafkaLog
+from usance.adapters.kafka_settings import KafkaSettings
 from usance.adapters.sqlite_log import SqliteLog
 from usance.engine import genesis
 from usance.engine.control import Discard, Redrive
@@ -19,7 +21,7 @@ from usance.engine.reactor import Commands, Outgoing
 from usance.engine.topics import CONTEXTS, Place, Topics
 from usance.kernel.clock import Clock
 from usance.kernel.decider import NOTHING, Actor, Context, Decision, Refusal, Send
-from usance.kernel.ids import sequence_ids
+from usance.kernel.ids import RandomIds, sequence_ids
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerFired, TimerSet
 from usance.kernel.words import Words
 from usance.log.contract import Log, Output, Record
@@ -174,6 +176,7 @@ class World:
         self.log = log
         self.clock = clock
         self.batch = batch
+        self.wait = 0.0
         self.repairs = Repairs()
         self.deciders: list[Any] = [PurseDecider(self.repairs)]
         found = genesis.read(log, "usance")
@@ -220,12 +223,14 @@ class World:
             on_outcomes=self.resolved.extend,
         )
         owner.open()
+        while len(owner.states) < len(CONTEXTS) * self.topics.partitions:
+            owner.step(self.wait)  # a cluster takes a moment to hand partitions out
         return owner
 
     def settle(self, owner: Owner, steps: int = 10_000) -> None:
         """Step an owner until it rests."""
         for _ in range(steps):
-            if owner.step(0.0) == 0 and owner.idle():
+            if owner.step(self.wait) == 0 and owner.idle():
                 return
         raise AssertionError("the owner did not come to rest")
 
@@ -357,3 +362,12 @@ def sqlite_world(folder: Path, clock: Clock, **more: Any) -> World:
             return ids()
 
     return World(SqliteLog.open(folder / "log.sqlite", clock=clock, ids=Ids()), clock, **more)
+
+
+def kafka_world(kafka: str, clock: Clock, **more: Any) -> World:
+    """Return a world on a broker, under a prefix that this test alone uses."""
+    prefix = f"{RandomIds().fresh()[-12:]}-"
+    settings = KafkaSettings(bootstrap=kafka, prefix=prefix, replication=1, min_insync=1)
+    world = World(KafkaLog.open(settings, clock=clock), clock, **more)
+    world.wait = 0.05
+    return world
