@@ -4,6 +4,15 @@ import msgspec
 import pytest
 
 from usance.domain.credit import messages as m
+from usance.domain.credit.advising import WAIT_MS
+from usance.domain.credit.amendment_messages import (
+    AmendmentAwaitsCredit,
+    AmendmentDropped,
+    AmendmentReceived,
+    DropAmendment,
+    ReceiveAmendment,
+    TermsChanges,
+)
 from usance.domain.credit.decider import CreditDecider
 from usance.domain.credit.drawing_messages import (
     DrawingHonoured,
@@ -12,7 +21,7 @@ from usance.domain.credit.drawing_messages import (
 )
 from usance.domain.facility_messages import ReleaseMargin, ReleaseReservation
 from usance.domain.posting import LC_LIABILITY, MARGIN, balance_of, open_accounts
-from usance.kernel.timers import TimerCancelled, TimerSet
+from usance.kernel.timers import TimerCancelled, TimerDue, TimerSet
 from usance.kernel.words import Words
 from usance.testing.spec import spec
 from usance.testing.trade import (
@@ -20,6 +29,7 @@ from usance.testing.trade import (
     CREDIT_KEY,
     MAKER,
     MONDAY,
+    NETWORK,
     SYSTEM,
     application,
     approval,
@@ -213,6 +223,66 @@ def test_a_received_credit_is_advised_only_when_it_appears_authentic():
     stream.when(m.AdviseCredit(), SYSTEM).then(m.CreditAdvised, TimerSet)
     stream.when(m.AdviseCredit(), SYSTEM).nothing()
     stream.when(m.DeclineToAdvise(reason=Words(text="x"))).refused("NOT_IN_THIS_STATE", "UCP600-9e")
+
+
+def test_what_a_document_says_needs_two_people_and_none_of_them_is_the_network():
+    by_fin = received()
+    arrives = m.ReceiveCredit(
+        **{name: getattr(by_fin.events[0], name) for name in m.ReceiveCredit.__struct_fields__}
+    )
+    for who in (MAKER, SYSTEM):
+        stream = spec(CreditDecider(), CREDIT_KEY, instant=MONDAY).when(arrives, who)
+        assert stream.decided[0].authentication == ""
+        for claimer in (SYSTEM, NETWORK, MAKER):
+            stream.when(m.AuthenticateCredit(method="fin"), claimer).refused(
+                "NOT_BY_FIN", "UCP600-9b"
+            )
+    by_key = m.AuthenticateCredit(method="key")
+    stream.when(by_key, SYSTEM).refused("NEEDS_A_PERSON")
+    stream.when(by_key, MAKER).then(m.AuthenticationProposed)
+    stream.when(m.AdviseCredit(), SYSTEM).refused("NOT_IN_THIS_STATE", "UCP600-9b,9f")
+    stream.when(by_key, MAKER).refused("SELF_APPROVAL")
+    stream.when(by_key, CHECKER).then(m.CreditAuthenticated)
+    assert stream.decided[0].person == CHECKER.person
+    stream.when(by_key, CHECKER).nothing()
+    by_fin.when(m.AuthenticateCredit(method="fin"), MAKER).refused("NOT_BY_FIN")
+
+
+EARLY = ReceiveAmendment(
+    amendment=1,
+    changes=TermsChanges(increase=10_000_00),
+    sender="EXPOHKHHXXX",
+    sender_reference="HK123",
+)
+
+
+def test_an_amendment_that_overtakes_its_credit_is_kept_for_a_bounded_time():
+    stream = spec(CreditDecider(), CREDIT_KEY, instant=MONDAY)
+    stream.when(EARLY, MAKER).refused("UNKNOWN_CREDIT")
+    stream.when(EARLY, NETWORK).then(AmendmentAwaitsCredit, TimerSet)
+    assert stream.decided[1].due == MONDAY + WAIT_MS
+    stream.when(EARLY, NETWORK).nothing()
+    other = msgspec.structs.replace(EARLY, changes=TermsChanges(increase=1))
+    stream.when(other, NETWORK).refused("AMENDMENT_NUMBER")
+    stream.when(m.AdviseCredit(), MAKER).refused("UNKNOWN_CREDIT")
+    due = TimerDue(timer_id="awaited", due=MONDAY + WAIT_MS, reason="")
+    stream.when(due, SYSTEM).then(m.CreditMissing).when(due, SYSTEM).nothing()
+    assert (stream.state.state, stream.state.known) == ("MISSING", False)
+    stream.when(DropAmendment(amendment=1), MAKER).then(AmendmentDropped, TimerCancelled)
+    assert (stream.state.state, stream.state.early) == ("", {})
+    stream.when(DropAmendment(amendment=1), MAKER).refused("UNKNOWN_CREDIT")
+
+
+def test_the_credit_ends_the_wait_of_its_amendment_whenever_it_comes():
+    stream = spec(CreditDecider(), CREDIT_KEY, instant=MONDAY).when(EARLY, NETWORK)
+    first = received().events[0]
+    arrives = m.ReceiveCredit(
+        **{name: getattr(first, name) for name in m.ReceiveCredit.__struct_fields__}
+    )
+    stream.when(arrives, NETWORK).then(m.CreditReceived, TimerCancelled)
+    assert (stream.state.state, stream.state.timers) == ("RECEIVED", ())
+    stream.when(EARLY, SYSTEM).then(AmendmentReceived)  # as the reaction hands it in again
+    stream.when(EARLY, NETWORK).nothing()
 
 
 def test_a_duplicate_of_a_received_credit_is_no_second_one():

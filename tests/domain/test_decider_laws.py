@@ -131,6 +131,17 @@ def _commands(category):
     return st.sampled_from(classes).flatmap(_struct)
 
 
+_EARLY = am.ReceiveAmendment(
+    amendment=1,
+    changes=am.TermsChanges(increase=20_000_00),
+    sender="EXPOHKHHXXX",
+    sender_reference="HK123",
+)
+_ARRIVES = cm.ReceiveCredit(
+    **{n: getattr(trade.received().events[0], n) for n in cm.ReceiveCredit.__struct_fields__}
+)
+
+
 def _likely(category):
     """Return commands that often fit the situations below."""
     if category == "credit":
@@ -139,7 +150,7 @@ def _likely(category):
             dm.HonourDrawing(presentation="P1", method="deferred", amount=60_000_00, maturity="2027-04-01"),
             dm.HonourDrawing(presentation="P2", method="acceptance", amount=40_000_00, maturity="2027-04-01"),
             dm.SettleDrawing(presentation="P1"), dm.SettleDrawing(presentation="P2"), dm.ReleaseDrawing(presentation="P1"),
-            dm.ExpireCredit(), dm.CloseCredit(), dm.CancelCredit(reason=Words(text="x")),
+            _EARLY, _ARRIVES, cm.AuthenticateCredit(method="key"), dm.ExpireCredit(), dm.CloseCredit(), dm.CancelCredit(reason=Words(text="x")),
             dm.RespondToCancellation(party="beneficiary", answer="accept"),
             dm.RespondToCancellation(party="confirmer", answer="accept"), cm.VoidIssue(), cm.AddConfirmation(),
             cm.NoteDelivery(message="MUR1", result="naked"), cm.NoteDelivery(message="MUR1", result="sent"),
@@ -210,6 +221,7 @@ SITUATIONS = {
         lambda: trade.amended(trade.issued(), increase=20_000_00),
         lambda: trade.issued(confirmation="CONFIRM", partial_shipments="NOT ALLOWED"),
         lambda: trade.received().when(cm.AuthenticateCredit(method="fin"), SYSTEM),
+        lambda: spec(CATEGORIES["credit"], trade.CREDIT_KEY, instant=trade.MONDAY).when(_EARLY, trade.NETWORK),
         lambda: _drawn(trade.issued(margin_percent=15)),
         lambda: _drawn(trade.amended(trade.issued(), decrease=40_000_00)),
         lambda: _drawn(trade.issued()).when(_OWED, SYSTEM),
@@ -241,7 +253,7 @@ SITUATIONS = {
         ),
     ),
 }  # fmt: skip
-ACTORS = st.sampled_from((MAKER, CHECKER, SYSTEM))
+ACTORS = st.sampled_from((MAKER, CHECKER, SYSTEM, trade.NETWORK))
 DAYS = st.sampled_from((0,) * 12 + (1, 7, 120))
 
 

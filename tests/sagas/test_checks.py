@@ -12,8 +12,10 @@ from usance.aml.screening import ScreeningReport
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import messages as cr
 from usance.engine.saga_messages import ObserveEvent
+from usance.sagas.advice import ADVICE
 from usance.sagas.reactions import REACTIONS
 from usance.sagas.screening import Screening, changes_strings
+from usance.testing.trade import received
 
 CREDIT = "albion/credit/HOSHJPJT-J1"
 LETTER = cr.CorrespondenceRecorded(mt="799", reference="Q1", kind="free", sender="HOSHJPJT")
@@ -106,3 +108,28 @@ def test_a_blocked_amendment_ends_by_its_saga_in_neutral_words(disposition: str)
         "ComplianceCheckEnded",
         "the bank does not proceed",
     )
+
+
+def test_amendments_that_came_early_are_taken_in_when_their_credit_arrives() -> None:
+    def early(number: int, port: str) -> am.AmendmentAwaitsCredit:
+        return am.AmendmentAwaitsCredit(
+            amendment=number, changes=am.TermsChanges(port_of_loading=port), sender="HOSHJPJT",
+            sender_reference="J1", content_hash="x",
+        )  # fmt: skip
+
+    arrived = received().events[0]
+    gone = am.AmendmentDropped(amendment=3)
+    history = _history(early(2, "KOBE"), early(1, "OSAKA"), early(3, "NAHA"), gone, arrived)
+    told = REACTIONS[cr.CreditReceived](CREDIT, arrived, history)
+    assert [(key, c.amendment, c.changes.port_of_loading) for key, c in told] == [
+        (CREDIT, 1, "OSAKA"),
+        (CREDIT, 2, "KOBE"),
+    ]
+
+
+def test_what_a_document_says_of_a_credit_waits_for_people_to_authenticate_it() -> None:
+    step = ADVICE.step("authenticate")
+    assert step.action is not None and step.guarded
+    assert step.action(CREDIT, {"authentication": ""}) is None
+    act = step.action(CREDIT, {"authentication": "fin"})
+    assert act is not None and act.command == cr.AuthenticateCredit(method="fin")

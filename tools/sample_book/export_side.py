@@ -34,6 +34,7 @@ from sample_book.forms import (
     party_groups,
     party_lines,
     presented,
+    terms,
 )
 from sample_book.scribe import Step
 
@@ -45,11 +46,20 @@ FJELL = firm("FJELLHEIM SALMON AS", "BRYGGEN 3", "BERGEN", "5899", "NO")
 HOSHI_LC, VOLT_LC, ANATOL_LC = "HOSHJPJT-JLC88001", "VOLTDEFF-ILC-4402", "ANATTRIS-ANT26771"
 MERU_LC, PAMPERO_LC = "MERUINBB-MCB/ADV/5508", "PAMPBRSP-PMP720-19"
 DUNE_LC, FJORD_LC = "DUNEAEAD-DCB260094", "FJRDNOKK-FHB-3377"
+PAPER_LC = "PAMPBRSP-PAPER-61"
 
 
 def steps() -> list[Step]:
     """Return the export side's steps, in no particular order."""
-    return [*_advised(), *_confirmed(), *_negotiated(), *_second_hand(), *_crossed(), *_sent_on()]
+    return [
+        *_advised(),
+        *_confirmed(),
+        *_negotiated(),
+        *_second_hand(),
+        *_crossed(),
+        *_sent_on(),
+        *_on_paper(),
+    ]
 
 
 def _fin(
@@ -180,7 +190,10 @@ def _second_hand() -> list[Step]:
 
 
 def _crossed() -> list[Step]:
-    """Return DCB260094: its amendment comes before it, and again after it; the beneficiary rejects."""
+    """Return DCB260094: its amendment comes before it, and again after it; the beneficiary rejects.
+
+    The credit of another amendment, DCB260101, never comes.
+    """
     parties = party_lines(LANTERN, CALDER)
     credit = mt700(
         "DCB260094", "261123", "USD55000,", f"{DUNE}\nBY PAYMENT", parties=parties,
@@ -188,15 +201,39 @@ def _crossed() -> list[Step]:
     )  # fmt: skip
     early = mt707("DCB260094", 1, "261123", "261124", parties, f33B="USD15000,")
     onward = [("20", "DCB260094"), ("79", "PLEASE SAY WHETHER YOU MAY FORWARD\nTHE GOODS TO NAMPO")]
+    orphan = mt707("DCB260101", 1, "261120", "261124", parties, f33B="USD4000,")
     again = mt707("DCB260094", 1, "261123", "261125", parties, f33B="USD15000,")
     return [
         _fin("1124T0515", "dcb260094-707-before-its-credit", "707", DUNE, early, 5141,
+             release="SR2025"),
+        _fin("1124T0520", "dcb260101-707-without-a-credit", "707", DUNE, orphan, 5144,
              release="SR2025"),
         _fin("1124T0640", "dcb260094-700", "700", DUNE, credit, 5140, release="SR2025"),
         _act("1124T1340", "dcb260094-advise", CHECKER, "AdviseCredit", credit=DUNE_LC),
         _fin("1125T0520", "dcb260094-707-again", "707", DUNE, again, 5142, release="SR2025"),
         _answer(DUNE_LC, "1127T1410", "dcb260094-reject", "reject"),
         _fin("1203T0550", "dcb260094-799", "799", DUNE, onward, 5143, release="SR2025"),
+    ]  # fmt: skip
+
+
+def _on_paper() -> list[Step]:
+    """Return PAPER-61: a credit on paper, typed in; two people have to find it authentic."""
+    wool = terms(
+        2_200_000, "USD", PAMPERO, expiry_place="LONDON", available_with=OUR_BIC,
+        port_of_loading="FELIXSTOWE", port_of_discharge="SANTOS", issuing_bank=PAMPERO,
+        advising_bank=OUR_BIC,
+    )  # fmt: skip
+    parties = {"subject": "cust-calderwick", "applicant": PAMPA, "beneficiary": CALDER}
+    return [
+        _act("1125T1200", "paper61-received", MAKER, "ReceiveCredit", credit=PAPER_LC, mt="700",
+             role="advising", sender=PAMPERO, sender_reference="PAPER-61", terms=wool, parties=parties),
+        _act("1125T1215", "paper61-by-fin", MAKER, "AuthenticateCredit", credit=PAPER_LC,
+             method="fin"),
+        _act("1125T1220", "paper61-by-key-first", MAKER, "AuthenticateCredit", credit=PAPER_LC,
+             method="key"),
+        _act("1125T1500", "paper61-by-key-second", CHECKER, "AuthenticateCredit",
+             credit=PAPER_LC, method="key"),
+        _act("1126T1015", "paper61-advise", CHECKER, "AdviseCredit", credit=PAPER_LC),
     ]  # fmt: skip
 
 

@@ -1,10 +1,14 @@
-"""The advice saga of an export credit: authenticate, check, then a person advises or declines."""
+"""The advice saga of an export credit: authenticate, check, then a person advises or declines.
+
+The network vouches for what came by FIN; what a document says waits for two people (article 9b).
+"""
 
 from __future__ import annotations
 
+from usance.domain.credit.advising import FIN
 from usance.domain.credit.messages import AuthenticateCredit, BeginComplianceCheck
 from usance.engine.saga_steps import Act, Definition, Step
-from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR
+from usance.kernel.clock import MS_PER_DAY
 from usance.kernel.decider import key_parts
 from usance.sagas.facts import fields, identity_of, nothing
 
@@ -18,7 +22,11 @@ ADVICE = Definition(
     name="advice",
     version=1,
     label="Advice of an export credit",
-    starts={"CreditReceived": fields("credit", "mt", "sender", "sender_reference", "role")},
+    starts={
+        "CreditReceived": fields(
+            "credit", "mt", "sender", "sender_reference", "role", "authentication"
+        )
+    },
     listens={
         "CreditAuthenticated": nothing,
         "ComplianceCheckCompleted": nothing,
@@ -29,10 +37,11 @@ ADVICE = Definition(
     steps=(
         Step(
             "authenticate",
-            lambda s, f: Act(s, AuthenticateCredit(method="fin")),
+            lambda s, f: Act(s, AuthenticateCredit(method=FIN)) if f["authentication"] else None,
             success=("CreditAuthenticated",),
             kind="retriable",
-            timeout_ms=MS_PER_HOUR,
+            timeout_ms=MS_PER_DAY,
+            guarded=True,
         ),
         Step(
             "check",

@@ -196,7 +196,24 @@ def check_result(
     return [(saga, ObserveEvent(event_type=name, stream=subject, event_id=event_id, facts=facts))]
 
 
+def _awaited(stream: str, event: cr.CreditReceived, history: History) -> list[tuple[str, Any]]:
+    """Take in the amendments that came before their credit, in their order."""
+    waiting: dict[int, am.ReceiveAmendment] = {}
+    for past in history.stream(stream):
+        match past.message:
+            case am.AmendmentAwaitsCredit():
+                names = am.ReceiveAmendment.__struct_fields__
+                fields = {name: getattr(past.message, name) for name in names}
+                waiting[past.message.amendment] = am.ReceiveAmendment(**fields)
+            case am.AmendmentDropped():
+                waiting.pop(past.message.amendment, None)
+            case cr.CreditReceived():
+                break
+    return [(stream, waiting[number]) for number in sorted(waiting)]
+
+
 REACTIONS: dict[type, Reaction] = {
+    cr.CreditReceived: _awaited,
     dr.DrawingRegistered: _examine,
     pr.ExaminationCompleted: _deem,
     MessageSent: _sent,
@@ -265,7 +282,9 @@ class Reactions:
         of either check names the business and nothing of what went before.
         """
         subject = command.stream if isinstance(command, ObserveEvent) else key
-        matter: str = self.history.stream(subject)[0].meta.correlation
+        past = self.history.stream(subject)
+        begun = (p for p in past if isinstance(p.message, cr.CreditReceived))
+        matter: str = next(begun, past[0]).meta.correlation  # an amendment may have come before it
         return matter
 
 

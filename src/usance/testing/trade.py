@@ -19,6 +19,7 @@ from usance.domain.terms import (
     RequiredDocument,
     Terms,
 )
+from usance.kernel.decider import Actor
 from usance.testing.spec import CHECKER, MAKER, SYSTEM, Spec, spec
 
 CREDIT_KEY = "albion/credit/LC1"
@@ -26,6 +27,9 @@ PRESENTATION_KEY = "albion/presentation/P1"
 ISSUER, ADVISER = "ALBNGB2LXXX", "MERLSGSGXXX"
 MONDAY = 1_796_034_600_000
 """30 November 2026, 10:30 in London: a banking day."""
+
+NETWORK = Actor("", "EXPOHKHHXXX", "network")
+"""Who hands in what came by FIN: no person."""
 
 _TERMS: dict[str, Any] = {
     "currency": "USD",
@@ -125,7 +129,7 @@ def received(*, confirmation: str = "MAY ADD", **changes: Any) -> Spec:
         terms=terms(confirmation=confirmation, **changes),
         parties=parties(),
     )
-    return spec(CreditDecider(), CREDIT_KEY, instant=MONDAY).when(command, SYSTEM)
+    return spec(CreditDecider(), CREDIT_KEY, instant=MONDAY).when(command, NETWORK)
 
 
 def drawing(
@@ -164,6 +168,7 @@ __all__ = [
     "ISSUER",
     "MAKER",
     "MONDAY",
+    "NETWORK",
     "PRESENTATION_KEY",
     "SYSTEM",
     "amended",

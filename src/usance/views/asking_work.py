@@ -143,7 +143,7 @@ def _item(kind: str, row: Row, **values: Any) -> r.WorkItem:
 
 
 def _credit_work(reading: Reading) -> Iterator[r.WorkItem]:
-    waiting = ["AWAITING_APPROVAL", "RECEIVED", "AUTHENTICATED"]
+    waiting = ["AWAITING_APPROVAL", "MISSING", "RECEIVED", "AUTHENTICATED"]
     rows = reading.select("credits", (Where("state", "in", waiting),), (Order("changed"),), MANY)
     for row in rows:
         credit = row["reference"]
@@ -159,6 +159,17 @@ def _credit_work(reading: Reading) -> Iterator[r.WorkItem]:
                 roles=roles,
                 not_by=row["maker"],
             )
+        elif row["state"] == "MISSING":
+            yield _item(
+                "missing_credit",
+                row,
+                credit=credit,
+                title=f"Ask {row['sender']} for credit {credit}",
+                why="Its amendment came days ago and waits for it",
+                article="UCP600-9",
+                act="DropAmendment",
+                roles=MAKERS,
+            )
         elif row["state"] == "RECEIVED":
             yield _item(
                 "authenticate",
@@ -169,6 +180,7 @@ def _credit_work(reading: Reading) -> Iterator[r.WorkItem]:
                 article="UCP600-9b",
                 act="AuthenticateCredit",
                 roles=MAKERS,
+                not_by=row["maker"],
             )
         else:
             yield _item(

@@ -68,7 +68,7 @@ def derived(state: CreditState) -> Row:
         "pending_amendments": len(pending),
         "confirmed": int(state.confirmed),
         "facility": state.facility,
-        "maker": state.maker,
+        "maker": state.maker or state.authenticated_by,
         "void_maker": state.void_maker if state.state == "ISSUED" else "",
     }
 
@@ -135,6 +135,14 @@ def _plain(fact: Fact, rows: Rows) -> None:
 def _checked(fact: Fact, rows: Rows) -> None:
     if key_parts(fact.key).category == "credit":  # a presentation has such a check of its own
         _fold(fact, rows)
+
+
+def _awaits(fact: Fact, rows: Rows) -> None:
+    """Show a credit of which only an amendment has come."""
+    event, (tenant, _, reference) = fact.message, key_parts(fact.key)
+    row = {"tenant": tenant, "reference": reference, "side": "export", "sender": event.sender}
+    _fold(fact, rows, **row, sender_reference=event.sender_reference, search=reference.lower())
+    _bound(fact, rows, state="awaits_credit")
 
 
 def _born(fact: Fact, rows: Rows) -> None:
@@ -217,15 +225,15 @@ def _requested(fact: Fact, rows: Rows) -> None:
     )
 
 
-def _bound(fact: Fact, rows: Rows) -> None:
+def _bound(fact: Fact, rows: Rows, state: str = "") -> None:
     event = fact.message
     issued = isinstance(event, am.AmendmentIssued)
     _amend(
         fact,
         rows,
-        state="issued" if issued else "received",
+        state=state or ("issued" if issued else "received"),
         changes=_changes(event),
-        consents=as_json(dict.fromkeys(event.consents, "waiting")),
+        consents=as_json(dict.fromkeys(getattr(event, "consents", ()), "waiting")),
     )
 
 
@@ -279,6 +287,7 @@ HANDLERS: dict[type, Handler] = {
     am.AmendmentVoided: _became("dropped"),
     am.AmendmentIssued: _bound,
     am.AmendmentReceived: _bound,
+    am.AmendmentAwaitsCredit: _awaits,
     am.AmendmentConsentGiven: _consent,
     am.AmendmentAccepted: _became("accepted"),
     am.AmendmentRejected: _rejected,

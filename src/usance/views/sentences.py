@@ -32,6 +32,12 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "IssueVoided": ("Issue voided before anything left the bank", ""),
     "AdviceAcknowledged": ("The advising bank acknowledged receipt ({reference})", "UCP600-9"),
     "CreditReceived": ("MT{mt} received from {sender}, their reference {sender_reference}", ""),
+    "AmendmentAwaitsCredit": (
+        "Amendment {amendment} came before its credit and is kept",
+        "UCP600-9",
+    ),
+    "CreditMissing": ("Its credit has not come: ask the sender", "UCP600-9"),
+    "AuthenticationProposed": ("Found authentic by {method}; a second person decides", "UCP600-9b"),
     "CreditAuthenticated": ("Apparent authenticity established ({method})", "UCP600-9b"),
     "CreditAdvised": ("Advised to the {to}", "UCP600-9b"),
     "AdviceDeclined": ("Not advised; the sender is told without delay", "UCP600-9e"),

@@ -50,6 +50,10 @@ def hidden(**values: object) -> tuple[Field, ...]:
     return tuple(Field(name, kind="hidden", value=str(value)) for name, value in values.items())
 
 
+UNISSUED = ("requested", "awaiting", "approved", "awaits_credit")
+"""States of an amendment that can be dropped."""
+
+
 def reason(label: str = "Reason", *, required: bool = True) -> Field:
     """Return the field for a reason."""
     return Field("reason", label, required=required)
@@ -67,9 +71,24 @@ def credit_acts(credit: r.Credit) -> list[Act]:
             acts.append(Act("RejectCredit", "Reject", row.key, (reason(),), "bad"))
     if row.side == "export":
         acts += _advising(row)
+    acts += _droppable(credit)
     if row.state in CREDIT_IN_FORCE:
         acts += _in_force(credit)
     return acts
+
+
+def _droppable(credit: r.Credit) -> list[Act]:
+    return [
+        Act(
+            "DropAmendment",
+            f"Drop amendment {amendment.number}",
+            credit.row.key,
+            (*hidden(amendment=amendment.number), reason()),
+            "bad",
+        )
+        for amendment in credit.amendments
+        if amendment.state in UNISSUED
+    ]
 
 
 def _advising(row: r.CreditRow) -> list[Act]:
@@ -78,7 +97,7 @@ def _advising(row: r.CreditRow) -> list[Act]:
             "method",
             "How authenticity was checked",
             "choice",
-            choices=(("fin", "FIN"), ("key", "Test key"), ("other", "Other")),
+            choices=(("key", "Test key"), ("sender", "With the sender"), ("other", "Other")),
         )
         return [
             Act("AuthenticateCredit", "Authenticate", row.key, (method,)),
@@ -101,13 +120,7 @@ def _advising(row: r.CreditRow) -> list[Act]:
 def _in_force(credit: r.Credit) -> list[Act]:
     row = credit.row
     acts: list[Act] = []
-    for amendment in credit.amendments:
-        if amendment.state in ("issued", "received"):
-            acts.append(_respond(row, amendment))
-        if amendment.state in ("requested", "awaiting", "approved"):
-            fields = (*hidden(amendment=amendment.number), reason())
-            drop = f"Drop amendment {amendment.number}"
-            acts.append(Act("DropAmendment", drop, row.key, fields, "bad"))
+    acts += [_respond(row, a) for a in credit.amendments if a.state in ("issued", "received")]
     if row.side == "import":
         acts.append(Act("RequestAmendment", "Request an amendment", row.key, _amendment(credit)))
         acts.append(Act("CancelCredit", "Ask for cancellation", row.key, (reason(),), "bad"))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from usance.domain.credit import messages as m
+from usance.domain.credit.amendment_messages import (
+    AmendmentAwaitsCredit,
+    AmendmentDropped,
+    DropAmendment,
+    ReceiveAmendment,
+)
 from usance.domain.credit.application import in_process
 from usance.domain.credit.balances import expiry_timer, place_of
 from usance.domain.credit.state import CreditState
 from usance.domain.guards import (
     digest,
+    is_person,
     local_day,
     not_now,
     second_person_missing,
@@ -15,13 +22,19 @@ from usance.domain.guards import (
     wrong_key,
 )
 from usance.domain.tolerance import max_liability
+from usance.kernel.clock import MS_PER_DAY
 from usance.kernel.decider import NOTHING, Context, Decision, Refusal
+from usance.kernel.timers import TimerCancelled, TimerDue, TimerSet
 
 Answer = Decision | Refusal
 
 ROLES = ("advising", "second_advising", "nominated", "confirming", "transferring")
 TYPES = ("700", "710", "720")
 ASKED = ("CONFIRM", "MAY ADD")
+FIN, NETWORK_ROLE = "fin", "network"
+AWAITED = "awaited"
+WAIT_MS = 3 * MS_PER_DAY
+"""How long an amendment waits for its credit before people hear of it."""
 
 
 def receive(state: CreditState, command: m.ReceiveCredit, context: Context) -> Answer:
@@ -37,7 +50,7 @@ def receive(state: CreditState, command: m.ReceiveCredit, context: Context) -> A
         )
     parties, narrative = digest(command.parties), digest(command.narrative)
     content = digest(command.terms, parties, narrative, command.sender, command.sender_reference)
-    if state.state:
+    if state.known:
         if content == state.content_hash:
             return NOTHING
         return Refusal(
@@ -51,8 +64,9 @@ def receive(state: CreditState, command: m.ReceiveCredit, context: Context) -> A
         parties_digest=parties,
         narrative_digest=narrative if command.narrative else "",
         content_hash=content,
+        authentication=FIN if context.actor.role == NETWORK_ROLE else "",
     )
-    return Decision((event,))
+    return Decision((event, *(TimerCancelled(timer_id=timer) for timer in state.timers)))
 
 
 def authenticate(state: CreditState, command: m.AuthenticateCredit, context: Context) -> Answer:
@@ -68,8 +82,82 @@ def authenticate(state: CreditState, command: m.AuthenticateCredit, context: Con
             "UCP600-9b",
             "Give fin, key, or the method used.",
         )
-    event = m.CreditAuthenticated(method=command.method, person=context.actor.person)
-    return Decision((event,))
+    return _vouched(state, command, context)
+
+
+def _vouched(state: CreditState, command: m.AuthenticateCredit, context: Context) -> Answer:
+    """Take the network's word for what came by it; for all else two people's, never one claim."""
+    by_fin = command.method == FIN
+    if by_fin and not (state.authentication == FIN and not is_person(context.actor)):
+        return Refusal(
+            "NOT_BY_FIN",
+            "Only the FIN gateway can say that a credit is authenticated by FIN.",
+            "UCP600-9b",
+            "Check it by test key or with the sender, and name that method; two people do it.",
+        )
+    if by_fin:
+        return Decision((m.CreditAuthenticated(method=FIN, person=""),))
+    flaw = second_person_missing(context.actor, state.authenticated_by)
+    if flaw:
+        return flaw
+    person = context.actor.person
+    if not state.authenticated_by:
+        return Decision((m.AuthenticationProposed(method=command.method, maker=person),))
+    return Decision((m.CreditAuthenticated(method=command.method, person=person),))
+
+
+# -- an amendment that overtook its credit
+
+
+def hold(state: CreditState, command: ReceiveAmendment, context: Context) -> Answer:
+    """Keep an amendment that the network delivered before its credit; its wait is bounded."""
+    if context.actor.role != NETWORK_ROLE:
+        return unknown_credit()
+    content = digest(command.changes, command.sender_reference)
+    if state.early.get(command.amendment) == content:
+        return NOTHING
+    if command.amendment in state.early:
+        return Refusal(
+            "AMENDMENT_NUMBER",
+            "Another amendment bears this number.",
+            "MT707-26E",
+            "Ask the issuing bank which of the two stands.",
+        )
+    fields = {name: getattr(command, name) for name in command.__struct_fields__}
+    event = AmendmentAwaitsCredit(**fields, content_hash=content)
+    timer = TimerSet(
+        timer_id=AWAITED,
+        due=context.instant + WAIT_MS,
+        reason="the credit of an amendment has not come",
+    )
+    return Decision((event,) if AWAITED in state.timers else (event, timer))
+
+
+def give_up(state: CreditState, command: DropAmendment, _context: Context) -> Answer:
+    """Let go of an amendment whose credit never came."""
+    if command.amendment not in state.early:
+        return unknown_credit()
+    event = AmendmentDropped(
+        amendment=command.amendment, cause="its credit never came", reason=command.reason
+    )
+    last = len(state.early) == 1
+    return Decision((event, *(TimerCancelled(timer_id=t) for t in state.timers if last)))
+
+
+def missing(state: CreditState, _command: TimerDue, _context: Context) -> Answer:
+    """Tell people that the credit of an amendment has not come; what waits goes on waiting."""
+    if not state.early or state.state == "MISSING":
+        return NOTHING
+    return Decision((m.CreditMissing(amendments=sorted(state.early)),))
+
+
+def unknown_credit() -> Refusal:
+    """Return the answer where no credit is."""
+    return Refusal(
+        "UNKNOWN_CREDIT",
+        "No credit is kept under this number.",
+        hint="Check the number; a message may have arrived before its credit.",
+    )
 
 
 def advise(state: CreditState, command: m.AdviseCredit, context: Context) -> Answer:

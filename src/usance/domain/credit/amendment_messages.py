@@ -190,6 +190,19 @@ class ReceiveAmendment(msgspec.Struct, frozen=True, kw_only=True):
     date: str = ""
 
 
+class AmendmentAwaitsCredit(msgspec.Struct, frozen=True, kw_only=True):
+    """An amendment came before its credit: it is kept, and taken in when the credit arrives."""
+
+    amendment: int
+    changes: TermsChanges
+    sender: str
+    sender_reference: str
+    parties: Parties | None = None
+    narrative: Narrative | None = None
+    date: str = ""
+    content_hash: str
+
+
 class AmendmentReceived(msgspec.Struct, frozen=True, kw_only=True):
     """An amendment arrived; `consents` are the parties whose answer it needs."""
 
@@ -280,6 +293,7 @@ MESSAGES: tuple[tuple[type, str], ...] = (
     (AmendmentDropped, "event"),
     (AmendmentIssued, "event"),
     (AmendmentVoided, "event"),
+    (AmendmentAwaitsCredit, "event"),
     (AmendmentReceived, "event"),
     (AmendmentConsentGiven, "event"),
     (AmendmentAccepted, "event"),

@@ -72,6 +72,13 @@ _DECIDE: dict[type, Callable[[CreditState, Any, Context], Answer]] = {
     TimerDue: drawings.timer_due,
 }
 
+_EARLY: dict[type, Callable[[CreditState, Any, Context], Answer]] = {
+    a.ReceiveAmendment: advising.hold,
+    a.DropAmendment: advising.give_up,
+    TimerDue: advising.missing,
+}
+"""What can be said of a credit that is not here yet."""
+
 # -- evolve: each function changes a fresh copy
 
 
@@ -88,7 +95,8 @@ def _received(new: CreditState, event: m.CreditReceived) -> None:
     new.credit, new.side, new.state = event.credit, "export", "RECEIVED"
     new.terms, new.terms_version = event.terms, 1
     new.sender, new.sender_reference = event.sender, event.sender_reference
-    new.content_hash = event.content_hash
+    new.content_hash, new.authentication = event.content_hash, event.authentication
+    new.early = {}
 
 
 def _validated(new: CreditState, _event: m.ApplicationValidated) -> None:
@@ -205,7 +213,20 @@ def _amendment_voided(new: CreditState, event: a.AmendmentVoided) -> None:
     new.undrawn = event.liability
 
 
+def _amendment_early(new: CreditState, event: a.AmendmentAwaitsCredit) -> None:
+    new.state = new.state or "AWAITED"
+    new.early = {**new.early, event.amendment: event.content_hash}
+
+
+def _authenticating(new: CreditState, event: m.AuthenticationProposed) -> None:
+    new.authenticated_by = event.maker
+
+
 def _amendment_dropped(new: CreditState, event: a.AmendmentDropped) -> None:
+    if event.amendment in new.early:
+        new.early = {n: content for n, content in new.early.items() if n != event.amendment}
+        new.state = new.state if new.early else ""
+        return
     line = new.amendments[event.amendment]
     _amend(new, event.amendment, AmendmentLine("dropped", content_hash=line.content_hash))
     check = application.amendment_check(event.amendment)
@@ -349,6 +370,9 @@ _EVOLVE: dict[type, Callable[[CreditState, Any], None]] = {
     m.VoidRequested: _void_requested,
     m.IssueVoided: _ended("VOIDED"),
     m.AdviceAcknowledged: _advice,
+    a.AmendmentAwaitsCredit: _amendment_early,
+    m.CreditMissing: _became("MISSING"),
+    m.AuthenticationProposed: _authenticating,
     m.CreditAuthenticated: _became("AUTHENTICATED"),
     m.CreditAdvised: _became("ADVISED"),
     m.AdviceDeclined: _became("DECLINED"),
@@ -387,7 +411,7 @@ class CreditDecider:
     """Decides on a credit; keys are `tenant/credit/<number>`."""
 
     category = "credit"
-    fold_id = "credit/3"
+    fold_id = "credit/4"
 
     def initial(self, key: str) -> CreditState:  # noqa: ARG002 - all start alike
         """Return the state of a credit nobody asked for."""
@@ -401,12 +425,9 @@ class CreditDecider:
         handler = _DECIDE.get(type(command))
         if handler is None:
             return unknown_command(command)
-        if state.terms is None:
-            return Refusal(
-                "UNKNOWN_CREDIT",
-                "No credit is kept under this number.",
-                hint="Check the number; a message may have arrived before its credit.",
-            )
+        if not state.known:
+            early = _EARLY.get(type(command))
+            return early(state, command, context) if early else advising.unknown_credit()
         return with_undo(handler, state, command, context)
 
     def evolve(self, state: CreditState, event: Any) -> CreditState:

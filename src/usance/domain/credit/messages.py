@@ -267,7 +267,10 @@ class ReceiveCredit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreditReceived(msgspec.Struct, frozen=True, kw_only=True):
-    """A credit arrived from another bank; not yet known to be authentic."""
+    """A credit arrived from another bank.
+
+    `authentication` is fin where the FIN network vouches for its sender; empty where a document says so.
+    """
 
     credit: str
     mt: str
@@ -281,12 +284,29 @@ class CreditReceived(msgspec.Struct, frozen=True, kw_only=True):
     parties_digest: str
     narrative_digest: str
     content_hash: str
+    authentication: str = ""
+
+
+class CreditMissing(msgspec.Struct, frozen=True, kw_only=True):
+    """An amendment waited, and its credit has not come: somebody should ask the sender."""
+
+    amendments: list[int]
 
 
 class AuthenticateCredit(msgspec.Struct, frozen=True, kw_only=True):
-    """State how the apparent authenticity was checked (article 9b): fin, key, or another method."""
+    """State how the apparent authenticity was checked (article 9b): fin, key, or another method.
+
+    Only the FIN gateway says fin; people are two.
+    """
 
     method: str
+
+
+class AuthenticationProposed(msgspec.Struct, frozen=True, kw_only=True):
+    """A first person found the credit authentic, by `method`; a second one has to agree."""
+
+    method: str
+    maker: str
 
 
 class CreditAuthenticated(msgspec.Struct, frozen=True, kw_only=True):
@@ -425,7 +445,9 @@ MESSAGES: tuple[tuple[type, str], ...] = (
     (IssueVoided, "event"),
     (AdviceAcknowledged, "event"),
     (CreditReceived, "event"),
+    (AuthenticationProposed, "event"),
     (CreditAuthenticated, "event"),
+    (CreditMissing, "event"),
     (CreditAdvised, "event"),
     (AdviceDeclined, "event"),
     (ConfirmationAdded, "event"),

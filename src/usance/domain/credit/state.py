@@ -16,6 +16,8 @@ State = Literal[
     "AWAITING_APPROVAL",
     "APPROVED",
     "ISSUED",
+    "AWAITED",
+    "MISSING",
     "RECEIVED",
     "AUTHENTICATED",
     "ADVISED",
@@ -30,7 +32,10 @@ State = Literal[
     "VOIDED",
     "DECLINED",
 ]
-"""Where a credit stands. IN_PROCESS covers every check: held and slow look alike."""
+"""Where a credit stands. IN_PROCESS covers every check: held and slow look alike.
+
+AWAITED: only its amendment has come; MISSING: and that for too long.
+"""
 
 BEFORE_ISSUE = ("SUBMITTED", "IN_PROCESS", "AWAITING_APPROVAL", "APPROVED")
 OPERATIVE = ("ISSUED", "ADVISED", "CONFIRMED", "PARTLY_DRAWN")
@@ -97,6 +102,9 @@ class CreditState(msgspec.Struct, gc=False):
     message: str = ""
     delivery: str = ""
     void_maker: str = ""
+    early: dict[int, str] = {}
+    authentication: str = ""
+    authenticated_by: str = ""
     sender: str = ""
     sender_reference: str = ""
     confirmed: bool = False
@@ -111,6 +119,11 @@ class CreditState(msgspec.Struct, gc=False):
     cancelling: tuple[str, ...] = ()
     correspondence: tuple[str, ...] = ()
     timers: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether the credit itself is here, not only an amendment that came before it."""
+        return self.terms is not None
 
     @property
     def message_held(self) -> bool:
