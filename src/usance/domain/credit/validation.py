@@ -24,15 +24,18 @@ CONFIRMATIONS = ("CONFIRM", "MAY ADD", "WITHOUT")
 
 def parties_complete(parties: Parties) -> bool:
     """Return whether both parties have what MT700 demands since SR2026: a name and a country code."""
-    found = (parties.applicant, parties.beneficiary)
-    return all(p.name.strip() and len(p.country.strip()) == 2 for p in found)
+    one, other = parties.applicant, parties.beneficiary
+    named = bool(one.name.strip() and other.name.strip())
+    return named and len(one.country.strip()) == len(other.country.strip()) == 2
 
 
 def draws_on_applicant(terms: Terms, parties: Parties) -> bool:
     """Return whether the draft would be on the applicant, by name or by that word."""
     drawee = " ".join(terms.draft_on.upper().split())
+    if not drawee:
+        return False
     name = " ".join(parties.applicant.name.upper().split())
-    return bool(drawee) and (drawee == name or "APPLICANT" in drawee)
+    return drawee == name or "APPLICANT" in drawee
 
 
 def _availability(terms: Terms) -> Iterator[Refusal]:
