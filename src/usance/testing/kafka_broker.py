@@ -478,8 +478,10 @@ def _main(arguments: list[str]) -> int:
     with KafkaCluster(count) as cluster:
         words = "One broker" if count == 1 else f"{count} brokers"
         print(f"{words} of Apache Kafka, ready. Data in {cluster.folder}, removed at the end.")
-        print(f"  bootstrap.servers={cluster.bootstrap}")
-        print(f"  usance start --log kafka://{cluster.bootstrap}")
+        print(
+            f"  export USANCE_LOG=kafka://{cluster.bootstrap} USANCE_KAFKA_REPLICATION={min(3, count)}"
+        )
+        print("  usance kafka setup && usance start")
         print("Ctrl-C ends it.", flush=True)
         try:
             while all(node.running() for node in cluster.nodes):
