@@ -69,9 +69,14 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """OpenTelemetry: off unless a provider is configured and this is on."""
+    """Metrics at `/metrics` while `enabled`; `spans`: off, or stderr for traces that callers sampled.
 
-    enabled: bool = False
+    A part that does not come round for `stuck_after` seconds ends the program's `/health/live`.
+    """
+
+    enabled: bool = True
+    spans: Literal["off", "stderr"] = "off"
+    stuck_after: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = 60
 
 
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

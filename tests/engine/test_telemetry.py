@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import timeit
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -222,7 +223,8 @@ def test_nothing_recorded_costs_less_than_a_microsecond_per_record() -> None:
         with telemetry.process_span(one):
             pass
 
-    assert min(timeit.repeat(handle, number=20_000, repeat=5)) / 20_000 < 1e-6
+    seconds = timeit.repeat(handle, timer=time.thread_time, number=20_000, repeat=5)
+    assert min(seconds) / 20_000 < 1e-6
 
 
 def test_a_book_clock_does_not_stand_in_for_durations() -> None:

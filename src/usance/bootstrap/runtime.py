@@ -13,6 +13,7 @@ from usance.aml.screening import Screener, open_screener
 from usance.bootstrap.backend import FolderElection
 from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.lists import active_lists
+from usance.bootstrap.observing import exposition, hindrances
 from usance.bootstrap.people import Directory, read_directory
 from usance.bootstrap.roles import ALL, INTAKE, OWNER, PROJECTOR, SAGA_ROUTER, WEB
 from usance.bootstrap.store import (
@@ -37,8 +38,9 @@ from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.projector import Projector
 from usance.engine.reactor import Outgoing, Reactor
 from usance.engine.standby import Standby
-from usance.engine.telemetry import Telemetry
+from usance.engine.telemetry import SYSTEM, Telemetry
 from usance.engine.upkeep import IntakeProgress, Upkeep
+from usance.engine.vitals import Vitals
 from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Fenced, Refused, Tampered, Unavailable, UsanceError
@@ -87,7 +89,11 @@ class Runtime:
             _demand_all(roles)
             found_log(folder, settings, self.clock)
         self.store = Store(folder, settings, self.clock, owner=True)
-        self.telemetry = Telemetry(enabled=settings.telemetry.enabled)
+        self.telemetry = Telemetry(
+            enabled=settings.telemetry.enabled,
+            system="kafka" if settings.bootstrap_servers else SYSTEM,
+        )
+        self.vitals = Vitals(SystemClock(), settings.telemetry.stuck_after)
         self.directory: Directory = read_directory(folder.people)
         self.waiters = Waiters()
         self.stopping = threading.Event()
@@ -304,9 +310,15 @@ class Runtime:
             thread = threading.Thread(target=self._run, args=(name, part), name=name, daemon=True)
             thread.start()
             self.threads.append(thread)  # only what runs: health asks whether all of these live
+        watch = threading.Thread(
+            target=self.vitals.watch, args=(self.stopping,), name="vitals", daemon=True
+        )
+        watch.start()
+        self.threads.append(watch)
 
     def _run(self, name: str, part: Part) -> None:
         while not self.stopping.is_set():
+            self.vitals.beat(name)
             try:
                 part.step(PART_WAIT_S)
                 self.trouble.pop(name, None)
@@ -328,27 +340,32 @@ class Runtime:
         """Return what the light shows: log, owner, lags, trouble."""
         owner = self.owner
         paused = {f"{p.context}.p{p.partition}": why for p, why in owner.paused.items()}
-        alive = not self.threads or all(t.is_alive() for t in self.threads)
+        stuck = self.vitals.stuck()
+        lag = self.projector.lag()
+        waits_for = hindrances(self, lag)
         return {
-            "ready": (self.screener is None or self.screener.ready)
-            and alive
-            and not self.trouble
-            and not paused
-            and not self.stopping.is_set(),
-            "live": alive,
+            "ready": not waits_for,
+            "live": not stuck and all(t.is_alive() for t in self.threads),
+            "waits_for": waits_for,
+            "stuck": {part: round(age) for part, age in stuck.items()},
             "roles": sorted(self.roles),
             "owner": {
                 "units": owner.units,
                 "decided": owner.decided,
                 "partitions": len(owner.states),
+                "role": "owns" if owner.states else "standby",
                 "paused": paused,
             },
-            "projector_lag": self.projector.lag(),
+            "projector_lag": lag,
             "trouble": {**self._objections(), **self.trouble},
             "log_id": self.store.genesis.log_id,
             "clock": self.store.genesis.clock,
             "now": self.clock.now(),
         }
+
+    def metrics(self) -> bytes:
+        """Return all metrics in Prometheus's text format."""
+        return exposition(self)
 
     def _objections(self) -> dict[str, str]:
         """Return what single files wait for, and bounds that were reached: all else goes on."""

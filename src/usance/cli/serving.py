@@ -16,6 +16,7 @@ import click
 from usance.bootstrap.backend import demand_log, log_exists, resident
 from usance.bootstrap.book import BookInput, before, play, read_book, sample_book, unplayed
 from usance.bootstrap.desk import clock_of, folder_of
+from usance.bootstrap.observing import provide
 from usance.bootstrap.roles import ALL, WEB
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import found_log
@@ -62,6 +63,7 @@ def _worker(settings: Settings, roles: frozenset[str], number: int) -> Worker:
     environ = {
         "USANCE_LOG": settings.log,
         "USANCE_DATA": settings.data,
+        "USANCE_VIEWS": settings.views,
         "USANCE_BANK_TENANT": settings.bank.tenant,
         "USANCE_KAFKA_SLOT": f"{settings.kafka.slot}-{number}",
     }
@@ -73,6 +75,7 @@ def serve(
 ) -> None:
     """Open the folder, listen, play the book if asked to, and run until a signal comes."""
     logs.configure()
+    provide(settings.telemetry)
     inputs = read_book(book or sample_book()) if with_book else []
     listener = _listen(settings.web.host, settings.web.port)
     port: int = listener.getsockname()[1]

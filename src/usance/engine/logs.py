@@ -29,6 +29,7 @@ Event = Literal[
     "part_waits",
     "part_failed",
     "part_stopped",
+    "part_stuck",
     "worker_started",
     "worker_ended",
     "partition_taken",

@@ -246,6 +246,11 @@ class Reactor:
             self.log.set_positions(self.group, self._unsaved)
         self._unsaved, self._passed = {}, 0
 
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the next offsets of the partitions that are ours."""
+        owned = self.member.owned() if self.member is not None else ()
+        return {tp: self._unsaved.get(tp, self.log.position(self.group, tp) or 0) for tp in owned}
+
     def lag(self) -> int:
         """Return how many offsets the group is behind."""
         known = self.log.topics()

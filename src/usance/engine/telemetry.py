@@ -38,11 +38,23 @@ Metric = Literal[
     "usance.commands",
     "usance.duplicates",
     "usance.dead_letters",
+    "usance.dead_letters.kept",
     "usance.parked_keys",
+    "usance.parked_keys.age",
+    "usance.batch.size",
     "usance.units_aborted",
     "usance.timers_fired",
     "usance.consumer.lag",
+    "usance.consumer.lag.time",
     "usance.projection.lag",
+    "usance.projection.lag.records",
+    "usance.owner.partitions",
+    "usance.owner.paused",
+    "usance.part.age",
+    "usance.restore.events",
+    "usance.restore.aggregates",
+    "usance.log.stable_gap",
+    "usance.log.producers_retired",
     "usance.saga.stuck",
     "usance.cases.open",
     "usance.screening.duration",
@@ -69,10 +81,30 @@ METRICS: Mapping[Metric, Instrument] = {
     "usance.commands": Instrument("counter", "{command}", "Commands by type and answer"),
     "usance.duplicates": Instrument("counter", "{command}", "Commands answered before"),
     "usance.dead_letters": Instrument("counter", "{record}", "Dead letters by reason"),
+    "usance.dead_letters.kept": Instrument("gauge", "{record}", "Dead letters by class and state"),
     "usance.parked_keys": Instrument("gauge", "{key}", "Keys parked now"),
+    "usance.parked_keys.age": Instrument(
+        "gauge", "s", "Time since the oldest parked key was parked"
+    ),
+    "usance.batch.size": Instrument("histogram", "{record}", "Records read at once"),
     "usance.units_aborted": Instrument("counter", "{unit}", "Units dropped and decided again"),
     "usance.timers_fired": Instrument("counter", "{timer}", "Timers that came due"),
     "usance.consumer.lag": Instrument("gauge", "{record}", "Offsets a consumer is behind"),
+    "usance.consumer.lag.time": Instrument("gauge", "s", "Age of the oldest record not consumed"),
+    "usance.projection.lag.records": Instrument("gauge", "{record}", "Offsets a view is behind"),
+    "usance.owner.partitions": Instrument("gauge", "{partition}", "Partitions owned here"),
+    "usance.owner.paused": Instrument("gauge", "{partition}", "Partitions whose breaker is open"),
+    "usance.part.age": Instrument("gauge", "s", "Time since a part last came round"),
+    "usance.restore.events": Instrument("gauge", "{event}", "Events read by the last take-over"),
+    "usance.restore.aggregates": Instrument(
+        "gauge", "{aggregate}", "Aggregates taken from snapshots by the last take-over"
+    ),
+    "usance.log.stable_gap": Instrument(
+        "gauge", "{record}", "Offsets between the last stable one and the end"
+    ),
+    "usance.log.producers_retired": Instrument(
+        "counter", "{producer}", "Producers given up after an uncertain commit"
+    ),
     "usance.projection.lag": Instrument("gauge", "s", "Age of the oldest unprojected event"),
     "usance.saga.stuck": Instrument("gauge", "{saga}", "Sagas past their expected time"),
     "usance.cases.open": Instrument("gauge", "{case}", "Compliance cases open"),
@@ -82,6 +114,12 @@ METRICS: Mapping[Metric, Instrument] = {
 
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """Histogram boundaries that the conventions advise, in seconds."""
+
+SIZE_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_000)
+"""Histogram boundaries of counts."""
+CONSUMER_GROUP = "messaging.consumer.group.name"
+DESTINATION = "messaging.destination.name"
+PARTITION = "messaging.destination.partition.id"
 
 Operation = Literal["poll", "process", "commit", "send"]
 _TYPES: Mapping[Operation, str] = {
@@ -206,13 +244,14 @@ class Telemetry:
         if not self.on:
             return _NOTHING
         attributes = self._attributes("poll", *_shared(batch.records))
-        attributes["messaging.consumer.group.name"] = batch.fence.group
+        attributes[CONSUMER_GROUP] = batch.fence.group
         for tp, records in batch.records.items():
             self.record(
                 "messaging.client.consumed.messages",
                 len(records),
                 self._attributes("poll", tp.topic, tp.partition),
             )
+        self.record("usance.batch.size", batch.count, {CONSUMER_GROUP: batch.fence.group})
         spanned = dict(attributes)
         spanned["messaging.batch.message_count"] = batch.count
         links = _links(batch) if self.tracing else []
@@ -254,6 +293,13 @@ class Telemetry:
         if self.metering:
             self._record[metric](value, attributes)
 
+    def committed(self, since: float) -> None:
+        """Note that a unit is committed that was handed over at `since` (the clock's seconds)."""
+        if self.metering:
+            self._record["messaging.client.operation.duration"](
+                self.clock.monotonic() - since, self._attributes("commit", None, None)
+            )
+
     def _client(self, operation: Operation, partitions: Mapping[TopicPartition, int]) -> Scope:
         if not self.on:
             return _NOTHING
@@ -269,9 +315,9 @@ class Telemetry:
             "messaging.operation.type": _TYPES[operation],
         }
         if topic is not None:
-            found["messaging.destination.name"] = topic
+            found[DESTINATION] = topic
         if partition is not None:
-            found["messaging.destination.partition.id"] = str(partition)
+            found[PARTITION] = str(partition)
         return found
 
 
@@ -340,8 +386,9 @@ def _recorder(meter: metrics.Meter, name: Metric, spec: Instrument) -> _Recorder
         return meter.create_counter(name, spec.unit, spec.description).add
     if spec.kind == "gauge":
         return meter.create_gauge(name, spec.unit, spec.description).set
+    buckets = SECONDS_BUCKETS if spec.unit == "s" else SIZE_BUCKETS
     return meter.create_histogram(
-        name, spec.unit, spec.description, explicit_bucket_boundaries_advisory=SECONDS_BUCKETS
+        name, spec.unit, spec.description, explicit_bucket_boundaries_advisory=buckets
     ).record
 
 

@@ -104,6 +104,7 @@ class UnitLoop:
         self.paused: dict[Place, str] = {}
         self.cautions: dict[Place, Caution] = {}
         self.uncertain = False
+        self._asked = 0.0
         self.footed: dict[Place, int] = {}
         self.units = 0
         self.decided = 0
@@ -334,15 +335,18 @@ class UnitLoop:
         try:
             staged = self.log.stage(builder.build())
         except Unreadable as broken:
+            self.telemetry.record("usance.units_aborted", 1, {"reason": "unwritable"})
             self._settled()
             self._rewind()
             self._bisect(builder, broken)
             return
         if not self._settled():
+            self.telemetry.record("usance.units_aborted", 1, {"reason": "followed a lost one"})
             self.log.abort(staged)
             self._rewind()
             return
         assert self.receipt is not None
+        self._asked = self.telemetry.clock.monotonic() if self.telemetry.metering else 0.0
         pending = self.log.commit(staged, self.receipt)
         self.flight = InFlight(builder, staged, pending)
 
@@ -363,12 +367,15 @@ class UnitLoop:
             self.receipt = flight.pending.result()
         except Uncertain:
             self.uncertain = True
+            self.telemetry.record("usance.units_aborted", 1, {"reason": "uncertain"})
             self._retake()
             return False
         except Unavailable:
+            self.telemetry.record("usance.units_aborted", 1, {"reason": "unavailable"})
             self.log.abort(flight.staged)
             self._rewind()
             return False
+        self.telemetry.committed(self._asked)
         self._publish(flight.builder)
         return True
 

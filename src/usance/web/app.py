@@ -60,6 +60,12 @@ async def health_ready(request: Request) -> Response:
     return await _health(request, "ready")
 
 
+async def metrics(request: Request) -> Response:
+    """Answer `GET /metrics`, as Prometheus scrapes it."""
+    told = await run_in_threadpool(request.app.state.backend.metrics)
+    return Response(told, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
 async def _health(request: Request, part: str) -> Response:
     told = await run_in_threadpool(request.app.state.backend.health)
     body = msgspec.json.encode(told)
@@ -110,6 +116,7 @@ def create_app(backend: Backend) -> Starlette:
         Route("/live", live.endpoint, methods=["GET"]),
         Route("/health/live", health_live, methods=["GET"]),
         Route("/health/ready", health_ready, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
         Mount("/static", StaticFiles(packages=[("usance.web", "static")])),
         *site.routes(),
     ]
@@ -133,6 +140,7 @@ def create_health_app(backend: Backend) -> Starlette:
     routes = [
         Route("/health/live", health_live, methods=["GET"]),
         Route("/health/ready", health_ready, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
     ]
     app = Starlette(routes=routes)
     app.state.backend = backend

@@ -71,7 +71,11 @@ class Backend(Protocol):
         ...
 
     def health(self) -> dict[str, Any]:
-        """Return `ready`, `live`, `projector_lag` (records), `trouble` (part to sentence)."""
+        """Return `ready`, `live`, `waits_for` (sentences), `projector_lag` (records), `trouble`."""
+        ...
+
+    def metrics(self) -> bytes:
+        """Return all metrics in Prometheus's text format."""
         ...
 
     def preview(self, key: str, command: Any, actor: Actor) -> Previewed:
