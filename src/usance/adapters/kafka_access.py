@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -23,6 +24,8 @@ CONNECT_S = 4.0
 """How long a first connection may take before its failure is told."""
 ROUND_S = 0.2
 KNOCK_S = 1.0
+TOLD_MAX = 100
+"""Errors that are kept while connecting; the client lives on and goes on telling."""
 SILENT_S = 1.0
 """After which a listener that closes without a word is asked what it speaks."""
 RIGHTS = (
@@ -67,7 +70,7 @@ def connect(options: Mapping[str, Any], clock: Clock, seconds: float = CONNECT_S
     Raises Refused when the cluster does not let us in, Unavailable when nobody answers in time; both
     say what to do next.
     """
-    told: list[KafkaError] = []
+    told: deque[KafkaError] = deque(maxlen=TOLD_MAX)
     listening: dict[str, Any] = {**options, "error_cb": told.append}
     try:
         admin = AdminClient(listening)
@@ -79,12 +82,15 @@ def connect(options: Mapping[str, Any], clock: Clock, seconds: float = CONNECT_S
         ) from error
     began = clock.monotonic()
     until, silent = began + seconds, began + SILENT_S
+    patience = ROUND_S
     while True:
         try:
-            admin.list_topics(timeout=ROUND_S)
+            admin.list_topics(timeout=patience)
             return admin
         except KafkaException as error:
             last = _first(error)
+        # Short at first, so that a refusal is told at once; longer then, for one who is slow.
+        patience = max(ROUND_S, min(2 * patience, until - clock.monotonic()))
         admin.poll(0)
         reason = _refusal(told, options)
         if reason is None and told and clock.monotonic() > silent:
@@ -96,13 +102,15 @@ def connect(options: Mapping[str, Any], clock: Clock, seconds: float = CONNECT_S
             raise _silence(told, last, options)
 
 
-def _refusal(told: list[KafkaError], options: Mapping[str, Any]) -> UsanceError | None:
+def _refusal(told: Iterable[KafkaError], options: Mapping[str, Any]) -> UsanceError | None:
     """Return why we are not let in, once one of the callbacks has said so."""
     for error in told:
         said = error.str()
         alert = re.search(r"alert number (\d+)", said)
         if error.code() == KafkaError._AUTHENTICATION:
             return _bad_login(said, options)
+        if error.code() == KafkaError._SSL and "wrong version number" in said:
+            return _other_protocol("does not speak TLS", options)
         if error.code() == KafkaError._SSL and "verify failed" in said:
             return Refused(
                 "KAFKA_AUTHORITY",
@@ -147,7 +155,7 @@ def _other_protocol(does: str, options: Mapping[str, Any]) -> Refused:
     )
 
 
-def _wrong_protocol(told: list[KafkaError], options: Mapping[str, Any]) -> Refused | None:
+def _wrong_protocol(told: Iterable[KafkaError], options: Mapping[str, Any]) -> Refused | None:
     """Ask listeners that take a connection and close it without a reason whether they speak TLS."""
     servers = str(options.get("bootstrap.servers"))
     words = [e.str() for e in told if e.code() in (KafkaError._TRANSPORT, KafkaError._RESOLVE)]
@@ -165,7 +173,9 @@ def _wrong_protocol(told: list[KafkaError], options: Mapping[str, Any]) -> Refus
     return None
 
 
-def _silence(told: list[KafkaError], last: KafkaError, options: Mapping[str, Any]) -> UsanceError:
+def _silence(
+    told: Iterable[KafkaError], last: KafkaError, options: Mapping[str, Any]
+) -> UsanceError:
     """Return what to say of brokers that gave no reason in time."""
     servers = options.get("bootstrap.servers")
     unknown = [error.str() for error in told if error.code() == KafkaError._RESOLVE]

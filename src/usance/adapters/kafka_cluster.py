@@ -20,9 +20,10 @@ from confluent_kafka import (
     TopicCollection,
 )
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
 
-from usance.adapters.kafka_settings import CONNECT_SECONDS, TRANSACTION_MS, KafkaSettings
+from usance.adapters.kafka_access import connect
+from usance.adapters.kafka_settings import TRANSACTION_MS, KafkaSettings
 from usance.adapters.kafka_topics import wanted
 from usance.kernel.clock import Clock
 from usance.kernel.errors import NotFound, Refused, Unavailable, Unreadable, UsanceError
@@ -33,7 +34,6 @@ ASK_SECONDS = 5.0
 STABLE_SECONDS = TRANSACTION_MS / 1000 + 4.0
 """How long a position is waited for that an open transaction may still move."""
 AGAIN_SECONDS = 0.005
-CONNECT_STEP_SECONDS = 0.5
 NO_OFFSET = -1001
 
 T = TypeVar("T")
@@ -59,13 +59,6 @@ _NOT_ALLOWED = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 }
-_TELLING = {
-    KafkaError._AUTHENTICATION: 3,
-    KafkaError._SSL: 3,
-    KafkaError._RESOLVE: 2,
-    KafkaError._TRANSPORT: 1,
-}
-"""Which of several connection errors says most about the cause."""
 _AGAIN = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -105,37 +98,10 @@ class Cluster:
         settings.check()
         self.settings = settings
         self.clock = clock
-        self._worst: KafkaError | None = None
         self._partitions: dict[str, int] = {}
         self._askers: dict[str, Consumer] = {}
         self._lock = threading.Lock()
-        options = settings.client("admin") | {"error_cb": self._note}
-        try:
-            self._admin = AdminClient(options)
-        except KafkaException as exc:
-            raise explained(first_error(exc), "setting up the Kafka client") from exc
-        self._connect()
-
-    def _note(self, error: KafkaError) -> None:
-        known = self._worst
-        rank = _TELLING.get(error.code(), 0)
-        if known is None or rank >= _TELLING.get(known.code(), 0):
-            self._worst = error
-
-    def _connect(self) -> None:
-        """Reach the cluster, or say within seconds why not; a refusal is not waited out."""
-        deadline = self.clock.monotonic() + CONNECT_SECONDS
-        while True:
-            try:
-                self._admin.list_topics(timeout=CONNECT_STEP_SECONDS)
-                return
-            except KafkaException as exc:
-                self._admin.poll(0)
-                error = self._worst or first_error(exc)
-                refused = _TELLING.get(error.code(), 0) == max(_TELLING.values())
-                if refused or self.clock.monotonic() > deadline:
-                    doing = f"connecting to Kafka at {self.settings.bootstrap}"
-                    raise explained(error, doing) from exc
+        self._admin = connect(settings.client("admin"), clock)
 
     # --- names ------------------------------------------------------------------------------
 

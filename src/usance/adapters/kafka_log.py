@@ -73,8 +73,8 @@ class KafkaLog:
     def open(cls, settings: KafkaSettings, *, clock: Clock | None = None) -> KafkaLog:
         """Connect to the cluster of `settings.bootstrap`.
 
-        Raises Refused for unsafe settings, and Unavailable within five seconds, naming the cause,
-        when the cluster cannot be reached or does not know us.
+        Raises Refused for unsafe settings and when the cluster does not let us in, Unavailable when
+        nobody answers; within five seconds, with what to do next.
         """
         return cls(settings, clock or SystemClock())
 

@@ -18,7 +18,6 @@ TRANSACTION_MS = 4_000
 SESSION_MS = 6_000
 MAX_POLL_MS = 60_000
 FETCH_WAIT_MS = 25
-CONNECT_SECONDS = 5.0
 BATCH_BYTES_MAX = RECORD_BYTES_MAX + 64 * 1024
 """A record at its bound with what Kafka adds; topics accept this much (rule 9)."""
 QUEUE_KBYTES = 4 * UNIT_BYTES_MAX // 1024
