@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from usance.engine.owner import OWNER_GROUP
+from usance.engine.standby import PROJECTOR_GROUP
 from usance.engine.topics import CONTEXTS, OWNED_KINDS, Topics
 
 Role = Literal["owner", "intake", "projector", "saga-router", "web", "auditor"]
@@ -54,7 +55,7 @@ ACCESS: dict[Role, Access] = {
         transactions=OWNER_GROUP,
     ),
     "intake": Access(reads=("intake",), writes=("intake", "commands"), groups=("usance-intake",)),
-    "projector": Access(reads=OBSERVED),
+    "projector": Access(reads=OBSERVED, groups=(PROJECTOR_GROUP,)),
     "saga-router": Access(reads=("events", "outcomes"), writes=("commands",), groups=ROUTER_GROUPS),
     "web": Access(
         reads=("intake", "commands", *OBSERVED, "replies"), writes=("intake", "commands")

@@ -37,7 +37,7 @@ from usance.engine.logs import logger
 from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.projector import Projector
 from usance.engine.reactor import Outgoing, Reactor
-from usance.engine.standby import Standby
+from usance.engine.standby import PROJECTOR_GROUP, Election, GroupElection, Standby
 from usance.engine.telemetry import SYSTEM, Telemetry
 from usance.engine.upkeep import IntakeProgress, Upkeep
 from usance.engine.vitals import Vitals
@@ -163,13 +163,20 @@ class Runtime:
     def _make_projector(self) -> None:
         """Keep the views: here alone, or by one of the processes over one data folder."""
         if self.settings.bootstrap_servers:
-            election = FolderElection(self.folder.root)
+            election = self._election()
             self.standby = Standby(self.projector, election, self.clock)
             self.parts["projector"] = self.standby
             self.standby.step()
         else:
             self.projector.open()
             self.parts["projector"] = self.projector
+
+    def _election(self) -> Election:
+        """Return who keeps the views: a folder's by its lock, a server's by the consumer group."""
+        if self.settings.views == "sqlite":
+            return FolderElection(self.folder.root)
+        place = self.store.topics.at("system", "schemas", 0)
+        return GroupElection(PROJECTOR_GROUP, self.store.log, place)
 
     def _make_reactors(self) -> None:
         store = self.store

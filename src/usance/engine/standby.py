@@ -10,6 +10,8 @@ from typing import Protocol
 from usance.kernel.clock import Clock
 from usance.log.contract import Assigned, Log, Membership, Revoked, TopicPartition
 
+PROJECTOR_GROUP = "usance-projector"
+
 
 class Single(Protocol):
     """What stands by: opened and closed as the election says."""

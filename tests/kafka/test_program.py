@@ -1,0 +1,230 @@
+"""The program on a real broker: the same book as on the embedded log, and workers that die and come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from usance import config
+from usance.bootstrap.book import before, play, read_book, sample_book
+from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.store import Folder, found_log
+from usance.views import PROJECTIONS
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
+from small_book import environment, facility_document, write_book
+
+PLACES = {"position", "offset", "partition", "place", "at", "dead_letter_id", "source"}
+"""Columns that say where in the log something stands: with another number of partitions it stands elsewhere."""
+
+
+def prefix() -> str:
+    return f"t{uuid.uuid4().hex[:8]}."
+
+
+def settings_on(kafka: str, folder: Path, **more: str) -> config.Settings:
+    flags = {"log": f"kafka://{kafka}", "data": str(folder), "kafka.replication": "1", **more}
+    return config.load(None, {"kafka.prefix": prefix(), **flags}, {}).settings
+
+
+def usance(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "usance", *arguments],
+        cwd=cwd,
+        env={**environment(), "USANCE_KAFKA_REPLICATION": "1", **environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_small_book_has_the_same_summary_on_both_logs(kafka: str, tmp_path: Path) -> None:
+    book = str(write_book(tmp_path / "book"))
+    here = usance("demo", "--json", "--book", book, cwd=tmp_path)
+    there = usance("demo", "--json", "--book", book, "--log", f"kafka://{kafka}", cwd=tmp_path)
+    assert (here.returncode, there.returncode) == (0, 0), there.stderr
+    assert json.loads(here.stdout) == json.loads(there.stdout)
+    left = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
+    assert not [name for name in left if name.startswith("usance-demo")]  # nothing is left behind
+
+
+def test_an_empty_cluster_is_set_up_first(kafka: str, tmp_path: Path) -> None:
+    ran = usance("status", "--log", f"kafka://{kafka}", cwd=tmp_path, USANCE_KAFKA_PREFIX=prefix())
+    assert ran.returncode == 4 and "usance kafka setup" in ran.stderr
+
+
+def rows_of(runtime: Runtime) -> dict[str, list[str]]:
+    """Return every row of every read model as text, without what says where in the log it stands."""
+    found: dict[str, list[str]] = {}
+    with runtime.views.reading(restricted=True) as reading:
+        for projection in PROJECTIONS:
+            for table in projection.tables:
+                rows = [
+                    {k: v for k, v in r.items() if k not in PLACES}
+                    for r in reading.select(table.name)
+                ]
+                found[table.name] = sorted(json.dumps(r, sort_keys=True, default=str) for r in rows)
+    return found
+
+
+@pytest.mark.slow
+def test_the_sample_book_gives_the_same_read_models_on_both_logs(
+    kafka: str, tmp_path: Path
+) -> None:
+    book = read_book(sample_book())
+    played: list[dict[str, list[str]]] = []
+    for name in ("embedded", "cluster"):
+        folder = Folder(tmp_path / name)
+        if name == "cluster":
+            settings = settings_on(kafka, folder.root, partitions="12")
+            found_log(folder, settings, before(book))
+        else:
+            settings = config.load(None, {"data": str(folder.root)}, {}).settings
+        runtime = Runtime(folder, settings, before(book))
+        try:
+            play(runtime, book)
+            assert runtime.projector.idle()
+            played.append(rows_of(runtime))
+        finally:
+            runtime.close()
+    here, there = played
+    assert sum(map(len, here.values())) > 1_000
+    unlike = {
+        t: (set(here[t]) - set(there[t]), set(there[t]) - set(here[t]))
+        for t in here
+        if here[t] != there[t]
+    }
+    assert unlike == {}
+
+
+class Workers:
+    """`usance start --workers 2` on a cluster, with its health addresses."""
+
+    def __init__(self, kafka: str, folder: Path) -> None:
+        self.folder = folder
+        self.environ = {
+            **environment(),
+            "USANCE_KAFKA_REPLICATION": "1",
+            "USANCE_KAFKA_PREFIX": prefix(),
+            "USANCE_DATA": str(folder / "data"),
+            "USANCE_LOG": f"kafka://{kafka}",
+        }
+        self.port = free_pair()
+        self.say("kafka", "setup", "--partitions", "4")
+        self.out = (folder / "out").open("w")
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "usance", "start", "--workers", "2", "--port", str(self.port)],
+            cwd=folder,
+            env=self.environ,
+            stdout=self.out,
+            stderr=self.out,
+        )
+
+    def say(self, *words: str) -> str:
+        ran = subprocess.run(
+            [sys.executable, "-m", "usance", *words],
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def health(self, number: int) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self.port + number}/health/ready"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.loads(answer.read())
+        except OSError:
+            return {}
+
+    def wait(self, held: Callable[[], bool], seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not held():
+            assert time.monotonic() < deadline, (self.folder / "out").read_text()
+            time.sleep(0.1)
+
+    def partitions(self) -> list[int]:
+        return [self.health(n).get("owner", {}).get("partitions", 0) for n in (0, 1)]
+
+    def post(self, facility: str, key: str) -> Any:
+        document = facility_document(facility)
+        body = {k: v for k, v in document.items() if k not in ("type", "id", "as", "role")}
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/commands/SetFacility",
+            data=json.dumps(body).encode(),
+            headers={"Idempotency-Key": key, "Usance-As": "dev.raghavan:senior_checker"},
+        )
+        with urllib.request.urlopen(asked, timeout=40) as answer:
+            return json.loads(answer.read())
+
+    def pid(self, number: int) -> int:
+        told = [
+            json.loads(x) for x in (self.folder / "out").read_text().splitlines() if x[:1] == "{"
+        ]
+        started = [
+            x["pid"]
+            for x in told
+            if x.get("event") == "worker_started" and x["part"] == f"worker {number}"
+        ]
+        return int(started[-1])
+
+    def close(self) -> int:
+        self.child.terminate()
+        try:
+            return self.child.wait(40)
+        finally:
+            self.child.kill()
+            self.out.close()
+
+
+def free_pair() -> int:
+    """Return a port that is free, as is the next one."""
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            try:
+                two.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+def test_two_workers_share_the_book_and_one_that_is_killed_comes_back(
+    kafka: str, tmp_path: Path
+) -> None:
+    workers = Workers(kafka, tmp_path)
+    try:
+        workers.wait(lambda: min(workers.partitions()) > 0 and sum(workers.partitions()) == 12)
+        first = [workers.post(f"FAC-{n}", f"k{n}") for n in range(12)]
+        assert {a["outcome"] for a in first} == {"accepted"}
+        victim = workers.pid(1)
+        os.kill(victim, signal.SIGKILL)
+        after = [workers.post(f"FAC-{n}", f"k{n}") for n in range(6, 18)]
+        assert [a["outcome"] for a in after] == ["duplicate"] * 6 + ["accepted"] * 6
+        workers.wait(lambda: min(workers.partitions()) > 0 and sum(workers.partitions()) == 12)
+        assert workers.pid(1) != victim
+        found = json.loads(workers.say("status", "--output", "json"))
+        assert found["events_by_type"]["FacilitySet"] == 18
+        assert found["chain_verified"] is True
+    finally:
+        code = workers.close()
+    assert code == 0
