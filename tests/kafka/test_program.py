@@ -170,7 +170,11 @@ class Workers:
         asked = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/commands/SetFacility",
             data=json.dumps(body).encode(),
-            headers={"Idempotency-Key": key, "Usance-As": "dev.raghavan:senior_checker"},
+            headers={
+                "content-type": "application/json",
+                "Idempotency-Key": key,
+                "Usance-As": "dev.raghavan:senior_checker",
+            },
         )
         with urllib.request.urlopen(asked, timeout=40) as answer:
             return json.loads(answer.read())
@@ -219,7 +223,8 @@ def test_two_workers_share_the_book_and_one_that_is_killed_comes_back(
         victim = workers.pid(1)
         os.kill(victim, signal.SIGKILL)
         after = [workers.post(f"FAC-{n}", f"k{n}") for n in range(6, 18)]
-        assert [a["outcome"] for a in after] == ["duplicate"] * 6 + ["accepted"] * 6
+        assert after[:6] == first[6:]  # the same key, the same answer
+        assert {a["outcome"] for a in after} == {"accepted"}
         workers.wait(lambda: min(workers.partitions()) > 0 and sum(workers.partitions()) == 12)
         assert workers.pid(1) != victim
         found = json.loads(workers.say("status", "--output", "json"))
