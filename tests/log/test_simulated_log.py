@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,13 @@ from usance.testing.conformance import (
     EVENTS,
     GROUP,
     NOON,
+    O0,
     LogConformance,
     Owner,
     out,
     values,
 )
-from usance.testing.sim_hazards import Hazards, answer_lost, refused_before_commit
+from usance.testing.sim_hazards import Hazards, LateEnd, answer_lost, refused_before_commit
 from usance.testing.sim_log import SimulatedLog
 
 
@@ -183,17 +185,106 @@ def test_the_same_seed_gives_the_same_log() -> None:
     assert all(len(story(seed)) == 3 for seed in range(8))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "late_end_txn",
-        "late_offset_commit",
-        "memberless_metadata",
-        "offset_expiry",
-        "markers_per_topic",
-        "last_stable_offset",
-    ],
-)
-def test_hazards_that_nothing_simulates_cannot_be_switched_on(name: str) -> None:
-    with pytest.raises(NotImplementedError, match=name):
-        Hazards(**{name: True})
+# What brokers do besides: each hazard does what it says, and nothing without its name.
+
+
+def held(hazards: Hazards) -> tuple[SimulatedLog, Owner, Unit]:
+    """Return a log, its owner, and the unit of a batch that was read."""
+    log = simulated(hazards)
+    log.create_topic(TopicSettings(O0.topic, "outcomes", 2))
+    log.append([out(C0, b"c1"), out(C0, b"c2")])
+    owner = Owner(log)
+    return log, owner, owner.unit(owner.read(), [out(E0, b"e1"), out(E0, b"e2")], [out(O0, b"f")])
+
+
+@pytest.mark.parametrize("step", ["records", "offsets", "footers", "end"])
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_late_end_leaves_what_was_sent_before_it_and_an_owner_who_does_not_know(
+    step: Any, commits: bool
+) -> None:
+    log, owner, unit = held(Hazards())
+    log.end_late(LateEnd(step, commits))
+    with pytest.raises(Uncertain):
+        owner.commit(unit)
+    events, footers = values(list(log.scan(E0, 0))), values(list(log.scan(O0, 0)))
+    if not commits:
+        assert (events, footers, log.position(GROUP, C0)) == ([], [], 0)
+    else:
+        assert len(events) <= 2 if step == "records" else len(events) == 2
+        assert footers == ([b"f"] if step == "end" else [])
+        assert log.position(GROUP, C0) == (unit.positions[C0] if step in ("footers", "end") else 0)
+
+
+def test_an_earlier_units_positions_may_arrive_after_a_later_ones() -> None:
+    log = simulated(Hazards(late_offset_commit=True), 3)
+    log.append([out(C0, b"%d" % n) for n in range(40)])
+    owner, seen = Owner(log), []
+    while batch := owner.read(1):
+        if not batch.count:
+            break
+        owner.commit(owner.unit(batch, []))
+        seen.append(log.position(GROUP, C0) or 0)
+    assert seen != sorted(seen)
+
+
+def test_a_commit_of_nobody_is_refused_unless_the_broker_accepts_it() -> None:
+    for accepted in (False, True):
+        log, owner, unit = held(Hazards(memberless_metadata=accepted))
+        nobody = unit._replace(fence=unit.fence._replace(epoch=-1, member=""))
+        pending = log.commit(log.stage(nobody), owner.last)
+        if not accepted:
+            with pytest.raises(Fenced):
+                pending.result()
+        else:
+            pending.result()
+        assert len(list(log.scan(E0, 0))) == 2 * accepted
+
+
+def test_a_generation_without_ownership_commits_only_where_nobody_looks() -> None:
+    for unchecked in (False, True):
+        hazards = Hazards(shared_groups=True, unchecked_ownership=unchecked)
+        log, owner, unit = held(hazards)
+        log.join(GROUP, [COMMANDS]).poll()
+        stale = log.commit(log.stage(unit), owner.last)
+        if unchecked:
+            with pytest.raises(
+                Fenced
+            ):  # a fence captured before the rebalance is of another generation
+                stale.result()
+            fresh = unit._replace(fence=log.read(owner.member, 0, 0.0).fence)
+            log.commit(log.stage(fresh), log.start(owner.member)).result()
+        else:
+            stale.result()
+        assert len(list(log.scan(E0, 0))) == 2
+
+
+def test_a_group_forgets_its_positions_and_answers_none() -> None:
+    log, owner, unit = held(Hazards(offset_expiry=True))
+    owner.commit(unit)
+    log.forget_positions(GROUP)
+    assert log.position(GROUP, C0) is None
+
+
+def test_a_unit_becomes_visible_partition_by_partition_but_a_mark_is_waited_for() -> None:
+    log, owner, unit = held(Hazards(markers_per_topic=True))
+    seen = set()
+    for _ in range(30):
+        log.append([out(C0, b"c")])
+        batch = log.read(owner.member, 9, 1.0)
+        owner.commit(owner.unit(batch, [out(E0, b"e"), out(O0, b"o")]))
+        open_ended = (len(list(log.scan(E0, 0))), len(list(log.scan(O0, 0))))
+        seen.add(open_ended[0] - open_ended[1])
+        assert len(list(log.scan(E0, 0, log.end(E0)))) == len(list(log.scan(O0, 0, log.end(O0))))
+    assert len(seen) > 1
+    del unit
+
+
+def test_an_open_transaction_of_another_program_hides_what_comes_after_it() -> None:
+    log, owner, unit = held(Hazards())
+    log.open_foreign(E0)
+    owner.commit(unit)
+    assert list(log.scan(E0, 0)) == [] and log.end(E0) > 2
+    with pytest.raises(Unavailable, match="another program"):
+        list(log.scan(E0, 0, log.end(E0)))
+    log.end_foreign(E0)
+    assert len(list(log.scan(E0, 0))) == 2

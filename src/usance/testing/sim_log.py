@@ -46,16 +46,8 @@ from usance.log.contract import (
     Unit,
 )
 from usance.messages.headers import pairs
-from usance.testing.sim_hazards import CommitFault, Hazards
-
-
-@dataclass
-class _Partition:
-    records: list[Record] = field(default_factory=list)
-    start: int = 0
-    next: int = 0
-    last: int = 0
-    ends: deque[int] = field(default_factory=deque)
+from usance.testing.sim_hazards import CommitFault, Hazards, LateEnd, Mischief
+from usance.testing.sim_mishaps import Mishaps, SimulatedPartition
 
 
 @dataclass
@@ -158,19 +150,22 @@ class SimulatedPending:
         return self.answer
 
 
-class SimulatedLog:
+class SimulatedLog(Mishaps):
     """The log contract in memory, with a seeded random source and injected faults."""
 
     def __init__(self, clock: Clock, *, seed: int = 0, hazards: Hazards | None = None) -> None:
         self.random = random.Random(seed)  # noqa: S311 - scheduling, not secrets
         self.hazards = hazards or Hazards()
+        self.mischief = Mischief(seed, self.hazards)
         self.groups: dict[str, _Group] = {}
         self._clock = clock
         self._fresh = sequence_ids("topic")
         self._topics: dict[str, TopicSettings] = {}
-        self._partitions: dict[TopicPartition, _Partition] = {}
+        self._partitions: dict[TopicPartition, SimulatedPartition] = {}
         self._pending: deque[SimulatedPending] = deque()
         self._chains: dict[str, int] = {}
+        self._moved: list[tuple[str, Mapping[TopicPartition, int]]] = []
+        self._ends: deque[LateEnd] = deque()
         self._faults: deque[CommitFault] = deque()
         self._receipts = 0
         self._members = 0
@@ -215,14 +210,14 @@ class SimulatedLog:
             stored = settings._replace(topic_id=settings.topic_id or self._fresh())
             self._topics[settings.name] = stored
             for number in range(settings.partitions):
-                self._partitions[TopicPartition(settings.name, number)] = _Partition()
+                self._partitions[TopicPartition(settings.name, number)] = SimulatedPartition()
         return self._topics[settings.name]
 
     def topics(self) -> dict[str, TopicSettings]:
         """Return all topics by name."""
         return dict(self._topics)
 
-    def _at(self, partition: TopicPartition) -> _Partition:
+    def _at(self, partition: TopicPartition) -> SimulatedPartition:
         found = self._partitions.get(partition)
         if found is None:
             raise NotFound(
@@ -304,12 +299,28 @@ class SimulatedLog:
 
     # --- reading ----------------------------------------------------------------------------
 
-    def _visible_end(self, partition: _Partition) -> int:
+    def _visible_end(self, partition: SimulatedPartition) -> int:
         """Return the offset before which records are visible to an unmarked reader."""
         lag = self.hazards.delayed_visibility
+        end = partition.next
         if lag and partition.ends:
-            return partition.ends[0] if len(partition.ends) > lag else partition.start
-        return partition.next
+            end = partition.ends[0] if len(partition.ends) > lag else partition.start
+        if partition.unmarked is not None:
+            end = min(end, partition.unmarked)
+        return end if partition.foreign is None else min(end, partition.foreign)
+
+    def _stable_end(self, partition: SimulatedPartition, mark: int) -> int:
+        """Let the markers below a mark arrive; raises Unavailable behind a foreign open transaction."""
+        partition.unmarked = None
+        if partition.foreign is not None and partition.foreign < mark:
+            if self.hazards.last_stable_offset and self.mischief.chance(0.5):
+                self._end_foreign(partition)
+            else:
+                raise Unavailable(
+                    "an open transaction of another program hides what comes after it",
+                    hint="wait for its timeout, or abort it: see `usance kafka doctor`",
+                )
+        return mark
 
     def read(self, member: Membership, max_records: int, wait: float) -> Batch:
         """Return visible records of the owned, unpaused partitions; a wait reveals hidden ones."""
@@ -323,7 +334,12 @@ class SimulatedLog:
         for partition in wanted:
             found = self._at(partition)
             offset = self._reader_place(member, partition, found)
+            if wait > 0:
+                found.unmarked = None
             end = found.next if wait > 0 else self._visible_end(found)
+            end = end if found.foreign is None else min(end, found.foreign)
+            if found.foreign is not None and self.hazards.last_stable_offset and wait > 0:
+                self._end_foreign(found)
             run = [r for r in found.records if offset <= r.offset < end][:left]
             if self.hazards.short_reads and run:
                 run = run[: self.random.randint(0, len(run))]
@@ -341,7 +357,7 @@ class SimulatedLog:
         return bool(member.owned()) and all(read)
 
     def _reader_place(
-        self, member: SimulatedMember, partition: TopicPartition, found: _Partition
+        self, member: SimulatedMember, partition: TopicPartition, found: SimulatedPartition
     ) -> int:
         offset = member.next.get(partition)
         where = f"{partition.topic} partition {partition.partition}"
@@ -368,7 +384,7 @@ class SimulatedLog:
         """Read committed records from `start`, or the first one kept, to before `mark`."""
         assert max_records > 0
         found = self._at(partition)
-        stop = self._visible_end(found) if mark is None else mark
+        stop = self._visible_end(found) if mark is None else self._stable_end(found, mark)
         yield from [r for r in found.records if start <= r.offset < stop]
 
     def begin(self, partition: TopicPartition) -> int:
@@ -391,6 +407,8 @@ class SimulatedLog:
         group = self.groups[member.group]
         if member not in group.members:
             raise Fenced("another owner has joined", hint="rejoin the group and take over again")
+        if self.hazards.offset_expiry and self.mischief.chance(0.5):
+            self.forget_positions(member.group)
         self._chains[member.name] = -group.epoch
         return Start(group.epoch)
 
@@ -439,8 +457,12 @@ class SimulatedLog:
             if isinstance(fault.error, Uncertain):
                 self._chains.clear()
             raise fault.error
+        end = self._ends.popleft() if self._ends else self.mischief.late_end()
+        if end is not None:
+            self._ended_early(unit, end)
         self._write((*unit.outputs, *unit.footers), gap=True)
         self.groups[unit.fence.group].positions.update(unit.positions)
+        self._arrive_late(unit)
         self._receipts += 1
         self._chains[unit.fence.member] = self._receipts
         if fault is not None:
@@ -452,9 +474,16 @@ class SimulatedLog:
         fence = unit.fence
         group = self.groups[fence.group]
         hint = "abort, rewind and take over again"
+        if self.hazards.memberless_metadata and (fence.epoch, fence.member) == (-1, ""):
+            return
         expected = after.number if isinstance(after, Receipt) else -after.fence_epoch
         if self._chains.get(fence.member) != expected:
             raise Fenced("the unit does not follow the last receipt of its owner", hint=hint)
+        present = fence.member in {m.name for m in group.members}
+        if self.hazards.unchecked_ownership and present:
+            if fence.epoch != group.epoch:
+                raise Fenced("the fence is of another generation", hint=hint)
+            return
         counters = dict(fence.ownership)
         for partition, start in unit.starts.items():
             holder = group.holders.get(partition)
@@ -462,9 +491,10 @@ class SimulatedLog:
                 raise Fenced("another owner has joined", hint=hint)
             if counters[partition] != group.counters[partition]:
                 raise Fenced("a partition changed hands", hint=hint)
-            if group.positions.get(partition, start + 1) > start:
+            unknown = start if self.hazards.offset_expiry else start + 1
+            if group.positions.get(partition, unknown) > start:
                 raise Fenced("the input position has moved", hint=hint)
-        if fence.member not in {m.name for m in group.members}:
+        if not present:
             raise Fenced("another owner has joined", hint=hint)
 
     def _write(self, outputs: Sequence[Output], *, gap: bool) -> list[int]:
@@ -474,6 +504,8 @@ class SimulatedLog:
             at = TopicPartition(output.topic, output.partition)
             found = touched[at] = self._at(at)
             found.last = max(found.last, now)
+            if gap and self.hazards.markers_per_topic and self.mischief.chance(0.3):
+                found.unmarked = min(found.next, found.unmarked or found.next)
             offset = found.next
             key, value, headers = output.key, output.value, pairs(output.headers)
             found.records.append(Record(*at, offset, key, value, headers, found.last))
