@@ -18,9 +18,11 @@ from toy_world import (
 
 from usance.engine import attempts
 from usance.engine import owner as owner_module
+from usance.engine.control import Discard
 from usance.engine.owner import OWNER_GROUP
 from usance.kernel.clock import BookClock
 from usance.kernel.errors import Unavailable
+from usance.kernel.words import Words
 from usance.log.contract import Output
 from usance.testing.sim_hazards import answer_lost, refused_before_commit
 
@@ -94,6 +96,21 @@ def test_a_discarded_dead_letter_is_decided_as_such_and_its_park_goes_on(make: M
     world.settle(owner)
     assert world.answers("bug")[-1] == "duplicate"
     assert world.balances() == {"a": 5}
+    owner.close()
+
+
+def test_who_has_no_authority_discards_nothing(make: Make) -> None:
+    world = make()
+    owner = world.owner()
+    world.send("a", Break(kind="bug"), "bug")
+    world.settle(owner)
+    letter = world.letters()[0][0]
+    give_up = Discard(dead_letter_id=letter, dead_letter_index=0, reason=Words(text="no"))
+    world.send("a", give_up, "by-a-maker", actor=CLERK._replace(role="maker"))
+    world.settle(owner)
+    assert world.answers("by-a-maker") == ["refused"]
+    assert world.outcomes("by-a-maker")[0].code == "ROLE_NEEDED"
+    assert world.answers("bug") == ["dead-lettered"]
     owner.close()
 
 

@@ -23,7 +23,7 @@ SAGAS = SagaDecider((AMENDMENT,))
 KEY, CREDIT = "albion/saga/amendment:LC1:2", "albion/credit/LC1"
 FACILITY = "albion/facility/F1"
 SYSTEM = Actor("engine", "", "system")
-ANN, BEN = Actor("ann", "ann", "maker"), Actor("ben", "ben", "checker")
+ANN, BEN = Actor("ann", "ann", "senior_checker"), Actor("ben", "ben", "checker")
 REQUESTED = {
     "amendment": "2",
     "facility": "F1",

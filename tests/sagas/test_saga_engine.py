@@ -26,7 +26,7 @@ SAGAS = SagaDecider((ISSUANCE, ADVICE, AMENDMENT, SETTLEMENT))
 KEY = "albion/saga/issuance:LC1"
 CREDIT, FACILITY = "albion/credit/LC1", "albion/facility/F1"
 SYSTEM = Actor("engine", "", "system")
-ANN, BEN = Actor("ann", "ann", "maker"), Actor("ben", "ben", "checker")
+ANN, BEN = Actor("ann", "ann", "senior_checker"), Actor("ben", "ben", "checker")
 
 FACTS: dict[str, tuple[str, dict[str, str]]] = {
     "CreditApplied": (
@@ -372,6 +372,22 @@ def test_who_proposes_an_act_cannot_approve_it() -> None:
     run.tell(m.ApproveAct(act_id=act.act_id), ANN._replace(login="other", role="checker"))
     assert run.refused() == "SELF_APPROVAL"
     run.tell(m.ApproveAct(act_id=act.act_id), BEN)
+    assert run.state.step == "approve"
+
+
+def test_who_has_no_authority_moves_nothing_and_hears_which_role_may() -> None:
+    run = Run().upto("LimitReserved")
+    skip = m.SkipStep(step="margin", reason=Words(text="waived"))
+    for role in ("maker", "examiner", "auditor", "compliance_officer"):
+        for command in (skip, m.RetryStep(reason=Words(text="again"))):
+            run.tell(command, ANN._replace(role=role))
+            assert run.refused() == "ROLE_NEEDED"
+            assert isinstance(run.answer, Refusal) and "senior_checker" in run.answer.message
+    run.tell(skip, ANN)
+    (act,) = run.state.acts
+    run.tell(m.ApproveAct(act_id=act), BEN._replace(role="maker"))
+    assert run.refused() == "ROLE_NEEDED"
+    run.tell(m.ApproveAct(act_id=act), BEN._replace(role="engineer"))
     assert run.state.step == "approve"
 
 

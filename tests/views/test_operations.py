@@ -185,7 +185,7 @@ def test_a_running_saga_shows_its_timers_and_where_it_stands(tmp_path: Path) -> 
     first, _ = (a for a in world.queries.approvals(MAKER) if a.kind == "saga_act")
     assert (first.maker, first.content["act"]) == (CHECKER.person, "compensate")
     assert first.key == saga.key and not first.self_made
-    world.do(saga.key, sm.ApproveAct(act_id=first.act_id), MAKER)
+    world.do(saga.key, sm.ApproveAct(act_id=first.act_id), ENGINEER)
     shown = world.queries.saga(MAKER, saga.key)
     assert sorted(a.state for a in shown.acts) == ["approved", "proposed"]
     assert shown.row.phase == "compensated"

@@ -15,6 +15,7 @@ import msgspec
 from usance.engine import control
 from usance.engine.state import OpenDeadLetter, Park
 from usance.engine.unit import PartitionUnit
+from usance.kernel.authority import role_missing
 from usance.kernel.decider import Actor, Refusal
 from usance.kernel.errors import Unreadable
 from usance.kernel.ids import derived
@@ -329,6 +330,10 @@ class ParkKeeper:
     def discard(self, command: control.Discard, meta: Meta, position: InputPosition) -> None:
         """Give a dead letter up: its id is decided as discarded, its key drained from the next on."""
         share = self.share
+        unfit = role_missing(meta.actor, "Discard")
+        if unfit is not None:
+            self.handling.answer(meta, position, "refused", unfit)
+            return
         found = share.overlay.dead_letter(command.dead_letter_id)
         if found is None:
             words = "No dead letter is open under this id."

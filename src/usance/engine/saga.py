@@ -27,6 +27,7 @@ from usance.engine.saga_steps import (
     SagaState,
     Step,
 )
+from usance.kernel.authority import role_missing
 from usance.kernel.decider import NOTHING, Actor, Context, Decision, Refusal, Send, key_parts
 from usance.kernel.ids import derived
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerFired, TimerSet
@@ -308,7 +309,10 @@ class SagaDecider:
 
     def _operator(self, at: _Progress, definition: Definition, command: Any) -> Decision | Refusal:
         name = _ACTS[type(command)]
-        refusal = _no_person(at.context.actor) or self._act_refusal(at.state, command)
+        refusal = _no_person(at.context.actor) or role_missing(
+            at.context.actor, type(command).__name__
+        )
+        refusal = refusal or self._act_refusal(at.state, command)
         if refusal is None and name in ("skip", "done-outside"):
             refusal = _guarded(definition.step(at.state.step))
         if refusal is not None:
@@ -376,6 +380,7 @@ class SagaDecider:
                 "NO_SUCH_ACT", "No act waits under this id.", hint="See the open approvals."
             )
         nobody = _no_person(at.context.actor)
+        nobody = nobody or role_missing(at.context.actor, type(command).__name__)
         if nobody is not None:
             return nobody
         if act.person == at.context.actor.person:

@@ -11,6 +11,7 @@ from usance.domain.credit.state import CreditState
 from usance.domain.presentation.state import UNDECIDED
 from usance.engine.projection import Row
 from usance.engine.reading import Order, Reading, Where
+from usance.kernel import authority
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound
 from usance.views import results as r
@@ -20,7 +21,7 @@ from usance.views.asking_trade import TradeQuestions, identity
 MAKERS = ["maker", "officer"]
 CHECKERS = ["checker", "senior_checker", "officer"]
 EXAMINERS = ["examiner", "maker", "officer"]
-OPERATORS = ["engineer", "checker", "senior_checker", "officer"]
+OPERATORS = sorted(authority.OPERATORS)
 COMPLIANCE = ["compliance", "compliance_officer"]
 DEADLINES_MAX = 20
 
@@ -315,7 +316,7 @@ def _letter_work(reading: Reading) -> Iterator[r.WorkItem]:
             why=row["reason"],
             act="Redrive",
             since=row["first_seen"],
-            roles=["engineer"],
+            roles=OPERATORS,
         )
 
 
