@@ -80,12 +80,12 @@ def pair(entry: MessageType) -> Pair:
 
 
 def outcome(read: Reader, data: bytes) -> tuple[Any, str]:
-    """Return what reading gives: a value and its words, or the kind of error and its words."""
+    """Return what reading gives, in words: a value (damage can make it NaN), or the kind of error."""
     try:
         value = read(data, 0, BLOCKS)
     except (Unreadable, Tampered, Left, *MALFORMED) as error:
         return type(error), str(error)
-    return value, repr(value)
+    return None, f"{type(value)} {value!r}"
 
 
 def same_outcome(both: Pair, data: bytes) -> bool:
@@ -94,7 +94,7 @@ def same_outcome(both: Pair, data: bytes) -> bool:
     assert outcome(both.native.read, data) == expected
     alone = outcome(both.alone.read, data)
     assert alone[0] is Left or alone == expected, "the compiled codec takes what it should leave"
-    return not isinstance(expected[0], type)
+    return expected[0] is None
 
 
 def test_every_message_class_has_a_compiled_codec() -> None:
@@ -132,7 +132,7 @@ def test_damaged_messages_end_alike_with_both_codecs(drawn: Any, dice: random.Ra
 
 
 @given(schema_and_values(), st.randoms())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_plain_records_of_any_schema_end_alike_with_both_codecs(
     drawn: Any, dice: random.Random
 ) -> None:
