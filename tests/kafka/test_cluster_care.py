@@ -245,7 +245,10 @@ def test_three_brokers_that_acknowledge_on_one_are_named(cluster_of):
     assert set(found) == {"min.insync.replicas", "transaction.state.log.min.isr"}
     assert all(f.unsafe for f in found.values())
     cluster.nodes[0].kill()
-    assert "in sync" in wrong(settings)
+    until = time.monotonic() + 30
+    while "in sync" not in (found := wrong(settings)):
+        assert time.monotonic() < until
+    assert "Start the brokers" in found["in sync"].hint
 
 
 # -- the command line

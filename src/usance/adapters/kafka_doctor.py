@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, TopicMetadata
 from usance.adapters.kafka_setup import ASK_S, ask, options_of
 from usance.adapters.kafka_topics import LETTER_HEADERS, UNSAFE, fits, wanted
 from usance.kernel.clock import Clock
-from usance.kernel.errors import Refused
+from usance.kernel.errors import Refused, Unavailable
 from usance.log.contract import TopicSettings
 
 SESSION_MS = 6_000
@@ -175,10 +175,19 @@ def _brokers(ward: Ward, numbers: list[str]) -> Iterator[Finding]:
     yield Finding("brokers", True, f"{len(numbers)} at {ward.servers}")
     several = _SEVERAL if len(numbers) >= COPIES else ()
     strict = ward.group_protocol == "consumer"
-    values = options_of(ward.admin, ConfigResource.Type.BROKER, numbers)
-    read_only = _read_only(ward, numbers[0])
+    values: dict[str, dict[str, str]] = {}
+    for number in numbers:
+        try:
+            values |= options_of(ward.admin, ConfigResource.Type.BROKER, [number])
+        except Unavailable as error:
+            hint = "Start it again, or look at its log."
+            yield Finding(f"broker {number}", False, error.message, hint)
+    if not values:
+        return
+    answering = next(iter(values))
+    read_only = _read_only(ward, answering)
     for rule in (*_RULES, *several, _NEW_PROTOCOL):
-        found = {number: values[number].get(rule.name) for number in numbers}
+        found = {number: values[number].get(rule.name) for number in values}
         known = {number: value for number, value in found.items() if value is not None}
         bad = {number: value for number, value in known.items() if not rule.well(value)}
         if rule is _NEW_PROTOCOL and not strict:
@@ -190,7 +199,7 @@ def _brokers(ward: Ward, numbers: list[str]) -> Iterator[Finding]:
             yield Finding(rule.name, False, f"{told}: {rule.why}", hint, rule.unsafe)
         elif known:
             yield Finding(rule.name, True, ", ".join(sorted(set(known.values()))))
-    yield _authorizer(ward, values[numbers[0]])
+    yield _authorizer(ward, values[answering])
 
 
 def _read_only(ward: Ward, number: str) -> set[str]:

@@ -139,12 +139,13 @@ class Lag(NamedTuple):
 def lags(ward: Ward) -> list[Lag]:
     """Return the lag of every group of this program that has a position."""
     groups = sorted({g for access in ACCESS.values() for g in access.groups})
-    high = ends(ward, places(ward))
+    # What an open transaction hides is told elsewhere, and what was aborted nobody has to read.
+    high = ends(ward, places(ward), stable=True)
     found = []
     for group in groups:
         positions = _positions(ward, group, [*high])
         behind = {p: high[p] - at for p, at in positions.items() if p in high and high[p] > at}
-        fronts = _fronts(ward, {p: positions[p] for p in behind})
+        fronts = _fronts(ward, {p: positions[p] for p in behind}, level="read_committed")
         now = ward.clock.now()
         oldest = min((front.timestamp for front in fronts.values()), default=now)
         # Transaction markers count as offsets and are no records: no front, nothing unread.
@@ -188,14 +189,16 @@ def _members(ward: Ward, group: str) -> int:
     return sum(len(answer.members) for answer in found.values())
 
 
-def _fronts(ward: Ward, at: Mapping[TopicPartition, int]) -> dict[TopicPartition, _Front]:
-    """Return the first record at or after each position, committed or not; none where only markers are."""
+def _fronts(
+    ward: Ward, at: Mapping[TopicPartition, int], level: str = "read_uncommitted"
+) -> dict[TopicPartition, _Front]:
+    """Return the first record at or after each position; none where only markers are."""
     if not at:
         return {}
     consumer = Consumer({
         **ward.options,
         "group.id": ward.prefix + SCAN_GROUP,
-        "isolation.level": "read_uncommitted",
+        "isolation.level": level,
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "auto.offset.reset": "earliest",

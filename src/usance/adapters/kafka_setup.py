@@ -42,6 +42,8 @@ from usance.kernel.ids import Ids
 from usance.log.contract import TopicSettings
 
 ASK_S = 15.0
+BROKER_S = 4.0
+"""How long one broker may take to tell its settings: it may be down."""
 SHOW_S = 10.0
 """How long a topic may take to show after it was created."""
 PAUSE_S = 0.05
@@ -81,15 +83,17 @@ class Step(NamedTuple):
     detail: str = ""
 
 
-def ask(call: Callable[[], Mapping[Any, Future[T]]], doing: str) -> dict[Any, T]:
+def ask(
+    call: Callable[[], Mapping[Any, Future[T]]], doing: str, seconds: float = ASK_S
+) -> dict[Any, T]:
     """Return the results of an administrative request; raises in our words.
 
     What passes by itself (a leader or a coordinator that is being chosen) is asked again.
     """
-    until = _CLOCK.monotonic() + ASK_S
+    until = _CLOCK.monotonic() + seconds
     while True:
         try:
-            return {key: future.result(ASK_S) for key, future in call().items()}
+            return {key: future.result(seconds) for key, future in call().items()}
         except KafkaException as error:
             failed: KafkaError = error.args[0]
             passes = failed.retriable() or failed.code() in PASSING
@@ -97,7 +101,7 @@ def ask(call: Callable[[], Mapping[Any, Future[T]]], doing: str) -> dict[Any, T]
                 raise named(failed, doing) from error
         except Late:
             raise Unavailable(
-                f"{doing}: no answer within {ASK_S:.0f} s",
+                f"{doing}: no answer within {seconds:.0f} s",
                 hint="See that the brokers are up; `usance kafka doctor` looks.",
             ) from None
         _CLOCK.sleep(PAUSE_S)
@@ -171,9 +175,14 @@ def _await(admin: AdminClient, names: Iterable[str], clock: Clock) -> None:
 def options_of(admin: AdminClient, kind: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the settings of topics or brokers by name."""
     resources = [ConfigResource(kind, name) for name in names]
-    found = ask(lambda: admin.describe_configs(resources), "reading settings")
+    # The client takes any number of topics in one call, and one broker.
+    calls = [[r] for r in resources] if kind == ConfigResource.Type.BROKER else [resources]
+    found: dict[ConfigResource, dict[str, ConfigEntry]] = {}
+    for call in calls:
+        seconds = BROKER_S if kind == ConfigResource.Type.BROKER else ASK_S
+        found |= ask(partial(admin.describe_configs, call), "reading settings", seconds)
     return {
-        resource.name: {name: entry.value for name, entry in entries.items()}
+        resource.name: {name: entry.value or "" for name, entry in entries.items()}
         for resource, entries in found.items()
     }
 
