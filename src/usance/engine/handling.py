@@ -19,6 +19,7 @@ from usance.engine.state import (
     recent_id,
     with_recent,
 )
+from usance.engine.telemetry import TRACEPARENT
 from usance.engine.topics import Place
 from usance.engine.unit import PartitionBroken, PartitionUnit
 from usance.kernel.decider import Context, Decision, Refusal, Send, key_parts
@@ -54,6 +55,8 @@ class Handling:
         """Handle one command record; returns the error type if it failed by an exception."""
         share = self.share
         share.next = record.offset + 1
+        last = record.headers[-1] if record.headers else ("", b"")
+        share.trace = last[1] if last[0] == TRACEPARENT else None
         position = InputPosition(record.topic, record.partition, record.offset)
         try:
             meta = self.world.decoder.meta(record.headers)
@@ -227,6 +230,7 @@ class Handling:
                 prev=last,
                 instant=share.instant,
                 input=position,
+                traceparent=share.trace,
             )
             topic, partition = share.names["events"], place.partition
             for raw, value, headers, digest in records:
@@ -268,6 +272,7 @@ class Handling:
             causation=f"saga:{key}" if key_parts(key).category == "saga" else f"sent:{key}",
             instant=self.share.instant if self.world.book_clock else None,
             at=self.share.instant,
+            traceparent=self.share.trace,
         )
         topic = self.world.topics.name(place.context, "commands")
         return Output(topic, place.partition, key_bytes, value, headers)

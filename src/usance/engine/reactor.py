@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from usance.engine.logs import logger, record_fields
+from usance.engine.telemetry import TRACEPARENT
 from usance.engine.topics import Topics
 from usance.kernel.decider import Actor, key_of
 from usance.kernel.errors import Fenced, Tampered, Unavailable, Unreadable
@@ -28,6 +29,7 @@ from usance.log.contract import (
     Record,
     Revoked,
     TopicPartition,
+    header,
 )
 from usance.messages.outcome import UnreadableInput
 
@@ -51,6 +53,8 @@ class Outgoing(NamedTuple):
     correlation: str = ""
     actor: Actor = Actor("engine", "", "system")
     instant: int | None = None
+    trace: bytes | None = None
+    """The `traceparent` of what caused it."""
 
 
 class Commands:
@@ -91,6 +95,7 @@ class Commands:
             instant=(outgoing.instant or at) if self.book_clock else None,
             at=at,
             reply=self.reply,
+            traceparent=outgoing.trace,
         )
         topic = self.topics.name(place.context, "commands")
         made = Output(topic, place.partition, key, value, headers)
@@ -209,6 +214,9 @@ class Reactor:
 
     def _commands_of(self, record: Record, now: int) -> list[Output]:
         found = self.react(record)
+        trace = header(record.headers, TRACEPARENT) if found else None
+        if trace is not None:
+            found = [o._replace(trace=o.trace or trace) for o in found]
         try:
             return [self.commands.output(o, now) for o in found]
         except Unreadable as unwritable:

@@ -52,6 +52,7 @@ class PartitionUnit:
         self.next = start
         self.control = self.before.control
         self.instant: Instant = self.before.last_instant
+        self.trace: bytes | None = None
         self.outputs: list[Output] = []
         self.answers: list[tuple[str, Outcome]] = []
         self.counts = {"events": 0, "outcomes": 0, "parked": 0, "dead-letters": 0, "elsewhere": 0}
@@ -72,7 +73,13 @@ class PartitionUnit:
         """Stage the outcome of one command and keep it for whoever waits."""
         tail = self.overlay.tail("outcomes")
         sealed = self.world.encoder.answer(
-            outcome, meta, index=tail.next, prev=tail.hash, instant=self.instant, input=position
+            outcome,
+            meta,
+            index=tail.next,
+            prev=tail.hash,
+            instant=self.instant,
+            input=position,
+            traceparent=self.trace,
         )
         self.outputs.append(self.chained("outcomes", sealed))
         self.counts["outcomes"] += 1

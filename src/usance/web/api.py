@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from usance.engine.control import Discard, Redrive
 from usance.engine.reactor import Outgoing
+from usance.engine.telemetry import format_traceparent, parse_traceparent
 from usance.engine.topics import Topics
 from usance.kernel.decider import Actor, key_parts
 from usance.kernel.errors import NotFound, Refused, Unreadable
@@ -236,6 +237,9 @@ class CommandEndpoint:
         actor = desk.actor(said_by(headers))
         said_key = query["key"][0] if "key" in query else ""
         outgoing = desk.outgoing(kind, command, said_key, actor, command_id)
+        origin = parse_traceparent(headers.get(b"traceparent"))
+        if origin is not None:
+            outgoing = outgoing._replace(trace=format_traceparent(origin))
         if "dry_run" in query:
             told = await run_in_threadpool(desk.forecast, outgoing)
             await send_body(send, 200, _encode(told))
