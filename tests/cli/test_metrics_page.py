@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from small_book import start_program
 
 
 def scraped(web: httpx.Client) -> dict[str, list[Any]]:
@@ -64,3 +67,31 @@ def test_what_the_program_did_can_be_scraped(web: httpx.Client) -> None:
     assert found["usance_parked_keys"] and found["usance_parked_keys_age_seconds"]
     text = web.get("/metrics").text
     assert "party-9" not in text and "albion/" not in text, "no value of a record, no key"
+
+
+def test_a_sampled_trace_has_spans_and_an_unsampled_one_none(data: Path) -> None:
+    (data / "usance.toml").write_text('[telemetry]\nspans = "stderr"\n')
+    program = start_program("--data", str(data), cwd=data.parent)
+    sampled, other = "4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736"
+    with httpx.Client(base_url=program["url"], timeout=30) as web:
+        for number, (trace, flag) in enumerate([(sampled, "01"), (other, "00")]):
+            headers = {
+                "usance-as": "bruno.lindqvist",
+                "traceparent": f"00-{trace}-00f067aa0ba902b7-{flag}",
+            }
+            facility = {
+                "facility": f"S{number}", "customer": "party-9", "currency": "USD",
+                "limit": 1_000_00, "expiry": "2027-12-31",
+            }  # fmt: skip
+            answer = web.post("/commands/SetFacility", json=facility, headers=headers)
+            assert answer.status_code == 200
+    time.sleep(1.0)
+    program["child"].terminate()
+    told = program["child"].communicate(timeout=30)[1]
+    spans = [json.loads(line) for line in told.splitlines() if line.startswith('{"name"')]
+    process = [s for s in spans if s["name"].startswith("process ")]
+    linked = {link["context"]["trace_id"] for s in process for link in s["links"]}
+    assert linked == {f"0x{sampled}"}
+    topics = {s["attributes"]["messaging.destination.name"].rsplit(".", 1)[1] for s in process}
+    assert {"commands", "events"} <= topics, "owner and reactors alike"
+    assert "party-9" not in told and "albion/" not in told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Protocol
@@ -64,21 +63,15 @@ def provide(settings: TelemetrySettings) -> None:
     from opentelemetry.exporter.prometheus import PrometheusMetricReader
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
     resource = Resource.create({"service.name": "usance"})
     metrics.set_meter_provider(
         MeterProvider(metric_readers=[PrometheusMetricReader()], resource=resource)
     )
     if settings.spans == "stderr":
-        provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource)
-        exporter = ConsoleSpanExporter(
-            out=sys.stderr, formatter=lambda span: span.to_json(indent=None) + "\n"
-        )
-        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=200))
-        trace.set_tracer_provider(provider)
+        from usance.bootstrap.spans import to_stderr
+
+        trace.set_tracer_provider(to_stderr(resource))
     _provided.append("here")
 
 

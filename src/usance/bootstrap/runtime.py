@@ -233,7 +233,13 @@ class Runtime:
         store = self.store
         followed = reactor_topics(store.topics)[name]
         reactor = self.reactors[name] = Reactor(
-            f"usance-{name}", store.log, followed, react, store.commands(), self.clock.now
+            f"usance-{name}",
+            store.log,
+            followed,
+            react,
+            store.commands(),
+            self.clock.now,
+            self.telemetry,
         )
         reactor.open()
 

@@ -43,6 +43,8 @@ Waiter = Callable[[list[tuple[str, Outcome]]], None]
 class Owner(UnitLoop):
     """Owns partitions of the commands topics and decides them; one `step` is one unit at most."""
 
+    spans_records = True
+
     def __init__(
         self,
         log: Log,

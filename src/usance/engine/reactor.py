@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from usance.engine.logs import logger, record_fields
-from usance.engine.telemetry import TRACEPARENT
+from usance.engine.telemetry import TRACEPARENT, Telemetry
 from usance.engine.topics import Topics
 from usance.kernel.decider import Actor, key_of
 from usance.kernel.errors import Fenced, Tampered, Unavailable, Unreadable
@@ -139,8 +139,10 @@ class Reactor:
         react: Callable[[Record], list[Outgoing]],
         commands: Commands,
         now: Callable[[], int],
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.group = group
+        self.telemetry = telemetry or Telemetry(enabled=False)
         self.log = log
         self.topic_names = list(topics)
         self.react = react
@@ -184,8 +186,9 @@ class Reactor:
                 self._save()
             return 0
         try:
-            caused = self._caused(batch)
-            self.commands.write(caused)
+            with self.telemetry.poll_span(batch):
+                caused = self._caused(batch)
+                self.commands.write(caused)
         except Exception as trouble:
             self.trouble = getattr(trouble, "message", type(trouble).__name__)
             for tp, records in batch.records.items():
@@ -213,7 +216,11 @@ class Reactor:
         return caused
 
     def _commands_of(self, record: Record, now: int) -> list[Output]:
-        found = self.react(record)
+        if self.telemetry.tracing:
+            with self.telemetry.process_span(record):
+                found = self.react(record)
+        else:
+            found = self.react(record)
         trace = header(record.headers, TRACEPARENT) if found else None
         if trace is not None:
             found = [o._replace(trace=o.trace or trace) for o in found]

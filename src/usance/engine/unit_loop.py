@@ -74,6 +74,9 @@ class UnitLoop:
     (`_before`), and sets `world` and `takeover`.
     """
 
+    spans_records = False
+    """Whether the loop gives each sampled record a span of its own; a handling may do it itself."""
+
     world: World
     takeover: Takeover
 
@@ -292,6 +295,7 @@ class UnitLoop:
         handling = self._handling(share)
         outputs, caution = share.outputs, self.cautions[place]
         watched = caution.watches()
+        tracing = self.spans_records and self.telemetry.tracing
         for taken, record in enumerate(records):
             if len(outputs) >= OUTPUTS_MAX:
                 return taken
@@ -301,7 +305,11 @@ class UnitLoop:
                 if aside is not None:
                     handling.quarantine(record, *aside)
                     continue
-                failed = handling.handle(record)
+                if tracing:
+                    with self.telemetry.process_span(record):
+                        failed = handling.handle(record)
+                else:
+                    failed = handling.handle(record)
             except Halted as halt:
                 share.next = before
                 self._pause(place, str(halt))
