@@ -195,6 +195,33 @@ def test_cases_show_compliance_the_score_and_the_list_and_nobody_else_the_page(b
     assert not re.search(r"sanction|screening|hit\b|compliance case", held, re.IGNORECASE)
 
 
+def test_today_is_what_one_may_do_and_says_how_much_waits_for_others(browse):
+    checker, maker = browse(CHECKER, "checker"), browse(MAKER, "maker")
+    assert "Not you:" not in checker.get("/").text
+    today = maker.get("/today.json").json()
+    assert all(row["blocked"] == "" for row in today["work"]) and today["for_others"] > 0
+    assert f"{today['for_others']} more wait for others" in maker.get("/").text
+
+
+def test_deadlines_stand_in_banking_days_of_their_calendar_wherever_they_are_shown(browse):
+    client = browse(CHECKER, "checker")
+    for path in ("/", "/work", "/presentations", "/credits/TF26LC000103"):
+        page = client.get(path).text
+        assert "banking days left <small>" in page and "GBLON</small>" in page, path
+
+
+def test_an_approval_shows_lists_as_tables_and_leaves_nothing_out(browse):
+    client = browse(CHECKER, "checker")
+    path = "/approvals/credit:albion/credit/TF26LC000104"
+    page, content = client.get(path).text, client.get(f"{path}.json").json()["content"]
+    assert "documents.1" not in page
+    rows = page.partition("<h3>Required documents</h3>")[2].partition("</table>")[0]
+    kinds = [
+        v for n, v in content.items() if n.startswith("terms.required_documents") or "kind" in n
+    ]
+    assert kinds and all(unescape(kind) in rows for kind in kinds)
+
+
 def test_the_slider_page_shows_what_an_event_changed(browse):
     page = browse(CHECKER, "checker").get("/credits/TF26LC000102?tab=state&revision=5").text
     assert "AWAITING_APPROVAL" in page and "What changed" in page

@@ -66,9 +66,11 @@ class WorkQuestions(TradeQuestions):
         """Return the first page of the day."""
         with self.reading(viewer) as reading:
             items = self._items(reading, viewer)
+            mine = [i for i in items if not i.blocked]
             open_letters = (Where("state", "=", "open"),)
             return r.Today(
-                work=items[:DEADLINES_MAX],
+                work=mine[:DEADLINES_MAX],
+                for_others=len(items) - len(mine),
                 deadlines=deadlines(reading),
                 stuck=incidents(reading, (Where("open", "=", 1),)),
                 approvals=self.approvals_of(reading, viewer, ""),
@@ -249,13 +251,20 @@ def _presentation_work(reading: Reading) -> Iterator[r.WorkItem]:
             row,
             credit=row["credit"],
             title=f"{why.partition(':')[0]}: {row['reference']} under {row['credit']}",
-            why=f"Take-up by {row['proposed']} was proposed" if proposed else why,
+            why=f"Take-up by {row['proposed']} was proposed" if proposed else _rest(why),
             article="UCP600-16f" if precluded else "UCP600-14b",
             act=act,
             due=row["due"],
+            calendar=row["calendar"],
             roles=CHECKERS if proposed else EXAMINERS,
             not_by=row["proposed_by"] if proposed else "",
         )
+
+
+def _rest(why: str) -> str:
+    """Return what a title has not said yet."""
+    first, _, rest = why.partition(": ")
+    return rest.capitalize() or first
 
 
 def _message_work(reading: Reading) -> Iterator[r.WorkItem]:
@@ -487,6 +496,7 @@ def deadlines(reading: Reading) -> list[r.DeadlineRow]:
             due=row["due"],
             what="accept or refuse by the close of the fifth banking day",
             article="UCP600-14b",
+            calendar=row["calendar"],
         )
         for row in rows
     ]

@@ -279,6 +279,7 @@ class PresentationRow(msgspec.Struct, frozen=True, kw_only=True):
     discrepancies: int
     changed: int
     revision: int
+    calendar: str = ""
     stale_since: int | None = None
 
 
@@ -372,6 +373,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     roles: list[str]
     not_by: str
     blocked: str = ""
+    calendar: str = ""
 
 
 class WorkPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,7 +384,7 @@ class WorkPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadlineRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A deadline ahead (or missed)."""
+    """A deadline ahead (or missed). `calendar` made it."""
 
     kind: str
     key: str
@@ -391,12 +393,14 @@ class DeadlineRow(msgspec.Struct, frozen=True, kw_only=True):
     due: int
     what: str
     article: str
+    calendar: str = ""
 
 
 class Today(msgspec.Struct, frozen=True, kw_only=True):
-    """The first page of the day for one viewer."""
+    """The first page of the day for one viewer: what he may do, and how much waits for others."""
 
     work: list[WorkItem]
+    for_others: int
     deadlines: list[DeadlineRow]
     stuck: list[Incident]
     approvals: list[Approval]

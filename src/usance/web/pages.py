@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -184,7 +184,30 @@ def approvals(visit: Visit) -> Shown:
 def approval(visit: Visit) -> Shown:
     """The exact content to be approved, bound by revision and hash."""
     found = visit.queries.approval(visit.viewer, visit.ref)
-    return Shown(found, {"acts": acts.approval_acts(found)}, found.revision)
+    plain, lists = listed(found.content)
+    extra = {"acts": acts.approval_acts(found), "plain": plain, "lists": lists}
+    return Shown(found, extra, found.revision)
+
+
+def listed(content: Mapping[str, str]) -> tuple[dict[str, str], dict[str, list[dict[str, str]]]]:
+    """Return flat facts, and those named `list.1.field` as rows per list; nothing is left out."""
+    plain: dict[str, str] = {}
+    lists: dict[str, dict[str, dict[str, str]]] = {}
+    for name, value in content.items():
+        first, _, last = name.rpartition(".")
+        before, _, number = first.rpartition(".")
+        if before and whole_number(number) is not None:
+            lists.setdefault(before, {}).setdefault(number, {})[last] = value
+        else:
+            plain[name] = value
+    return plain, {
+        name: [dict.fromkeys(_columns(rows.values()), "") | row for row in rows.values()]
+        for name, rows in lists.items()
+    }
+
+
+def _columns(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
 
 
 def cases(visit: Visit) -> Shown:

@@ -167,7 +167,7 @@ def identifier(text: str, keep: int = 0) -> Markup:
 
 
 _GOOD = frozenset(
-    """accepted acked issued advised confirmed approved completed honoured settled complies live
+    """accepted acked issued advised confirmed approved completed honoured settled complies complying live
     used ready paid done redriven clear negotiated""".split()
 )
 _BAD = frozenset(
