@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import uuid
@@ -16,13 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 from usance import config
 from usance.bootstrap.book import before, play, read_book, sample_book
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, found_log
+from usance.testing import kafka_jars
 from usance.views import PROJECTIONS
+from usance.web.app import create_app
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from small_book import environment, facility_document, write_book
@@ -233,3 +241,68 @@ def test_two_workers_share_the_book_and_one_that_is_killed_comes_back(
     finally:
         code = workers.close()
     assert code == 0
+
+
+def test_others_read_the_events_with_tools_of_their_own(kafka: str, tmp_path: Path) -> None:
+    book = read_book(write_book(tmp_path / "book"))
+    settings = settings_on(kafka, tmp_path / "data", partitions="1")
+    topic = f"{settings.kafka.prefix}usance.trade.events"
+    folder = Folder(tmp_path / "data")
+    found_log(folder, settings, before(book))
+    runtime = Runtime(folder, settings, before(book))
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(runtime), log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    try:
+        play(runtime, book)
+        serving.start()
+        read = console_consumer(kafka, topic, 3)
+        assert "FAC-QUI" in read and "usance.trade.FacilitySet" in read
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/registry"
+        found = deserialized(kafka, topic, address)
+        kinds = [kind.rpartition(".")[2] for kind, _ in found]
+        assert kinds[0] == "FacilitySet" and "CreditApplied" in kinds
+        assert found[0][1]["limit"] == 500_000_000
+    finally:
+        server.should_exit = True
+        serving.join(10)
+        listener.close()
+        runtime.close()
+
+
+def console_consumer(kafka: str, topic: str, count: int) -> str:
+    """Return what Kafka's own console consumer prints of the first records."""
+    ran = subprocess.run(
+        [
+            *(kafka_jars.java(), "-cp", kafka_jars.class_path()),
+            "org.apache.kafka.tools.consumer.ConsoleConsumer",
+            *("--bootstrap-server", kafka, "--topic", topic, "--from-beginning"),
+            *("--max-messages", str(count), "--timeout-ms", "20000"),
+            *("--formatter-property", "print.headers=true"),
+        ],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def deserialized(kafka: str, topic: str, registry: str) -> list[tuple[str, Any]]:
+    """Return type and fields of every event, as confluent-kafka's own Avro deserializer reads them."""
+    consumer = Consumer(
+        {"bootstrap.servers": kafka, "group.id": f"reader-{topic}", "enable.partition.eof": True}
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found: list[tuple[str, Any]] = []
+    with SchemaRegistryClient({"url": registry}) as client:
+        deserialize = AvroDeserializer(client)
+        while (message := consumer.poll(20)) is not None and message.error() is None:
+            kind = dict(message.headers() or ())["ce_type"].decode()
+            context = SerializationContext(topic, MessageField.VALUE)
+            found.append((kind, deserialize(message.value(), context)))
+    consumer.close()
+    return found

@@ -47,6 +47,7 @@ from usance.kernel.errors import Fenced, Refused, Tampered, Unavailable, UsanceE
 from usance.kernel.ids import partition_of
 from usance.log.contract import Membership, TopicPartition
 from usance.messages.outcome import Outcome
+from usance.messages.registry import RegistryState
 from usance.sagas.fin_out import fin_reactions
 from usance.sagas.reactions import REACTIONS, Reactions, SagaRouter, merged
 from usance.sagas.screening import Screening
@@ -247,6 +248,11 @@ class Runtime:
     def genesis(self) -> birth.Genesis:
         """The log's birth record."""
         return self.store.genesis
+
+    @property
+    def registry(self) -> RegistryState:
+        """The schemas of the log's records."""
+        return self.store.registry
 
     def preview(self, key: str, command: Any, actor: Actor) -> Preview:
         """Return what a command would do now; records nothing."""

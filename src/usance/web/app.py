@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from usance.kernel.errors import Refused, UsanceError
-from usance.web import openapi
+from usance.web import openapi, registry
 from usance.web.answers import Answers
 from usance.web.api import CommandEndpoint, Desk, batch, outcome
 from usance.web.backend import Backend
@@ -117,6 +117,7 @@ def create_app(backend: Backend) -> Starlette:
         Route("/health/live", health_live, methods=["GET"]),
         Route("/health/ready", health_ready, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
+        registry.mount(),
         Mount("/static", StaticFiles(packages=[("usance.web", "static")])),
         *site.routes(),
     ]

@@ -10,6 +10,7 @@ from usance.engine.gateway import Gateway
 from usance.engine.genesis import Genesis
 from usance.kernel.clock import Clock
 from usance.kernel.decider import Actor, Refusal
+from usance.messages.registry import RegistryState
 from usance.views.queries import Queries
 
 
@@ -68,6 +69,11 @@ class Backend(Protocol):
     @property
     def genesis(self) -> Genesis:
         """The log's birth record."""
+        ...
+
+    @property
+    def registry(self) -> RegistryState:
+        """The schemas of the log's records."""
         ...
 
     def health(self) -> dict[str, Any]:
