@@ -53,6 +53,17 @@ def test_a_credit_is_approved_by_a_second_person_who_saw_it(run: Run, read: Run)
     assert read("approval", "list") == []
 
 
+def test_a_work_item_is_claimed_by_one_person_and_released(run: Run, read: Run) -> None:
+    item = read("work", "list", "--as", CHECKER)["rows"][0]["id"]
+    result = run("work", "claim", item, "--as", CHECKER)
+    assert result.exit_code == 0, result.output
+    assert read("work", "list", "--holder", CHECKER)["rows"][0]["holder"] == CHECKER
+    second = run("work", "claim", item, "--as", MAKER)
+    assert second.exit_code == 1 and "WORK_TAKEN" in second.stderr
+    assert run("work", "release", item, "--as", CHECKER).exit_code == 0
+    assert read("work", "list", "--holder", CHECKER)["rows"] == []
+
+
 def test_the_maker_cannot_approve_and_is_told_the_rule(run: Run, read: Run) -> None:
     before = read("credit", "show", CREDIT)["row"]["revision"]
     result = run("credit", "approve", CREDIT, "--as", f"{MAKER}", "--seen", seen(read))

@@ -51,7 +51,7 @@ def test_the_tree_holds_what_the_operations_guide_promises() -> None:
     |command send|event list|event show|event tail|saga list|saga show|saga retry|saga skip
     |saga done-outside|saga compensate|saga approve|incident list|incident show|approval list
     |approval show|approval approve|approval reject|case list|case show|case propose|case approve
-    |work list|dead-letter list|dead-letter show|dead-letter redrive|dead-letter discard
+    |work list|work claim|work release|dead-letter list|dead-letter show|dead-letter redrive|dead-letter discard
     |schema list|schema show|projection list|projection rebuild|log verify|topic list|topic read
     |topic seek|topic describe|topic replay|park list|park show|park release|config show|swift parse|swift validate|list show|list import"""
     known = {" ".join(path) for path in all_commands(usance)}

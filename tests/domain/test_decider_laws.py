@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from usance.domain import facility_messages as fm
 from usance.domain import message_exchange as mx
+from usance.domain import work as wk
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import drawing_messages as dm
 from usance.domain.credit import messages as cm
@@ -46,18 +47,21 @@ MESSAGES = {
     "presentation": pm.MESSAGES,
     "facility": fm.MESSAGES,
     "message": mx.MESSAGES,
+    "work": wk.MESSAGES,
 }
 KEYS = {
     "credit": trade.CREDIT_KEY,
     "presentation": trade.PRESENTATION_KEY,
     "facility": "albion/facility/F1",
     "message": "albion/message/MUR1",
+    "work": "albion/work/examine:albion/presentation/P1",
 }
 WORDS = {
     "credit": ("LC1", "LC2", ""),
     "presentation": ("P1", "P2", "P3"),
     "facility": ("F1",),
     "message": ("MUR1", "LC1A1", "LC1A2", ""),
+    "work": ("examine:albion/presentation/P1", "case:albion/case/K1"),
     "currency": ("USD", "USD", "EUR", "???"),
     "party": ("beneficiary", "confirmer", "applicant"),
     "answer": ("accept", "reject", "accept_in_part", "maybe"),
@@ -252,6 +256,7 @@ SITUATIONS = {
             )
         ),
     ),
+    "work": (lambda: spec(CATEGORIES["work"], KEYS["work"], instant=trade.MONDAY),),
 }  # fmt: skip
 ACTORS = st.sampled_from((MAKER, CHECKER, SYSTEM, trade.NETWORK))
 DAYS = st.sampled_from((0,) * 12 + (1, 7, 120))
@@ -342,7 +347,7 @@ def _laws_of_replay(stream: Spec, cut: int):
 WALKS = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("category", ["presentation", "facility", "message"])
+@pytest.mark.parametrize("category", ["presentation", "facility", "message", "work"])
 @given(data=st.data())
 @WALKS
 def test_any_commands_are_answered_once_and_replay_to_the_same_state(category, data):

@@ -203,6 +203,26 @@ def test_today_is_what_one_may_do_and_says_how_much_waits_for_others(browse):
     assert f"{today['for_others']} more wait for others" in maker.get("/").text
 
 
+def test_work_is_claimed_seen_by_others_and_given_back_and_gives_no_right(browse, web):
+    maker, checker = browse(MAKER, "maker"), browse(CHECKER, "checker")
+    rows = checker.get("/work.json?kind=approve_credit").json()["rows"]
+    item = next(row for row in rows if row["reference"] == "TF26LC000101")
+    form = {"work": item["id"], "back": "/work?kind=approve_credit"}
+    page = maker.post("/do/ClaimWork", data=form).text
+    assert "✓ Accepted" in page and ">You<" in page and "Release: Approve the issue" in page
+    assert "✕ Refused" in checker.post("/do/ClaimWork", data=form).text
+    held = checker.get(f"/work.json?holder={MAKER}").json()["rows"]
+    assert [(row["id"], row["holder"]) for row in held] == [(item["id"], MAKER)]
+    assert item["id"] not in checker.get("/work.json?holder=nobody").text
+    blocked = maker.get("/work.json?kind=approve_credit&subject=TF26LC000101").json()["rows"][0]
+    assert "second person" in blocked["blocked"], "a claim gives no right"
+    assert checker.post("/do/ReleaseWork", data=form).text.count("NOT_THE_HOLDER") == 1
+    answer = web.post(
+        "/commands/ReleaseWork", json={"work": item["id"]}, headers={"usance-as": MAKER}
+    )
+    assert answer.status_code == 200 and answer.json()["key"].endswith(item["id"])
+
+
 def test_deadlines_stand_in_banking_days_of_their_calendar_wherever_they_are_shown(browse):
     client = browse(CHECKER, "checker")
     for path in ("/", "/work", "/presentations", "/credits/TF26LC000103"):

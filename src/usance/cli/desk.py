@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from usance.cli import trade_text
-from usance.cli.acting import addressed, opened, settle
+from usance.cli.acting import addressed, opened, perform, settle
 from usance.cli.approving import answer, find, lines, seen_as
 from usance.cli.opening import looking
 from usance.cli.options import Noun, dry_run, say, verb
@@ -27,13 +27,34 @@ case = Noun("case", help="Compliance cases (that role alone).")
 @click.option("--kind", default="", help="Such as approve_credit, examine, decide, incident.")
 @click.option("--subject", default="", help="Reference or key.")
 @click.option("--mine", is_flag=True, help="Only what the one who acts may do.")
+@click.option("--holder", default="", help="A person who is at it, or `nobody`.")
 @cursor_option
 @limit_option
-def list_work(kind: str, subject: str, mine: bool, cursor: str, limit: int) -> None:
+def list_work(kind: str, subject: str, mine: bool, holder: str, cursor: str, limit: int) -> None:
     """List work, nearest deadline first. Example: usance work list --as bruno.lindqvist --mine."""
     with looking() as seen:
-        wanted = r.WorkFilter(kind=kind, subject=subject, mine=mine)
+        wanted = r.WorkFilter(kind=kind, subject=subject, mine=mine, holder=holder)
         emit(seen.queries.work(seen.viewer, wanted, cursor, limit), trade_text.work_page)
+
+
+@verb(work, "claim")
+@click.argument("item")
+@dry_run
+def claim(item: str, dry_run: bool) -> None:
+    """Take a work item on, so that others see it; ITEM is the id that `work list` shows.
+
+    It gives no right: a second person is still needed where one is.
+    Example: usance work claim examine:albion/presentation/P26-0119
+    """
+    perform({"type": "ClaimWork", "work": item}, "", dry=dry_run)
+
+
+@verb(work, "release")
+@click.argument("item")
+@dry_run
+def release(item: str, dry_run: bool) -> None:
+    """Give a work item back; a lead may release one for somebody who is away."""
+    perform({"type": "ReleaseWork", "work": item}, "", dry=dry_run)
 
 
 @verb(approval, "list")

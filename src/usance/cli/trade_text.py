@@ -70,6 +70,8 @@ WORK = (
     Column("Why", lambda w: one_line(w.why, 48)),
     Column("Article", lambda w: w.article),
     Column("Roles", lambda w: ", ".join(w.roles)),
+    Column("Holder", lambda w: w.holder),
+    Column("Item", lambda w: w.id),
     Column("", lambda w: f"({w.blocked})" if w.blocked else ""),
 )
 

@@ -8,6 +8,7 @@ from usance.domain.credit.decider import CreditDecider
 from usance.domain.facility import FacilityDecider
 from usance.domain.message_exchange import MessageExchangeDecider
 from usance.domain.presentation.decider import PresentationDecider
+from usance.domain.work import WorkDecider
 from usance.kernel.decider import Decider
 
 DECIDERS: tuple[Decider[Any], ...] = (
@@ -15,6 +16,7 @@ DECIDERS: tuple[Decider[Any], ...] = (
     PresentationDecider(),
     FacilityDecider(),
     MessageExchangeDecider(),
+    WorkDecider(),
 )
 
 CATEGORIES: dict[str, Decider[Any]] = {decider.category: decider for decider in DECIDERS}

@@ -42,6 +42,7 @@ MODULES: tuple[str, ...] = (
     "usance.domain.facility_messages",
     "usance.domain.message_exchange",
     "usance.domain.presentation.messages",
+    "usance.domain.work",
 )
 """Modules of messages, in no particular order. This is the one place to add a module."""
 

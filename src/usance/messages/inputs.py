@@ -44,6 +44,7 @@ _CATEGORY = {
     "usance.domain.presentation.messages": "presentation",
     "usance.domain.facility_messages": "facility",
     "usance.domain.message_exchange": "message",
+    "usance.domain.work": "work",
     "usance.engine.saga_messages": "saga",
     "usance.aml.case": "case",
 }

@@ -6,6 +6,7 @@ from usance.engine.projection import Projection
 from usance.views.answers import ANSWERS, COMPLIANCE_ANSWERS, COMPLIANCE_LETTERS, LETTERS
 from usance.views.book import BOOK
 from usance.views.cases import COMPLIANCE_CASES
+from usance.views.claims import CLAIMS
 from usance.views.fin import FIN
 from usance.views.history import COMPLIANCE_HISTORY, HISTORY
 from usance.views.ledger import EXPOSURE, LEDGER
@@ -20,6 +21,7 @@ PROJECTIONS: tuple[Projection, ...] = (
     FIN,
     SAGA_PROGRESS,
     ARMED_TIMERS,
+    CLAIMS,
     HISTORY,
     ANSWERS,
     LETTERS,

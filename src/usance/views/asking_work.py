@@ -116,9 +116,18 @@ class WorkQuestions(TradeQuestions):
         ]
         if sees_compliance(viewer):
             found += _case_work(reading)
-        found = [msgspec.structs.replace(i, blocked=_blocked(i, viewer)) for i in found]
+        held = {row["work"]: row for row in reading.select("work_claims", (), (), MANY)}
+        found = [_seen(i, viewer, held.get(i.id)) for i in found]
         # What has no deadline waits in the order of who can do something about it.
         return sorted(found, key=lambda i: (i.due == 0, i.due, i.blocked != "", i.since, i.id))
+
+
+def _seen(item: r.WorkItem, viewer: Actor, claim: Row | None) -> r.WorkItem:
+    blocked = _blocked(item, viewer)
+    if claim is None:
+        return msgspec.structs.replace(item, blocked=blocked)
+    holder, since = claim["person"], claim["since"]
+    return msgspec.structs.replace(item, blocked=blocked, holder=holder, held_since=since)
 
 
 def _blocked(item: r.WorkItem, viewer: Actor) -> str:
@@ -135,6 +144,7 @@ def _wanted(item: r.WorkItem, wanted: r.WorkFilter) -> bool:
         and (not wanted.subject or wanted.subject in (item.key, item.reference, item.credit))
         and (not wanted.due_before or 0 < item.due < wanted.due_before)
         and (not wanted.mine or not item.blocked)
+        and (not wanted.holder or wanted.holder == (item.holder or "nobody"))
     )
 
 

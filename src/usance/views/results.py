@@ -342,12 +342,16 @@ class Presentation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which work items. `kind` as in WorkItem; `mine` keeps what the viewer may act on."""
+    """Which work items. `kind` as in WorkItem; `mine` keeps what the viewer may act on.
+
+    `holder` is a person who is at it, or `nobody`.
+    """
 
     kind: str = ""
     subject: str = ""
     due_before: int = 0
     mine: bool = False
+    holder: str = ""
 
 
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -357,6 +361,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     take_up | void | authenticate | advise | naked_message | incident | saga_act | dead_letter | case.
     `why` says why it is here; `act` is the command that settles it; `not_by` may not do it (who made
     it, four eyes); `roles` may. `blocked` says why the viewer cannot act, empty when he can.
+    `holder` is who is at it, since `held_since`; it binds nobody.
     """
 
     id: str
@@ -374,6 +379,8 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     not_by: str
     blocked: str = ""
     calendar: str = ""
+    holder: str = ""
+    held_since: int = 0
 
 
 class WorkPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,6 +116,9 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "MessageRepaired": ("MT{mt} {message} repaired; it waits for the gateway", ""),
     "MessageAbandoned": ("Message {message} will not be sent {because}", ""),
     "AckOverdue": ("No answer of the network to MT{mt} {message}", ""),
+    # work
+    "WorkClaimed": ("{person} is at {work}", ""),
+    "WorkReleased": ("{person} is at {work} no more", ""),
     # sagas and timers
     "SagaStarted": ("Workflow {definition} started", ""),
     "SagaObserved": ("Workflow noted {event_type}", ""),

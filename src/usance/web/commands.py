@@ -23,6 +23,7 @@ CATEGORY_OF_MODULE = {
     "usance.domain.facility_messages": "facility",
     "usance.domain.message_exchange": "message",
     "usance.domain.presentation": "presentation",
+    "usance.domain.work": "work",
     "usance.engine.control": "control",
     "usance.engine.saga_messages": "saga",
 }
@@ -36,6 +37,8 @@ IDENTITY = {
     "ProposeDisposition": "case_id",
     "ApproveDisposition": "case_id",
     "ReturnToInvestigation": "case_id",
+    "ClaimWork": "work",
+    "ReleaseWork": "work",
 }
 """Commands that name their own aggregate, and the field in which they do."""
 
