@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --requir
 RUNTIME := requirements.lock pyproject.toml
 TOOLS := requirements-dev.lock pyproject.toml
 
-.PHONY: help setup tools run lint test test-slow test-nightly kafka kafka-cluster lock
+.PHONY: help setup tools run lint test test-slow test-nightly kafka kafka-cluster bench-peers lock
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make test-nightly  long soak runs"
 	@echo "make kafka         run one broker of Apache Kafka in the foreground (needs Java 17 and Maven)"
 	@echo "make kafka-cluster run three, with replication"
+	@echo "make bench-peers   install what 'usance bench kafka' is compared with, beside $(VENV) (a JDK and Maven for one of them)"
 	@echo "make lock          resolve the dependencies anew (needs uv)"
 
 $(BIN)/python:
@@ -65,7 +66,15 @@ kafka: setup
 kafka-cluster: setup
 	@$(BIN)/python -m usance.testing.kafka_broker 3
 
-# Neither file may say where packages were downloaded from: that is the reader's own index.
+# Peers pin other clients than ours: an environment of their own, that nothing but the bench uses.
+bench-peers: setup
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-peers.lock
+	@mvn --batch-mode --quiet --file tools/kafka/streams/pom.xml dependency:copy-dependencies \
+		-DoutputDirectory=$(CURDIR)/.venv-peers/jars
+	@javac -cp '.venv-peers/jars/*' -d .venv-peers/classes tools/kafka/streams/Job.java
+
+# None of these files may say where packages were downloaded from: that is the reader's own index.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 		--no-emit-find-links --custom-compile-command "make lock" --group build \
@@ -73,3 +82,5 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 		--no-emit-find-links --custom-compile-command "make lock" --group build --group dev \
 		--constraint requirements.lock pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command "make lock" --group pyproject.toml:bench-peers -o requirements-peers.lock

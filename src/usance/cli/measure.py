@@ -7,19 +7,32 @@ from typing import Any
 
 import click
 
-from usance.cli.options import Verb, session
+from usance.cli.options import Verb, say, session
 
 
 @click.command(cls=Verb)
+@click.argument("what", type=click.Choice(["embedded", "kafka"]), default="embedded")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quick", is_flag=True, help="Short parts: for a look, not for numbers to quote.")
 @click.option("--ledger", is_flag=True, help="Where the owner's time goes, step by step; no more.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Of the rounds on Kafka.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
-def bench(as_json: bool, quick: bool, ledger: bool, seed: int) -> None:
-    """Measure throughput, latency, restore, projection and HTTP, beside two peers.
+def bench(what: str, as_json: bool, quick: bool, ledger: bool, repeats: int, seed: int) -> None:
+    """Measure throughput, latency and restore beside peers, on the embedded log or on Kafka.
 
-    Counts are verified afterwards; a mismatch gives no numbers. Example: usance bench --json
+    Kafka: a broker of its own (Java and Maven, a checkout), or the one that --log names; `make bench-peers`
+    installs its peers. Counts are verified afterwards; a mismatch gives no numbers.
+    Example: usance bench --json
     """
+    if what == "kafka":
+        _bench_kafka(as_json, quick, repeats, seed)
+        return
     if ledger:
         from usance.testing.bench_ledger import ledger as us_by_step
 
@@ -28,6 +41,20 @@ def bench(as_json: bool, quick: bool, ledger: bool, seed: int) -> None:
     from usance.testing.bench import run_bench
 
     _print(run_bench(quick=quick, seed=seed), as_json=as_json)
+
+
+def _bench_kafka(as_json: bool, quick: bool, repeats: int, seed: int) -> None:
+    from usance.cli.opening import settings
+    from usance.testing.bench_kafka import run_bench
+
+    def tell(run: dict[str, Any]) -> None:
+        shown = {k: v for k, v in run.items() if v is not None}
+        say(", ".join(f"{name} {value}" for name, value in shown.items()))
+
+    found = run_bench(
+        bootstrap=settings().bootstrap_servers, quick=quick, seed=seed, repeats=repeats, tell=tell
+    )
+    _print(found, as_json=as_json)
 
 
 @click.command(cls=Verb)
