@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from html import unescape
@@ -10,6 +11,8 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 from world import CHECKER, COMPLIANCE, ENGINEER, HOSTILE, LISTED, MAKER
+
+from usance.messages import inputs
 
 PAGES = [
     "/", "/work", "/credits", "/credits?side=import&order=-amount&min=1,000", "/apply",
@@ -289,3 +292,70 @@ def test_a_dead_letter_shows_its_bytes_and_is_discarded_with_a_reason(browse):
     assert "answered as discarded" in preview.text
     done = engineer.post("/do/Discard", data=form)
     assert "Accepted" in done.text, done.text
+
+
+def test_an_unreadable_input_is_read_again_from_its_page_and_counts_once(
+    browse, web, world, monkeypatch
+):
+    said = {"id": "set-F9", "as": CHECKER, "role": "checker", "margin_account": "GB00ALBN0009"}
+    facility = {"type": "SetFacility", "facility": "F9", "customer": "party-9", "currency": "USD"}
+    document = said | facility | {"limit": 1_000_000, "expiry": "2027-12-31"}
+    with monkeypatch.context() as older:
+        older.setattr(inputs, "INPUT_LIMIT", 20)
+        drop(world, "late.json", json.dumps(document).encode())
+        letter = eventually(lambda: find_letter(web, "F9"))
+    maker, engineer = browse(MAKER, "maker"), browse(ENGINEER, "engineer")
+    path = f"/dead-letters/{letter['id']}"
+    before = web.get("/system.json").json()
+    form = Form("/do/Reread", engineer.get(path).text).fields | {"reason": "a larger limit"}
+    assert "FacilitySet" in engineer.post("/do/Reread", data=form | {"preview": "1"}).text
+    assert "ROLE_NEEDED" in maker.post("/do/Reread", data=form).text
+    assert web.get("/system.json").json() | {"position": ""} == before | {"position": ""}
+    assert "✓ Accepted" in engineer.post("/do/Reread", data=form).text
+    after = eventually(lambda: settled(web, path))
+    assert after["row"]["state"] == "discarded"
+    counts = web.get("/system.json").json()
+    assert counts["inputs"] == before["inputs"] and counts["accepted"] == before["accepted"] + 1
+    assert counts["dead_letters"] == before["dead_letters"] - 1
+    again = web.post(f"{path}/reread", json={"reason": "once more"})
+    assert (again.status_code, again.json()["code"]) == (422, "NOT_AN_INPUT")
+
+
+def test_dead_letters_are_filtered_by_class_key_and_time_in_the_address(browse):
+    client = browse(ENGINEER, "engineer")
+    every = client.get("/dead-letters.json").json()["rows"]
+    assert every
+    for query, wanted in (
+        ("failure=poison", len(every)), ("failure=process-killer", 0), ("key=unreadable", len(every)),
+        ("key=nowhere", 0), ("since=2020-01-01&until=2099-01-01", len(every)), ("until=2020-01-01", 0),
+    ):  # fmt: skip
+        assert len(client.get(f"/dead-letters.json?{query}").json()["rows"]) == wanted, query
+    page = client.get("/dead-letters?failure=poison&since=2020-01-01").text
+    assert "<option selected>poison" in page and 'value="2020-01-01"' in page
+    assert client.get("/dead-letters?since=yesterday").status_code == 400
+
+
+def drop(world, name, data):
+    inbox = world.program.folder.gateway / "in"
+    part = inbox / f".{name}.part"
+    part.write_bytes(data)
+    part.rename(inbox / name)
+
+
+def eventually(look):
+    for _ in range(200):
+        if (found := look()) is not None:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not come")
+
+
+def find_letter(web, text):
+    rows = web.get("/dead-letters.json?state=open").json()["rows"]
+    letters = (web.get(f"/dead-letters/{row['id']}.json").json() for row in rows)
+    return next(({"id": x["row"]["id"]} for x in letters if text in x["text"]), None)
+
+
+def settled(web, path):
+    found = web.get(f"{path}.json").json()
+    return None if found["row"]["state"] == "open" else found

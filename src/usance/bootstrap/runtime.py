@@ -15,6 +15,7 @@ from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.lists import active_lists
 from usance.bootstrap.observing import exposition, hindrances
 from usance.bootstrap.people import Directory, read_directory
+from usance.bootstrap.rereading import reread
 from usance.bootstrap.roles import ALL, INTAKE, OWNER, PROJECTOR, SAGA_ROUTER, WEB
 from usance.bootstrap.store import (
     DEFINITIONS,
@@ -51,6 +52,7 @@ from usance.messages.registry import RegistryState
 from usance.sagas.fin_out import fin_reactions
 from usance.sagas.reactions import REACTIONS, Reactions, SagaRouter, merged
 from usance.sagas.screening import Screening
+from usance.views.results import DeadLetterRow
 
 PART_WAIT_S = 0.2
 PART_RETRY_S = 0.5
@@ -257,6 +259,10 @@ class Runtime:
     def preview(self, key: str, command: Any, actor: Actor) -> Preview:
         """Return what a command would do now; records nothing."""
         return self.store.preview(key, command, actor)
+
+    def reread(self, row: DeadLetterRow, actor: Actor) -> Outgoing:
+        """Return the command of an input that can be read now; raises Unreadable or Refused."""
+        return reread(self.store, self.settings.bank, row, actor)
 
     # -- one thread
 

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from usance.bootstrap.desk import Desk
+from usance.bootstrap.rereading import received, reread
 from usance.cli import group_letters
 from usance.cli.acting import addressed, opened, settle, tell, would_lines
 from usance.cli.group_letters import Act, Wanted, filters, group_option
@@ -21,8 +22,7 @@ from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused, UsanceError
 from usance.kernel.ids import RandomIds, derived
 from usance.log.contract import Record
-from usance.messages.inputs import decode_input
-from usance.messages.outcome import UnreadableInput, read_dead_letter
+from usance.messages.outcome import read_dead_letter
 from usance.messages.words import command_of
 from usance.views import results as r
 from usance.web.commands import command_type
@@ -77,13 +77,13 @@ def show_dead_letter(dead_letter_id: str, group: str) -> None:
         return
     with looking() as seen:
         found = seen.queries.dead_letter(seen.viewer, dead_letter_id)
-        received = _received(seen.desk, found)
-        emit(found, lambda d: _letter_lines(d, received))
+        data = received(seen.desk.store, found.row)
+        emit(found, lambda d: _letter_lines(d, data))
         if found.row.state == "open":
             say(f"Next: usance dead-letter redrive {found.row.id} --reason ...")
 
 
-def _letter_lines(found: r.DeadLetter, received: bytes | None) -> Iterable[str]:
+def _letter_lines(found: r.DeadLetter, data: bytes | None) -> Iterable[str]:
     row = found.row
     yield from facts(
         [
@@ -100,25 +100,14 @@ def _letter_lines(found: r.DeadLetter, received: bytes | None) -> Iterable[str]:
             ("SHA-256", found.sha256),
         ]
     )
-    if received is not None:
-        yield heading(f"As received ({len(received):,} bytes)")
-        yield received[:2_048].decode("utf-8", "backslashreplace").replace("\r", "")
+    if data is not None:
+        yield heading(f"As received ({len(data):,} bytes)")
+        yield data[:2_048].decode("utf-8", "backslashreplace").replace("\r", "")
 
 
 def _record(desk: Desk, row: r.DeadLetterRow) -> Record:
     name = desk.store.topics.name(row.context, "dead-letters")
     return desk.queries.record_at(name, row.partition, row.offset)
-
-
-def _received(desk: Desk, found: r.DeadLetter) -> bytes | None:
-    """Return the bytes of an input that no gateway could read; None for any other dead letter."""
-    record = _record(desk, found.row)
-    original = read_dead_letter(record.headers).original_headers
-    try:
-        message = desk.store.decoder.message(original, record.value)
-    except Exception:  # noqa: BLE001  the letter may be here because nothing can read it
-        return None
-    return message.received if isinstance(message, UnreadableInput) else None
 
 
 @verb(dead_letter, "redrive")
@@ -200,9 +189,8 @@ def _settle_one(
     if act == "discard":
         _control("Discard", desk, person, row, reason, dry=dry)
         return
-    received = _received(desk, found)
-    if received is not None:
-        _read_again(desk, person, row, received, reason, dry=dry)
+    if received(desk.store, row) is not None:
+        _read_again(desk, person, row, reason, dry=dry)
     elif row.parks:
         _control("Redrive", desk, person, row, reason, dry=dry)
     else:
@@ -213,16 +201,9 @@ def _settle_one(
         )
 
 
-def _read_again(
-    desk: Desk, person: Actor, row: r.DeadLetterRow, received: bytes, reason: str, *, dry: bool
-) -> None:
+def _read_again(desk: Desk, person: Actor, row: r.DeadLetterRow, reason: str, *, dry: bool) -> None:
     """Send the command of an input that can be read now; raises Unreadable when it still cannot."""
-    bank = desk.settings.bank
-    found = decode_input(received, tenant=bank.tenant, our_bic=bank.bic)
-    # The same causation: the input counts once, by what becomes of it now.
-    outgoing = Outgoing(
-        found.key, found.command, found.command_id, row.causation, row.command_id, found.actor
-    )
+    outgoing = reread(desk.store, desk.settings.bank, row, person)
     if dry:
         would = forecast(outgoing.key, desk.preview(outgoing.key, outgoing.command, outgoing.actor))
         emit(would, lambda _: would_lines(outgoing, would))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from usance.domain.refusal import DISPOSALS
-from usance.kernel.decider import Actor
+from usance.kernel.decider import Actor, key_parts
 from usance.views import results as r
 
 CREDIT_BEFORE_ISSUE = ("SUBMITTED", "IN_PROCESS", "AWAITING_APPROVAL", "APPROVED")
@@ -304,13 +304,16 @@ def saga_acts(saga: r.Saga) -> list[Act]:
 
 
 def dead_letter_acts(letter: r.DeadLetter) -> list[Act]:
-    """Return redrive (of a parked key) and discard."""
+    """Return redrive (of a parked key), reading again (of an unreadable input) and discard."""
     row = letter.row
     if row.state != "open":
         return []
     place = f"{row.context}.p{row.partition}"
     bound = hidden(dead_letter_id=row.id, dead_letter_index=row.index)
+    said = hidden(dead_letter_id=row.id)
     acts = [Act("Discard", "Discard for good", place, (*bound, reason()), "bad")]
-    if row.parks:
+    if key_parts(row.key).category == "unreadable":
+        acts.insert(0, Act("Reread", "Read it again", "", (*said, reason("What changed since"))))
+    elif row.parks:
         acts.insert(0, Act("Redrive", "Redrive", place, (*bound, reason())))
     return acts

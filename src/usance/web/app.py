@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from usance.kernel.errors import Refused, UsanceError
-from usance.web import openapi, registry
+from usance.web import openapi, registry, rereading
 from usance.web.answers import Answers
 from usance.web.api import CommandEndpoint, Desk, batch, outcome
 from usance.web.backend import Backend
@@ -112,6 +112,7 @@ def create_app(backend: Backend) -> Starlette:
     routes = [
         Route("/commands:batch", batch, methods=["POST"]),
         Route("/outcomes/{command_id}", outcome, methods=["GET"]),
+        Route("/dead-letters/{ref}/reread", rereading.endpoint, methods=["POST"]),
         Route("/openapi.json", openapi_json, methods=["GET"]),
         Route("/live", live.endpoint, methods=["GET"]),
         Route("/health/live", health_live, methods=["GET"]),

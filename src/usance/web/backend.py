@@ -8,10 +8,12 @@ from usance.bootstrap.people import Directory
 from usance.config import Settings
 from usance.engine.gateway import Gateway
 from usance.engine.genesis import Genesis
+from usance.engine.reactor import Outgoing
 from usance.kernel.clock import Clock
 from usance.kernel.decider import Actor, Refusal
 from usance.messages.registry import RegistryState
 from usance.views.queries import Queries
+from usance.views.results import DeadLetterRow
 
 
 class Previewed(Protocol):
@@ -82,6 +84,10 @@ class Backend(Protocol):
 
     def metrics(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
+        ...
+
+    def reread(self, row: DeadLetterRow, actor: Actor) -> Outgoing:
+        """Return the command of an input that can be read now; raises Unreadable or Refused."""
         ...
 
     def preview(self, key: str, command: Any, actor: Actor) -> Previewed:

@@ -32,6 +32,7 @@ def document(version: str) -> Json:
     of = {repr(c): s for c, s in zip(unique, schemas, strict=True)}
     paths: Json = {f"/commands/{name}": _command(kind, of) for name, kind in kinds.items()}
     paths |= {"/commands:batch": _batch(of), "/outcomes/{command_id}": _outcome(of)}
+    paths["/dead-letters/{ref}/reread"] = _reread(of)
     paths |= {_path(p): _twin(p, of, components) for p in every}
     paths |= {f"/health/{part}": _health(part) for part in ("live", "ready")}
     return {
@@ -132,6 +133,31 @@ def _outcome(of: dict[str, Json]) -> Json:
                 "200": _answer(of[repr(Answer)], "Accepted"),
                 "202": _answer(of[repr(Answer)], "Not decided yet, or not known yet"),
                 **_problems(of, 422),
+            },
+        }
+    }
+
+
+def _reread(of: dict[str, Json]) -> Json:
+    reason = {
+        "type": "object",
+        "required": ["reason"],
+        "properties": {"reason": {"type": "string"}},
+    }
+    return {
+        "post": {
+            "operationId": "reread",
+            "summary": "Read an unreadable input again from the bytes kept, and send what it means.",
+            "parameters": [
+                _parameter("path", "ref", "The dead letter's id"),
+                _parameter("query", "dry_run", "Say what would happen; record nothing"),
+                _parameter("header", ROLE_HEADER, "Who acts"),
+            ],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": reason}}},
+            "responses": {
+                "200": _answer({"oneOf": [of[repr(Answer)], of[repr(Forecast)]]}, "Committed"),
+                "202": _answer(of[repr(Answer)], "Not decided yet"),
+                **_problems(of, 400, 404, 422, 503),
             },
         }
     }

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from usance.kernel.clock import parse_instant
+from usance.kernel.errors import Unreadable
 from usance.views import results as r
 from usance.web import acts
 from usance.web.forms import whole_number
 from usance.web.pages import Page, Shown, Visit
+
+TIMES = ("since", "until")
+DATE_LENGTH = len("2026-11-27")
 
 
 def sagas(visit: Visit) -> Shown:
@@ -30,9 +35,21 @@ def incidents(visit: Visit) -> Shown:
 
 def dead_letters(visit: Visit) -> Shown:
     """What could not be decided, grouped by reason, and the keys that wait behind."""
-    wanted = visit.wanted(r.DeadLetterFilter)
+    said = {n: str(moment(n, v)) for n, v in visit.query.items() if n in TIMES and v}
+    wanted = visit._replace(query=visit.query | said).wanted(r.DeadLetterFilter)
     page = visit.queries.dead_letters(visit.viewer, wanted, visit.cursor, visit.limit)
     return Shown(page, {"wanted": wanted, "parked": visit.queries.parked(visit.viewer)})
+
+
+def moment(name: str, text: str) -> int:
+    """Return the instant that a filter gives as a date, an instant, or ms UTC; raises Unreadable."""
+    if text.isascii() and text.isdigit():
+        return int(text[:15])
+    try:
+        return parse_instant(f"{text}T00:00:00Z" if len(text) == DATE_LENGTH else text)
+    except ValueError:
+        hint = "Give it as 2026-11-27 or 2026-11-27T09:00:00Z."
+        raise Unreadable("validate", f"{name}: this is no instant", hint=hint) from None
 
 
 def dead_letter(visit: Visit) -> Shown:

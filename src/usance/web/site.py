@@ -14,7 +14,7 @@ from starlette.routing import Route
 from usance.kernel.clock import SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused, UsanceError
-from usance.web import operations, pages
+from usance.web import operations, pages, rereading
 from usance.web.answers import Answer
 from usance.web.api import ACTING_AS, Desk, refusal_of, said_by
 from usance.web.backend import Backend
@@ -27,6 +27,8 @@ from usance.web.render import path_of, render, with_query
 
 POSITION_WAIT_S = 2.0
 SAVED = "usance_saved"
+REREAD = "Reread"
+"""Not a command of the log: the command is the one that the bytes mean."""
 SAVED_MAX = 12
 SKEW_MS = 2_000
 """Difference of book and real time from which both are shown."""
@@ -289,6 +291,8 @@ class Site:
         preview = fields.pop("preview", None) is not None
         try:
             actor = self.desk.actor(said_by(dict(request.scope["headers"])))
+            if name == REREAD:
+                return await self._reread(request, values, actor, back, preview=preview)
             kind = command_type(name)
             text = fields.pop("json", None)
             command = kind.decode(text.encode()) if text else command_of(kind.cls, fields)
@@ -305,6 +309,17 @@ class Site:
         if form and answer is not None and answer.outcome == "accepted":
             back = path_of(outgoing.key) or back
         return RedirectResponse(_after(back, command_id, answer), 303)
+
+    async def _reread(
+        self, request: Request, values: dict[str, str], actor: Actor, back: str, *, preview: bool
+    ) -> Response:
+        said = values.get("dead_letter_id", "")
+        if preview:
+            told = await rereading.outlook(self.desk, said, actor)
+            return self._preview(request, REREAD, values, told, back)
+        reason = values.get("reason", "")
+        outgoing, answer = await rereading.read_again(self.desk, said, reason, actor)
+        return RedirectResponse(_after(back, outgoing.id, answer), 303)
 
     def _preview(
         self, request: Request, name: str, values: dict[str, str], told: Any, back: str
