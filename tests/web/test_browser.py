@@ -20,7 +20,7 @@ LOOKED_AT = [
     "/credits/TF26LC000102?tab=state&revision=5", "/presentations", "/presentations/PR26000002",
     "/facilities", "/approvals", "/approvals/credit:albion/credit/TF26LC000101", "/cases", "/ledger",
     "/messages", "/sagas", "/sagas/issuance:TF26LC000103", "/incidents", "/dead-letters", "/events",
-    "/projections", "/schemas", "/system", "/apply", "/send",
+    "/projections", "/schemas", "/system", "/lag", "/apply", "/send",
 ]  # fmt: skip
 
 CHECKS = r"""

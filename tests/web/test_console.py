@@ -24,6 +24,7 @@ PAGES = [
     "/approvals/credit:albion/credit/TF26LC000104", "/ledger", "/messages", "/search?q=TF26",
     "/sagas", "/sagas/issuance:TF26LC000103", "/incidents", "/dead-letters", "/parked", "/answers",
     "/events", "/projections", "/schemas", "/system",
+    "/lag", "/lag?behind=1",
 ]  # fmt: skip
 
 
@@ -310,7 +311,7 @@ def test_an_unreadable_input_is_read_again_from_its_page_and_counts_once(
     form = Form("/do/Reread", engineer.get(path).text).fields | {"reason": "a larger limit"}
     assert "FacilitySet" in engineer.post("/do/Reread", data=form | {"preview": "1"}).text
     assert "ROLE_NEEDED" in maker.post("/do/Reread", data=form).text
-    assert web.get("/system.json").json() | {"position": ""} == before | {"position": ""}
+    assert web.get("/system.json").json()["accepted"] == before["accepted"]
     assert "✓ Accepted" in engineer.post("/do/Reread", data=form).text
     after = eventually(lambda: settled(web, path))
     assert after["row"]["state"] == "discarded"
@@ -333,6 +334,33 @@ def test_dead_letters_are_filtered_by_class_key_and_time_in_the_address(browse):
     page = client.get("/dead-letters?failure=poison&since=2020-01-01").text
     assert "<option selected>poison" in page and 'value="2020-01-01"' in page
     assert client.get("/dead-letters?since=yesterday").status_code == 400
+
+
+def test_lag_stands_per_group_and_partition_and_hides_compliance(browse):
+    engineer, officer = browse(ENGINEER, "engineer"), browse(COMPLIANCE, "compliance")
+    mine, all_of = engineer.get("/lag.json").json(), officer.get("/lag.json").json()
+    groups = {(row["group"], row["topic"]) for row in mine["groups"]}
+    assert ("usance-owner", "usance.trade.commands") in groups
+    assert not any(".compliance." in topic for _, topic in groups)
+    assert any(".compliance." in row["topic"] for row in all_of["groups"])
+    assert all(row["end"] >= row["position"] for row in mine["groups"])
+    assert "book" in {row["name"] for row in mine["views"]} and mine["consume_groups"] == []
+    one = engineer.get("/lag.json?group=usance-intake").json()["groups"]
+    assert {row["topic"] for row in one} == {"usance.trade.intake"}
+    assert engineer.get("/lag?group=nobody").status_code == 404
+    assert "usance-owner" in engineer.get("/lag").text
+
+
+def test_system_says_what_this_process_is_and_does(browse, world):
+    client = browse(ENGINEER, "engineer")
+    process = client.get("/system.json").json()["process"]
+    assert (process["log"], process["address"]) == ("embedded", str(world.program.folder.log))
+    assert "trade.p0" in process["owns"] and process["roles"] == sorted(world.program.roles)
+    assert {"owner", "projector"} <= {part["name"] for part in process["parts"]}
+    assert {part["state"] for part in process["parts"]} == {"works"}
+    page = client.get("/system").text
+    for text in ("embedded file", process["address"], process["codec"], "sample data, stale"):
+        assert text in unescape(page), text
 
 
 def drop(world, name, data):

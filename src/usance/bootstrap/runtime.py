@@ -17,6 +17,7 @@ from usance.bootstrap.observing import exposition, hindrances
 from usance.bootstrap.people import Directory, read_directory
 from usance.bootstrap.rereading import reread
 from usance.bootstrap.roles import ALL, INTAKE, OWNER, PROJECTOR, SAGA_ROUTER, WEB
+from usance.bootstrap.standing import Standing, standing
 from usance.bootstrap.store import (
     DEFINITIONS,
     Folder,
@@ -259,6 +260,10 @@ class Runtime:
     def preview(self, key: str, command: Any, actor: Actor) -> Preview:
         """Return what a command would do now; records nothing."""
         return self.store.preview(key, command, actor)
+
+    def standing(self) -> Standing:
+        """Return what this process is and does: its log, roles, partitions, parts, codec, lists."""
+        return standing(self)
 
     def reread(self, row: DeadLetterRow, actor: Actor) -> Outgoing:
         """Return the command of an input that can be read now; raises Unreadable or Refused."""

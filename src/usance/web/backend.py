@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from usance.bootstrap.people import Directory
+from usance.bootstrap.standing import Standing
 from usance.config import Settings
 from usance.engine.gateway import Gateway
 from usance.engine.genesis import Genesis
@@ -84,6 +85,10 @@ class Backend(Protocol):
 
     def metrics(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
+        ...
+
+    def standing(self) -> Standing:
+        """Return what this process is and does."""
         ...
 
     def reread(self, row: DeadLetterRow, actor: Actor) -> Outgoing:

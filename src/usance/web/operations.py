@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from usance.kernel.clock import parse_instant
 from usance.kernel.errors import Unreadable
 from usance.views import results as r
 from usance.web import acts
 from usance.web.forms import whole_number
+from usance.web.lags import LagFilter, Lags, lag
 from usance.web.pages import Page, Shown, Visit
 
 TIMES = ("since", "until")
@@ -98,8 +101,10 @@ def schema(visit: Visit) -> Shown:
 
 
 def system(visit: Visit) -> Shown:
-    """Counts, health and settings; health and settings are added by the site."""
-    return Shown(visit.queries.status(visit.viewer))
+    """Counts, and what this process is and does; health and settings are added by the site."""
+    status, standing = visit.queries.status(visit.viewer), visit.backend.standing()
+    twin = msgspec.to_builtins(status) | {"process": standing}
+    return Shown(status, {"standing": standing, "twin": twin})
 
 
 PAGES = (
@@ -120,6 +125,7 @@ PAGES = (
     Page("/events", "events.html", "Events", events, r.EventPage, r.EventFilter),
     Page("/events/{ref:path}", "event.html", "Event", event, r.EventDetail),
     Page("/projections", "projections.html", "Projections", projections, list[r.ProjectionRow]),
+    Page("/lag", "lag.html", "Lag", lag, Lags, LagFilter),
     Page("/schemas", "schemas.html", "Schemas", schemas, list[r.SchemaRow]),
     Page("/schemas/{ref:path}", "schema.html", "Schema", schema, r.Schema),
     Page("/system", "system.html", "System", system, r.Status),

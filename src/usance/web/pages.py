@@ -14,6 +14,7 @@ from usance.messages.swift.report import parse_report, validate_report
 from usance.views import results as r
 from usance.views.queries import Queries
 from usance.web import acts
+from usance.web.backend import Backend
 from usance.web.forms import amount, whole_number
 
 F = TypeVar("F")
@@ -31,6 +32,7 @@ class Visit(NamedTuple):
     query: dict[str, str]
     ref: str
     now: int
+    backend: Backend
 
     def wanted(self, kind: type[F]) -> F:
         """Return a filter from the query; raises ValidationError naming a wrong field."""

@@ -168,11 +168,11 @@ def identifier(text: str, keep: int = 0) -> Markup:
 
 _GOOD = frozenset(
     """accepted acked issued advised confirmed approved completed honoured settled complies complying live
-    used ready paid done redriven clear negotiated""".split()
+    used ready works paid done redriven clear negotiated""".split()
 )
 _BAD = frozenset(
     """refused rejected naked precluded failed discrepant dead-lettered blocked discarded
-    compensated declined overdue parked open-incident conflict""".split()
+    compensated declined overdue parked open-incident conflict stuck waits""".split()
 )
 _WAITS = frozenset(
     """in_process awaiting_approval waiting requested running compensating submitted received queued

@@ -56,6 +56,7 @@ RAIL: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("i", "/incidents", "Incidents"),
             ("e", "/events", "Events"),
             ("o", "/answers", "Commands"),
+            ("b", "/lag", "Lag"),
             ("r", "/projections", "Projections"),
             ("h", "/schemas", "Schemas"),
             ("y", "/system", "System"),
@@ -139,6 +140,7 @@ class Site:
             dict(request.query_params),
             request.path_params.get("ref", ""),
             self.backend.clock.now(),
+            self.backend,
         )
 
     def _page(self, page: Page) -> Any:
