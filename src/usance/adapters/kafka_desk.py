@@ -124,7 +124,7 @@ class Desk:
     def move(self, partition: TopicPartition, offset: int) -> None:
         """Set a reader's place: within what it was given last if possible, else anew at the broker."""
         reading = self.held.get(partition)
-        if reading is None:
+        if reading is None or not reading.told:
             return
         reading.failure = None
         if reading.stand is Stand.ON and offset == reading.next:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
 
 from usance.adapters.kafka_cluster import Cluster, explained, first_error
@@ -475,7 +475,9 @@ class KafkaMember:
 
     def _on_assign(self, consumer: Consumer, places: list[Place]) -> None:
         partitions = tuple(sorted(self._cluster.known(p) for p in places))
-        consumer.incremental_assign([self._cluster.place(p, 0) for p in partitions])
+        # At the end, where a fetch before the pause cannot fail: a client whose first fetch is outside the
+        # log (offset 0, long expired) gives the partition up, and never seeks in it again.
+        consumer.incremental_assign([self._cluster.place(p, OFFSET_END) for p in partitions])
         if not partitions:
             return
         consumer.pause([self._cluster.place(p) for p in partitions])

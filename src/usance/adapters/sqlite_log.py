@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -148,15 +149,20 @@ class SqliteLog(SqliteReader):
         return member
 
     def leave(self, member: SqliteMember) -> None:
-        """Forget a member that closes."""
+        """Forget a member that closes: what it has handed over commits, nothing of it after that."""
         if self._members.get(member.group) is member:
             del self._members[member.group]
+            with suppress(Unavailable):  # the log is closed, and its chains with it
+                self._do(lambda _: self._chains.pop(member.group, None))
 
     def set_positions(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
         """Record positions outside a unit, durably before this returns."""
         rows = [(group, self._place(p), offset) for p, offset in positions.items()]
         sql = "INSERT OR REPLACE INTO position VALUES (?, ?, ?)"
         self._do(lambda connection: connection.executemany(sql, rows) and None)
+        member = self._members.get(group)
+        if member is not None:
+            member.given(positions)
 
     # --- writing ----------------------------------------------------------------------------
 

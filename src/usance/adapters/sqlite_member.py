@@ -46,7 +46,7 @@ class SqliteMember:
         while self._changes:
             change = self._changes.popleft()
             if isinstance(change, Assigned):
-                self._next = self._home.positions(self.group, change.partitions) | self._next
+                self._next = self._home.positions(self.group, change.partitions)
                 self._owned = frozenset(change.partitions)
             changes.append(change)
         return changes
@@ -56,8 +56,14 @@ class SqliteMember:
         return self._owned
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read next from `offset`."""
-        self._next[partition] = offset
+        """Read next from `offset`; no effect on a partition that is not held."""
+        if partition in self._owned:
+            self._next[partition] = offset
+
+    def given(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Begin at positions that the group was given, where this reader has no place yet."""
+        for partition in self._owned & positions.keys():
+            self._next.setdefault(partition, positions[partition])
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Stop reading partitions until `resume`."""
@@ -103,5 +109,6 @@ class SqliteMember:
 
     def rewind(self, starts: Mapping[TopicPartition, int]) -> None:
         """Go back to the starts of a dropped unit, unless already further back."""
-        for partition, start in starts.items():
+        for partition in self._owned & starts.keys():
+            start = starts[partition]
             self._next[partition] = min(start, self._next.get(partition, start))

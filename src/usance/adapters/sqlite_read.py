@@ -145,7 +145,8 @@ class SqliteReader:
         self._until(attempt, wait, member.owned())
         for partition, run in records.items():
             member.seek(partition, run[-1].offset + 1)
-        return Batch(records, member.fence)
+        fence = member.fence if member.owned() else member.fence._replace(ownership=())
+        return Batch(records, fence)
 
     def exhausted(self, member: Membership) -> bool:
         """Tell whether the member has read all that was committed before the call."""
@@ -155,6 +156,7 @@ class SqliteReader:
         wanted = member.wanted()
         with self._reader() as connection:
             bounds = self._bounds(connection, [p for p, _ in wanted])
+            _check_places(member.group, wanted, bounds)
             return not any(
                 self._fetch_run(connection, partition, offset, bounds[partition][1], 1)
                 for partition, offset in wanted
@@ -171,13 +173,8 @@ class SqliteReader:
             self._bounds_now if now else self._bounds
         )  # what is waited for must not be missed
         bounds = bounds_of(connection, [p for p, _ in wanted])
-        ready = []
-        for partition, offset in wanted:
-            start, end = bounds[partition]
-            if not start <= offset <= end:
-                raise _outside(member.group, partition, offset, start, end)
-            if offset < end:
-                ready.append((partition, offset, end))
+        _check_places(member.group, wanted, bounds)
+        ready = [(p, offset, bounds[p][1]) for p, offset in wanted if offset < bounds[p][1]]
         records: dict[TopicPartition, list[Record]] = {}
         deadline = self._clock.monotonic() + READ_SECONDS
         left = min(max_records, UNIT_RECORDS_MAX)
@@ -433,6 +430,18 @@ def _bytes(records: list[Record]) -> int:
 def _data_version(connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA data_version").fetchone()[0]
     return version
+
+
+def _check_places(
+    group: str,
+    wanted: Sequence[tuple[TopicPartition, int]],
+    bounds: Mapping[TopicPartition, tuple[int, int]],
+) -> None:
+    """Raise Tampered for a reader that stands outside the log."""
+    for partition, offset in wanted:
+        start, end = bounds[partition]
+        if not start <= offset <= end:
+            raise _outside(group, partition, offset, start, end)
 
 
 def _outside(group: str, partition: TopicPartition, offset: int, start: int, end: int) -> Tampered:

@@ -186,8 +186,9 @@ def pack(
         if key is None or value is None or h > 4095 or len(key) > 4095 or len(value) > 4095:
             k = -1 if key is None else len(key)
             v = -1 if value is None else len(value)
-            if k + v + h > RECORD_BYTES_MAX:
-                raise _bound("a record's bytes", k + v + h, RECORD_BYTES_MAX)
+            size = max(k, 0) + max(v, 0) + h
+            if size > RECORD_BYTES_MAX:
+                raise _bound("a record's bytes", size, RECORD_BYTES_MAX)
             part += (b"%8d" % k, b"%8d" % h, b"%8d" % v, key or b"", head, value or b"")
         else:
             lengths = (_DIGITS[len(key)], _DIGITS[h], _DIGITS[len(value)])

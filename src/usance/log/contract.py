@@ -175,7 +175,7 @@ class Membership(Protocol):
         ...
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read next from `offset`."""
+        """Read next from `offset`; no effect on a partition that is not held."""
         ...
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
@@ -191,7 +191,7 @@ class Membership(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group: no unit of this member commits any more."""
         ...
 
 
@@ -225,7 +225,8 @@ class Log(Protocol):
     def exhausted(self, member: Membership) -> bool:
         """Tell whether the member has read all that was committed before the call.
 
-        Paused partitions do not count. False while the group still hands out partitions.
+        Paused partitions do not count. False while the group still hands out partitions. Raises what
+        `read` would raise: a place that cannot be read is not read to its end.
         """
         ...
 
@@ -262,7 +263,8 @@ class Log(Protocol):
         """Record positions outside a unit.
 
         For groups without transactions, and the explicit first start of an owner; moving an
-        owner's position later is an operator's act.
+        owner's position later is an operator's act. A member's reader that has no place yet begins
+        there; one that has a place stays.
         """
         ...
 

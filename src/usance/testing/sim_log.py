@@ -94,8 +94,9 @@ class SimulatedMember:
         return frozenset(self._owned)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read next from `offset`."""
-        self.next[partition] = offset
+        """Read next from `offset`; no effect on a partition that is not held."""
+        if partition in self._owned:
+            self.next[partition] = offset
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Stop reading partitions until `resume`."""
@@ -295,7 +296,11 @@ class SimulatedLog(Mishaps):
         """Record positions outside a unit."""
         for partition in positions:
             self._at(partition)
-        self.groups.setdefault(group, _Group()).positions.update(positions)
+        found = self.groups.setdefault(group, _Group())
+        found.positions.update(positions)
+        for member in found.members:
+            for partition in member.owned() & positions.keys():
+                member.next.setdefault(partition, positions[partition])
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -330,10 +335,10 @@ class SimulatedLog(Mishaps):
         records: dict[TopicPartition, list[Record]] = {}
         left = min(max_records, UNIT_RECORDS_MAX)
         wanted = sorted(member.owned() - member.paused)
+        places = {p: self._reader_place(member, p, self._at(p)) for p in wanted}
         self.random.shuffle(wanted)
         for partition in wanted:
-            found = self._at(partition)
-            offset = self._reader_place(member, partition, found)
+            found, offset = self._at(partition), places[partition]
             if wait > 0:
                 found.unmarked = None
             end = found.next if wait > 0 else self._visible_end(found)
@@ -352,8 +357,9 @@ class SimulatedLog(Mishaps):
     def exhausted(self, member: Membership) -> bool:
         """Tell whether the member has read all that was committed, hidden or not."""
         assert isinstance(member, SimulatedMember)
-        active = {p: self._at(p).records for p in member.owned() - member.paused}
-        read = (not r or r[-1].offset < member.next.get(p, 0) for p, r in active.items())
+        active = {p: self._at(p) for p in sorted(member.owned() - member.paused)}
+        places = {p: self._reader_place(member, p, found) for p, found in active.items()}
+        read = (not f.records or f.records[-1].offset < places[p] for p, f in active.items())
         return bool(member.owned()) and all(read)
 
     def _reader_place(
