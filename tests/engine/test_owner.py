@@ -272,7 +272,7 @@ def test_revoked_partitions_are_settled_before_they_are_given_away() -> None:
         world.pay(name, range(1, 9))
     first.step()
     first.step()
-    second = world.owner(batch=2)
+    second = world.owner(batch=2, alone=False)
     for _ in range(200):
         first.step()
         second.step()

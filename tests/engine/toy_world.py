@@ -206,8 +206,8 @@ class World:
 
     # -- owners
 
-    def owner(self, *, batch: int | None = None) -> Owner:
-        """Return an opened owner, as a starting process has it."""
+    def owner(self, *, batch: int | None = None, alone: bool = True) -> Owner:
+        """Return an opened owner, as a starting process has it; `alone` it has every partition."""
         owner = Owner(
             self.log,
             self.topics,
@@ -223,7 +223,7 @@ class World:
             on_outcomes=self.resolved.extend,
         )
         owner.open()
-        while len(owner.states) < len(CONTEXTS) * self.topics.partitions:
+        while alone and len(owner.states) < len(CONTEXTS) * self.topics.partitions:
             owner.step(self.wait)  # a cluster takes a moment to hand partitions out
         return owner
 

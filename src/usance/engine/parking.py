@@ -327,10 +327,14 @@ class ParkKeeper:
         """Try a record again that parks nothing."""
         self._again(waits)
 
+    def unfit(self, meta: Meta) -> Refusal | None:
+        """Return why whoever asks may not give a dead letter up."""
+        return role_missing(meta.actor, "Discard")
+
     def discard(self, command: control.Discard, meta: Meta, position: InputPosition) -> None:
         """Give a dead letter up: its id is decided as discarded, its key drained from the next on."""
         share = self.share
-        unfit = role_missing(meta.actor, "Discard")
+        unfit = self.unfit(meta)
         if unfit is not None:
             self.handling.answer(meta, position, "refused", unfit)
             return
