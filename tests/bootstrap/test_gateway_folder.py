@@ -11,7 +11,7 @@ from usance.adapters.swift_files import FileDrop, FinOut
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder
 from usance.config import Settings
-from usance.domain.message_exchange import FinText, MessageAbandoned, MessageQueued
+from usance.domain.message_exchange import FinText, MessageAbandoned, MessageQueued, MessageSent
 from usance.engine.history import History
 from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock, SystemClock
@@ -100,6 +100,17 @@ def test_a_message_that_was_abandoned_while_the_folder_was_shut_is_not_sent(tmp_
     record = events.queued()
     worker = FinOut(tmp_path, events.decoder, events.history)
     events.add(MessageAbandoned(message="U700ABC", cause="voided"))
+    assert worker.react(record) == []
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_message_that_another_machine_handed_over_is_not_sent_again(tmp_path: Path) -> None:
+    events = Events()
+    record = events.queued()
+    about = {"message": "U700ABC", "mt": "700", "credit": "C1"}
+    sent = MessageSent(**about, file="U700ABC-1.fin", sha256="", attempt=1)
+    events.add(sent)
+    worker = FinOut(tmp_path, events.decoder, events.history)
     assert worker.react(record) == []
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_world import DAY, NOON, Break, Pay, World
@@ -21,7 +24,8 @@ from usance.kernel.clock import BookClock, SystemClock
 from usance.kernel.errors import NotFound, Tampered, Unavailable, Unreadable, UsanceError
 from usance.log.contract import Output, Record, TopicPartition
 from usance.messages.outcome import Outcome
-from usance.testing.sim_log import SimulatedLog
+from usance.testing.sim_hazards import Hazards
+from usance.testing.sim_log import SimulatedLog, SimulatedMember
 
 
 @pytest.fixture
@@ -218,6 +222,34 @@ def test_a_reaction_that_must_wait_loses_nothing_whatever_it_raises(world: World
     assert world.balances()["b"] == 30
 
 
+def test_a_member_that_lost_a_partition_never_moves_the_position_of_the_next_one() -> None:
+    log = SimulatedLog(BookClock(NOON), hazards=Hazards(shared_groups=True))
+    world = World(log, BookClock(NOON))
+    owner = world.owner()
+    world.pay("a", [1, 2])
+    world.settle(owner)
+    topic = world.topics.name("trade", "events")
+    frozen, next_one = (
+        Reactor("g", log, [topic], lambda record: [], world.commands, world.clock.now)
+        for _ in range(2)
+    )
+    frozen.open()
+    while frozen.step(0.0):  # nothing was caused, so nothing is saved yet
+        pass
+    assert isinstance(frozen.member, SimulatedMember)
+    log.expel(frozen.member)
+    next_one.open()
+    world.pay("a", [3])
+    world.settle(owner)
+    frozen.step(0.0)
+    while next_one.step(0.001):
+        pass
+    log.set_positions("g", {TopicPartition(topic, 0): log.end(TopicPartition(topic, 0))})
+    ahead = log.position("g", TopicPartition(topic, 0))
+    frozen.close()
+    assert log.position("g", TopicPartition(topic, 0)) == ahead
+
+
 def test_a_batch_that_causes_more_than_one_append_can_hold_is_written_in_portions(
     world: World,
 ) -> None:
@@ -239,6 +271,25 @@ def test_a_batch_that_causes_more_than_one_append_can_hold_is_written_in_portion
         0, 1, 2,
     ]  # fmt: skip
     assert len(world.letters()) == 2  # the first breaks and parks its key; the last was too large
+
+
+def test_history_counts_each_event_once_when_its_reading_was_cut_short(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.pay("a", [1, 2, 3])
+    world.settle(world.owner())
+    history = History(world.log, world.topics, world.decoder)
+    scan = world.log.scan
+
+    def short(*args: Any) -> Iterator[Record]:
+        yield from islice(scan(*args), 2)
+        raise Unavailable("the broker went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.log, "scan", short)
+        with pytest.raises(Unavailable):
+            history.stream("t/purse/a")
+    assert [p.meta.revision for p in history.stream("t/purse/a")] == [1, 2, 3]
 
 
 def test_history_gives_a_stream_up_to_a_revision_and_follows_the_log(world: World) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sim_world import Make
+from sim_world import Make, sim, simulated
 
-from usance.kernel.errors import NotFound, Unavailable
+from usance.engine.owner import Owner
+from usance.kernel.errors import NotFound, Unavailable, Unreadable
+from usance.log.contract import Assigned, Change, Lost, Output
+from usance.testing.sim_hazards import CommitFault, Hazards, answer_lost
 
 
 @pytest.mark.parametrize("error", [NotFound("no such topic"), Unavailable("away")])
@@ -33,3 +36,113 @@ def test_what_was_read_when_a_unit_could_not_be_staged_is_read_again(
     world.settle(owner)
     assert world.balances() == {"a": 10}
     assert [world.answers(f"a-{n}") for n in range(4)] == [["accepted"]] * 4
+
+
+def told(owner: Owner, monkeypatch: pytest.MonkeyPatch, *changes: Change) -> None:
+    """Have the group tell an owner these changes at its next look, whatever it said itself."""
+    member = owner.member
+    assert member is not None
+    waiting = [list(changes)]
+    monkeypatch.setattr(member, "poll", lambda: waiting.pop() if waiting else [])
+
+
+def test_partitions_that_could_not_be_restored_at_once_are_taken_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = simulated(partitions=2)
+    owner = world.owner()
+    for key in "abcd":
+        world.pay(key, [1, 2])
+    places = list(owner.states)
+    owner._drop(places)
+    inputs = tuple(owner.topics.input(place) for place in places)
+    told(owner, monkeypatch, Assigned(inputs))
+    restore, away = owner.takeover.restore, [places[-1], places[1], places[1], places[0]]
+
+    def unwilling(place: Any) -> Any:
+        if away and away[-1] == place:
+            away.pop()
+            raise Unavailable("the log cannot be read")
+        return restore(place)
+
+    monkeypatch.setattr(owner.takeover, "restore", unwilling)
+    for _ in range(4):
+        with pytest.raises(Unavailable):
+            owner.step()
+    world.settle(owner)
+    assert set(owner.states) == set(places)
+    assert world.balances() == dict.fromkeys("abcd", 3)
+
+
+@pytest.mark.parametrize("fault", [None, answer_lost(applied=True), answer_lost(applied=False)])
+def test_who_loses_one_partition_keeps_what_its_unit_did_to_the_others(
+    fault: CommitFault | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = simulated(partitions=2)
+    owner = world.owner()
+    keys = {world.topics.place(f"t/purse/{key}").partition: key for key in "abcdefgh"}
+    for key in keys.values():
+        world.pay(key, [1, 2])
+    if fault is not None:
+        sim(world).fail_commit(fault)
+    owner.step()
+    assert owner.flight is not None and len(owner.flight.builder.shares) == 2
+    kept, lost = owner.flight.builder.shares
+    told(owner, monkeypatch, Lost((owner.topics.input(lost),)))
+    world.pay(keys[kept.partition], [4], "later")
+    world.settle(owner)
+    assert lost not in owner.states
+    assert world.answers(f"later{keys[kept.partition]}-0") == ["accepted"]
+    assert world.verdict().states[f"t/purse/{keys[kept.partition]}"].balance == 7
+
+
+class TooLarge:
+    """The pending commit of a unit that the log does not take."""
+
+    def done(self) -> bool:
+        return True
+
+    def result(self, timeout: float | None = None) -> Any:
+        raise Unreadable("log", "a record is larger than its topic takes", hint="split it")
+
+
+def test_a_unit_that_the_log_finds_too_large_when_it_commits_is_bisected(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(batch=4)
+    owner = world.owner()
+    world.pay("a", [1, 2, 3, 4])
+    commit, events = world.log.commit, world.topics.name("trade", "events")
+
+    def large(output: Output) -> bool:
+        return output.topic == events and b"a-2" in repr(output.headers).encode()
+
+    def commits(staged: Any, after: Any) -> Any:
+        found = any(large(output) for output in staged.unit.outputs)
+        return TooLarge() if found else commit(staged, after)
+
+    monkeypatch.setattr(world.log, "commit", commits)
+    world.settle(owner)
+    assert world.balances() == {"a": 1 + 2}, "the key is parked behind what could not be written"
+    assert [world.answers(f"a-{n}") for n in range(4)] == [
+        ["accepted"],
+        ["accepted"],
+        ["dead-lettered"],
+        ["parked"],
+    ]
+
+
+def test_only_what_is_still_owned_is_given_back_as_cleanly_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = simulated(hazards=Hazards(shared_groups=True))
+    frozen = world.owner()
+    sim(world).expel(frozen.member)  # type: ignore[arg-type]
+    successor = world.owner()
+    assert frozen.member is not None
+    monkeypatch.setattr(frozen.member, "owned", frozenset)
+    frozen.close()
+    place = next(iter(successor.states))
+    at = world.topics.at(place.context, "attempts", place.partition)
+    last = list(world.log.scan(at, 0))[-1]
+    assert (last.key, last.value) == (b"release", b"owned"), "it still runs"

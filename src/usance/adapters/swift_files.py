@@ -20,6 +20,7 @@ from usance.domain.message_exchange import (
     MessageAbandoned,
     MessageQueued,
     MessageRepaired,
+    MessageSent,
     RecordSent,
 )
 from usance.engine.history import History
@@ -203,7 +204,8 @@ class FinOut:
 
     `react` is for a reactor on the events of trade. A copy is kept in `archive/sent/`: what stands
     there was handed over and is never written again, even when the interface has taken the file.
-    `history` tells which messages were abandoned while they waited: these are not written.
+    `history` tells which messages were abandoned while they waited, and which were handed over from
+    another machine's folder: these are not written.
     """
 
     def __init__(self, folder: Path, decoder: Any, history: History | None = None) -> None:
@@ -231,9 +233,9 @@ class FinOut:
         event = self.decoder.message(record.headers, record.value)
         if not isinstance(event, MessageQueued | MessageRepaired):
             return []
-        if self._abandoned((record.key or b"").decode()):
-            return []
         attempt = event.attempt if isinstance(event, MessageRepaired) else 1
+        if self._settled((record.key or b"").decode(), attempt):
+            return []
         file = f"{_SAFE.sub('_', event.message)}-{attempt}.fin"
         data = event.text.text.encode()
         digest = hashlib.sha256(data).hexdigest()
@@ -253,9 +255,13 @@ class FinOut:
             )
         ]
 
-    def _abandoned(self, stream: str) -> bool:
+    def _settled(self, stream: str, attempt: int) -> bool:
         past = self.history.stream(stream) if self.history is not None else []
-        return any(isinstance(p.message, MessageAbandoned) for p in past)
+        return any(
+            isinstance(p.message, MessageAbandoned)
+            or (isinstance(p.message, MessageSent) and p.message.attempt == attempt)
+            for p in past
+        )
 
     def _write(self, file: str, data: bytes, digest: str) -> bool:
         kept, target, draft = self.sent / file, self.out / file, self.sent / f".{file}.tmp"

@@ -140,7 +140,7 @@ class Consumer(UnitLoop):
         _log.warning("partition_lost")
         self.member.close()
         self.flight = None
-        self._drop(list(self.states))
+        self._drop([*self.states, *self.untaken])
         self.open()
 
     def standing(self) -> Standing:

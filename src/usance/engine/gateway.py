@@ -129,11 +129,13 @@ class Replies:
         if wait:
             self.log.wait({self.place: self.seen}, wait)
         told: list[tuple[str, Outcome]] = []
-        for record in self.log.scan(self.place, self.seen):
-            self.seen = record.offset + 1
-            outcome = self.decoder.value(record.value)
-            told.append((outcome.command_id, outcome))
-        self.waiters.resolve(told)
+        try:
+            for record in self.log.scan(self.place, self.seen):
+                self.seen = record.offset + 1
+                outcome = self.decoder.value(record.value)
+                told.append((outcome.command_id, outcome))
+        finally:
+            self.waiters.resolve(told)
         return len(told)
 
 

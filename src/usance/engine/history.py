@@ -103,6 +103,9 @@ class History:
             offsets.append(record.offset)
             self._offsets[key] = offsets  # last in the dictionary: changed last
             self._indexed += 1
+            self._read_to[tp] = (
+                record.offset + 1
+            )  # a scan may end in the middle: each event counts once
         self._read_to[tp] = end
         if self._indexed > self._indexed_max:
             self._forget()

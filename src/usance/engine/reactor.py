@@ -21,9 +21,9 @@ from usance.log.contract import (
     RECORD_BYTES_MAX,
     UNIT_BYTES_MAX,
     UNIT_RECORDS_MAX,
-    Assigned,
     Batch,
     Log,
+    Lost,
     Membership,
     Output,
     Record,
@@ -176,10 +176,12 @@ class Reactor:
         assert self.member is not None, "open the reactor first"
         for change in self.member.poll():
             if isinstance(change, Revoked):
-                self._save()
+                with suppress(Unavailable):  # the next member reads it again, which causes nothing
+                    self._save()
+                self._forget(change.partitions)
                 self.member.settled(change)
-            elif isinstance(change, Assigned):
-                continue
+            elif isinstance(change, Lost):
+                self._forget(change.partitions)
         batch = self.log.read(self.member, BATCH_RECORDS_MAX, wait)
         if batch.count == 0:
             if wait > 0:
@@ -255,6 +257,11 @@ class Reactor:
             f"intake:{where}" if intake else f"failed:{where}",
         )
         return self.commands.output(outgoing, now)
+
+    def _forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Leave the positions of partitions to whoever reads them now."""
+        for partition in partitions:
+            self._unsaved.pop(partition, None)
 
     def _save(self) -> None:
         if self._unsaved:

@@ -107,6 +107,7 @@ class UnitLoop:
         self.paused: dict[Place, str] = {}
         self.cautions: dict[Place, Caution] = {}
         self.uncertain = False
+        self.untaken: list[Place] = []
         self._asked = 0.0
         self.footed: dict[Place, int] = {}
         self.units = 0
@@ -217,6 +218,8 @@ class UnitLoop:
         if self.member is None:
             return
         self._settle()
+        ours = self.member.owned()  # of what was lost meanwhile another one says how it ended
+        self._drop([p for p in self.states if self.topics.input(p) not in ours])
         if clean and not self.uncertain:
             self._leaving()
             self.log.append([attempts.release(self.topics, p) for p in self.states])
@@ -238,13 +241,16 @@ class UnitLoop:
     # -- membership (rule 11)
 
     def _membership(self) -> None:
+        """Follow the group; raises Unavailable while a new partition cannot be restored yet.
+
+        What is assigned is told once: it waits in `untaken` until it is restored, and nothing is read before.
+        """
         assert self.member is not None
         for change in self.member.poll():
             places = [self.topics.place_of(tp) for tp in change.partitions]
             match change:
                 case Assigned():
-                    for place in places:
-                        self._take(place)
+                    self.untaken += places
                 case Revoked():
                     with suppress(Unavailable):  # the next owner reads in the log what happened
                         self._settle()
@@ -253,6 +259,11 @@ class UnitLoop:
                 case Lost():
                     self._abandon()
                     self._drop(places)
+        if self.uncertain:
+            self._retake()
+        while self.untaken:
+            self._take(self.untaken[0])
+            del self.untaken[0]
 
     def _take(self, place: Place) -> None:
         self._restore(place)
@@ -270,7 +281,9 @@ class UnitLoop:
         self.member.seek(self.topics.input(place), restored.position)
 
     def _drop(self, places: Iterable[Place]) -> None:
-        for place in places:
+        gone = set(places)
+        self.untaken = [place for place in self.untaken if place not in gone]
+        for place in gone:
             self.states.pop(place, None)
             self.positions.pop(place, None)
             self.cautions.pop(place, None)
@@ -383,6 +396,12 @@ class UnitLoop:
             self.log.abort(flight.staged)
             self._rewind()
             return False
+        except Unreadable as broken:
+            self.telemetry.record("usance.units_aborted", 1, {"reason": "unwritable"})
+            self.log.abort(flight.staged)
+            self._rewind()
+            self._bisect(flight.builder, broken)
+            return False
         self.telemetry.committed(self._asked)
         self._publish(flight.builder)
         return True
@@ -422,12 +441,18 @@ class UnitLoop:
             self.member.seek(self.topics.input(place), self.positions[place])
 
     def _abandon(self) -> None:
-        if self.flight is not None:
-            flight, self.flight = self.flight, None
-            try:
-                flight.pending.result()
-            except (Fenced, Unavailable):
-                self.log.abort(flight.staged)
+        """Learn what became of the unit under way; what is kept of its partitions stands on that."""
+        flight, self.flight = self.flight, None
+        if flight is None:
+            return
+        try:
+            self.receipt = flight.pending.result()
+        except Uncertain:
+            self.uncertain = True
+        except (Fenced, Unavailable, Unreadable):
+            self.log.abort(flight.staged)
+        else:
+            self._publish(flight.builder)
 
     def _bisect(self, builder: UnitBuilder, broken: Unreadable) -> None:
         """Find the record whose outputs the log cannot take: handle one at a time (rule 9)."""
