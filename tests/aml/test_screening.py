@@ -100,19 +100,19 @@ def test_many_threads_get_the_answers_of_one(screener: Screener, index_folder: P
 
 
 def test_starting_from_the_cache_is_fast(screener: Screener, index_folder: Path) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     again = open_screener(cache=index_folder)
-    assert time.perf_counter() - started < 1.0  # about 0.12 s on an idle core
+    assert time.process_time() - started < 1.0  # about 0.12 s on an idle core
     assert again.snapshot_id == screener.snapshot_id
 
 
 def test_throughput_is_that_of_a_stream(index_folder: Path) -> None:
     fresh = open_screener(cache=index_folder)
     names = [f"Astrid {chr(97 + n % 26)}lindberg{chr(97 + n // 26)} Quist" for n in range(600)]
-    started = time.perf_counter()
+    started = time.process_time()  # whatever else the machine is doing
     for name in names:
         fresh.screen(name, "person")
-    assert len(names) / (time.perf_counter() - started) > 300  # thousands on an idle core
+    assert len(names) / (time.process_time() - started) > 300
 
 
 def strings(*pairs: tuple[str, str, str]) -> list[Labelled]:
