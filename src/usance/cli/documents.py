@@ -16,6 +16,7 @@ from usance.kernel.errors import NotFound, Unavailable, Unreadable
 from usance.kernel.ids import RandomIds
 from usance.kernel.money import parse_decimal
 from usance.messages.inputs import category_of, command_class, identity_field
+from usance.web.acts import next_amendment
 
 AMOUNTS = frozenset(
     {"additional_amount", "amount", "decrease", "increase", "limit", "margin", "unit_price"}
@@ -66,7 +67,7 @@ def _next_amendment(reference: str) -> int:
     """Return the number of the next amendment of a credit."""
     with looking() as seen:
         credit = seen.queries.credit(seen.viewer, seen.key("credit", reference))
-        return max((a.number for a in credit.amendments), default=0) + 1
+        return next_amendment(credit)
 
 
 def _plain_fields(act: Act) -> set[str]:

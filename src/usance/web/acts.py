@@ -145,10 +145,15 @@ def _respond(row: r.CreditRow, amendment: r.Amendment) -> Act:
     return Act("RespondToAmendment", f"Answer to amendment {amendment.number}", row.key, fields)
 
 
+def next_amendment(credit: r.Credit) -> int:
+    """Return the number of a credit's next amendment: that of a dropped one is given again."""
+    return max((a.number for a in credit.amendments if a.state != "dropped"), default=0) + 1
+
+
 def _amendment(credit: r.Credit) -> tuple[Field, ...]:
     currency = credit.row.currency
     return (
-        *hidden(amendment=max((a.number for a in credit.amendments), default=0) + 1),
+        *hidden(amendment=next_amendment(credit)),
         Field(f"changes.increase~{currency}", f"Increase ({currency})", "amount"),
         Field(f"changes.decrease~{currency}", f"Decrease ({currency})", "amount"),
         Field("changes.expiry_date", "New expiry date", "date"),

@@ -31,6 +31,7 @@ from usance.web.answers import Answer, Answers, EventAt, answer_of, key_reused, 
 from usance.web.backend import Backend
 from usance.web.commands import CommandType, command_type
 from usance.web.guard import BODY_MAX, Headers, send_body, send_problem, too_large
+from usance.web.matching import expected, unmoved
 from usance.web.previews import Forecast, forecast, settling
 from usance.web.problems import Problem, problem_of
 
@@ -151,6 +152,12 @@ class Desk:
             hint=row.hint,
         )
 
+    async def demand(self, outgoing: Outgoing, revision: int | None) -> None:
+        """Raise Moved where an aggregate left the revision that was looked at; a repeat never does."""
+        if revision is None or await self.answered(outgoing.id, outgoing.key, outgoing.actor):
+            return
+        await run_in_threadpool(unmoved, self.backend, outgoing, revision)
+
     def forecast(self, outgoing: Outgoing) -> Forecast:
         """Return what a command would do now."""
         if isinstance(outgoing.command, Redrive | Discard):
@@ -240,6 +247,8 @@ class CommandEndpoint:
         origin = parse_traceparent(headers.get(b"traceparent"))
         if origin is not None:
             outgoing = outgoing._replace(trace=format_traceparent(origin))
+        if b"if-match" in headers:
+            await desk.demand(outgoing, expected(headers[b"if-match"].decode("latin-1")))
         if "dry_run" in query:
             told = await run_in_threadpool(desk.forecast, outgoing)
             await send_body(send, 200, _encode(told))

@@ -57,7 +57,7 @@ def _problems(of: dict[str, Json], *codes: int) -> Json:
         400: "Malformed; the problem names the field",
         404: "Nothing is known under this name",
         409: "The same command is still being decided",
-        412: "The position is not reached yet",
+        412: "The position is not reached yet, or the revision of If-Match has moved: `changed` says how",
         413: "The body is too large",
         422: "Refused by a rule, or the Idempotency-Key was used for another body",
         503: "Not available now; try again",
@@ -101,7 +101,7 @@ def _command(kind: CommandType, of: dict[str, Json]) -> Json:
             "responses": {
                 "200": _answer({"oneOf": [of[repr(Answer)], of[repr(Forecast)]]}, "Committed"),
                 "202": _answer(of[repr(Answer)], pending),
-                **_problems(of, 400, 404, 409, 413, 422, 503),
+                **_problems(of, 400, 404, 409, 412, 413, 422, 503),
             },
         }
     }

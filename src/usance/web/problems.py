@@ -29,8 +29,35 @@ STATUS: tuple[tuple[type[UsanceError], int, str], ...] = (
 """HTTP code and title of each class of error, most special first."""
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that came after the revision that somebody had looked at."""
+
+    revision: int
+    type: str
+    sentence: str
+    person: str
+    instant: int
+
+
+class Moved(UsanceError):
+    """The aggregate does not stand at the revision that the caller looked at."""
+
+    exit_code = 3
+
+    def __init__(self, key: str, looked_at: int, now: int, changed: list[Change]) -> None:
+        super().__init__(
+            f"{key} stands at revision {now}; you looked at {looked_at}.",
+            hint="Look at what changed, and decide on what stands now.",
+        )
+        self.revision = now
+        self.changed = changed
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A problem as RFC 9457 has it, with rule `code`, its `article`, and the next move (`hint`)."""
+    """A problem as RFC 9457 has it, with rule `code`, its `article`, and the next move (`hint`).
+
+    `changed` is what came after the revision that was looked at; `revision` is the present one.
+    """
 
     type: str
     title: str
@@ -41,6 +68,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str = ""
     command_id: str = ""
     status_url: str = ""
+    revision: int = -1
+    changed: list[Change] = []
 
     def encode(self) -> bytes:
         """Return the body."""
@@ -83,6 +112,9 @@ def problem_of(error: Exception) -> Problem:
             article=error.article,
             kind="refusal",
         )
+    if isinstance(error, Moved):
+        told = problem(412, "REVISION_MOVED", error.message, error.hint, title="Changed meanwhile")
+        return msgspec.structs.replace(told, revision=error.revision, changed=error.changed)
     for cls, status, title in STATUS:
         if isinstance(error, cls):
             return problem(

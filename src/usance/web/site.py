@@ -21,6 +21,7 @@ from usance.web.backend import Backend
 from usance.web.commands import command_type, command_types
 from usance.web.forms import FIELDS_MAX, command_of
 from usance.web.live import light
+from usance.web.matching import expected
 from usance.web.pages import COMPLIANCE_ROLES, Page, Shown, Visit
 from usance.web.problems import MEDIA_TYPE, Problem, problem, problem_of
 from usance.web.render import path_of, render, with_query
@@ -216,6 +217,7 @@ class Site:
         context = self.frame(request, visit.viewer) | {
             "title": f"{page.title} {visit.ref}".strip(),
             "data": shown.result,
+            "bound": _bound(shown),
             "ref": visit.ref,
             "twin": twin_address(request),
             "values": {},
@@ -246,6 +248,7 @@ class Site:
             "light": light(self.backend),
             "saved": self._saved(request),
             "once": self.desk.ids.fresh,
+            "bound": {},
             "outcome": None,
             "stale": False,
         }
@@ -291,6 +294,7 @@ class Site:
         name = request.path_params.get("command") or fields.pop("command", "")
         key, once = fields.pop("key", ""), fields.pop("once", "")
         preview = fields.pop("preview", None) is not None
+        looked_at = fields.pop("if_match", "")
         try:
             actor = self.desk.actor(said_by(dict(request.scope["headers"])))
             if name == REREAD:
@@ -300,6 +304,7 @@ class Site:
             command = kind.decode(text.encode()) if text else command_of(kind.cls, fields)
             command_id = self.desk.command_id(f"form:{once}" if once else "")
             outgoing = self.desk.outgoing(kind, command, key, actor, command_id)
+            await self.desk.demand(outgoing, expected(looked_at))
             if preview:
                 told = await run_in_threadpool(self.desk.forecast, outgoing)
                 return self._preview(request, name, values, told, back)
@@ -348,18 +353,34 @@ class Site:
             return HTMLResponse(self._send_html(request, values, told), told.status)
         page = FORM_PAGES.get(form)
         if page is None:
-            return self.problem_page(request, told, back)
+            again = {k: v for k, v in values.items() if k not in ("if_match", "preview")}
+            return self.problem_page(request, told, back, again if told.changed else None)
         query = dict(parse_qsl(urlsplit(back).query))
         visit = self._visit(request)._replace(query=query)
         shown = await run_in_threadpool(page.show, visit)
         html = self.html(request, page, shown, visit, values=values, told=told, here=form)
         return HTMLResponse(html, told.status)
 
-    def problem_page(self, request: Request, told: Problem, back: str = "/") -> Response:
-        """Return a problem as a page for people."""
+    def problem_page(
+        self,
+        request: Request,
+        told: Problem,
+        back: str = "/",
+        again: dict[str, str] | None = None,
+    ) -> Response:
+        """Return a problem as a page for people; `again` is a form that may be sent all the same."""
         frame = self.frame(request, self.viewer_of(request))
-        html = render("problem.html", **frame, title=told.title, twin="", told=told, back=back)
+        html = render(
+            "problem.html", **frame, title=told.title, twin="", told=told, back=back, again=again
+        )
         return HTMLResponse(html, told.status)
+
+
+def _bound(shown: Shown) -> dict[str, int]:
+    """Return the aggregate that a page is about, with the revision that it shows."""
+    row = getattr(shown.result, "row", None)
+    key = getattr(row, "key", "")
+    return {key: shown.revision} if key and shown.revision is not None else {}
 
 
 def _after(back: str, command_id: str, answer: Answer | None) -> str:

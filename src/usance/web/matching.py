@@ -1,0 +1,52 @@
+"""`If-Match`: a command that was decided on by looking at one revision is not sent upon another.
+
+The look is at the log, not at a view. Between it and the decision somebody may still come first: what must
+never happen then (an approval of other content) is bound in the command itself and refused by its decider.
+"""
+
+from __future__ import annotations
+
+from usance.engine.reactor import Outgoing
+from usance.kernel.errors import Unreadable
+from usance.views import results as r
+from usance.web.backend import Backend
+from usance.web.forms import whole_number
+from usance.web.problems import Change, Moved
+
+SHOWN_MAX = 20
+
+
+def expected(said: str) -> int | None:
+    """Return the revision that `If-Match` names; None for none and for `*`; raises Unreadable."""
+    text = said.strip()
+    if text in ("", "*"):
+        return None
+    number = whole_number(text.strip('"'))
+    if number is None:
+        raise Unreadable(
+            "validate",
+            "If-Match is no revision",
+            hint='Pass on the ETag of the twin, such as "17".',
+        )
+    return number
+
+
+def unmoved(backend: Backend, outgoing: Outgoing, revision: int) -> None:
+    """Raise Moved, with what changed, where an aggregate does not stand at a revision any more."""
+    now = backend.preview(outgoing.key, outgoing.command, outgoing.actor).revision
+    if now == revision:
+        return
+    wanted = r.EventFilter(stream=outgoing.key)
+    page = backend.queries.events(outgoing.actor, wanted, limit=SHOWN_MAX)
+    changed = [
+        Change(
+            revision=entry.revision,
+            type=entry.type,
+            sentence=entry.sentence,
+            person=entry.actor,
+            instant=entry.instant,
+        )
+        for entry in sorted(page.rows, key=lambda e: e.revision)
+        if entry.revision > revision
+    ]
+    raise Moved(outgoing.key, revision, now, changed)
