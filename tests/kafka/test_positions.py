@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
+
+from usance.adapters.kafka_log import KafkaLog
+from usance.adapters.kafka_settings import KafkaSettings
+from usance.kernel.errors import Fenced
+from usance.log.contract import TopicPartition, TopicSettings
 
 QUESTIONS = """
 import sys
@@ -45,3 +51,29 @@ def test_a_position_is_known_on_a_new_cluster_and_after_its_coordinator_was_away
         asking.wait()
         asking.stdin.close()
         asking.stdout.close()
+
+
+def test_who_starts_in_a_slot_that_another_process_has_ends_that_one_and_it_knows(
+    kafka: str,
+) -> None:
+    settings = KafkaSettings(
+        bootstrap=kafka, prefix="twins-", replication=1, min_insync=1, instance="0"
+    )
+    logs = [KafkaLog.open(settings) for _ in range(2)]
+    place = TopicPartition("usance.trade.commands", 0)
+    try:
+        logs[0].create_topic(TopicSettings(place.topic, "commands", 1))
+        logs[0].set_positions("usance-owner", {place: 0})
+        until = time.monotonic() + 30
+        first = logs[0].join("usance-owner", [place.topic])
+        while not first.owned():
+            first.poll()
+            assert time.monotonic() < until
+        logs[1].join("usance-owner", [place.topic])
+        with pytest.raises(Fenced, match="another process"):
+            while time.monotonic() < until:
+                first.poll()
+                logs[0].read(first, 1, 0.1)
+    finally:
+        for log in logs:
+            log.close()

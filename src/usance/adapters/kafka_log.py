@@ -226,7 +226,10 @@ class KafkaLog:
         Raises Unreadable (a bound is passed: bisect) or NotFound (unknown topic or partition).
         """
         held = {partition for partition, _ in unit.fence.ownership}
-        assert held.issuperset(unit.positions), "positions outside the fence"
+        if not held.issuperset(unit.positions):  # lost since the owner last looked
+            raise Unavailable(
+                "a partition of the unit changed hands", hint="take over what is held"
+            )
         assert unit.positions.keys() == unit.starts.keys(), "positions and starts differ"
         prefix, check = self.settings.prefix, self.cluster.check
         made = ready((*unit.outputs, *unit.footers), prefix, check, "a unit")

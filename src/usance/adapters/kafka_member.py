@@ -21,7 +21,7 @@ from usance.adapters.kafka_cluster import Cluster, explained, first_error
 from usance.adapters.kafka_desk import BUFFER_RECORDS, Desk, Reading, Stand
 from usance.adapters.kafka_rows import record
 from usance.adapters.kafka_settings import MAX_POLL_MS
-from usance.kernel.errors import Tampered, Unavailable, UsanceError
+from usance.kernel.errors import Fenced, Tampered, Unavailable, UsanceError
 from usance.log.contract import (
     Assigned,
     Batch,
@@ -442,8 +442,8 @@ class KafkaMember:
             for at, one, offset in found:
                 reading = self._held.get(at) if at is not None else None
                 if reading is None or at is None:
-                    if isinstance(one, KafkaError) and one.fatal():
-                        self._failure = explained(one, f"membership of group {self.group}")
+                    if isinstance(one, KafkaError) and _ends(one):
+                        self._failure = _ended(self.group, one)
                 elif isinstance(one, list):
                     self._desk.accept(reading, one, sum(len(r.value or b"") for r in one))
                 elif reading.stand is Stand.ON and one.code() == KafkaError._PARTITION_EOF:
@@ -543,6 +543,20 @@ class KafkaMember:
     def _let_go(self, partitions: Sequence[TopicPartition]) -> None:
         self._desk.let_go(partitions)
         self._token = self._metadata()
+
+
+def _ends(error: KafkaError) -> bool:
+    """Tell whether a membership is over: what a poll returns does not say so by its `fatal`."""
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def _ended(group: str, error: KafkaError) -> UsanceError:
+    if "group.instance.id" in error.str():
+        return Fenced(
+            f"another process is the member of group {group} that this one was",
+            hint="give each process a slot of its own, and see that only one runs",
+        )
+    return explained(error, f"membership of group {group}")
 
 
 def parsed(token: bytes) -> tuple[int, str]:

@@ -76,7 +76,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if self.security == "PLAINTEXT" and not self.allow_clear and not self._loopback():
             raise _unsafe(
                 "records would cross the network in clear",
-                "Use SSL or SASL_SSL, or set `allow_clear` where the network is trusted.",
+                "Set kafka.security to tls or scram, or kafka.i_accept_loss where the network is trusted.",
             )
         if self.security == "SASL_SSL" and not (self.username and self.password):
             raise _unsafe("SASL_SSL without user name and password", "Give both.")
