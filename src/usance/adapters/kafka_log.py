@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -125,6 +125,12 @@ class KafkaLog:
         """Return the group's stable committed position; None means certainly none."""
         return self.cluster.positions(group, [partition]).get(partition)
 
+    def positions(
+        self, group: str, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return the group's stable committed positions; partitions without one are left out."""
+        return self.cluster.positions(group, list(partitions))
+
     def set_positions(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
         """Record positions outside a unit: as this log's member of the group, or while it is empty."""
         for partition in positions:
@@ -173,6 +179,14 @@ class KafkaLog:
     def end(self, partition: TopicPartition) -> int:
         """Return the true high watermark, not the last stable offset."""
         return self.cluster.ends([partition])[partition]
+
+    def begins(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the first offsets still kept."""
+        return self.cluster.begins(list(partitions))
+
+    def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return true high watermarks."""
+        return self.cluster.ends(list(partitions))
 
     def wait(self, beyond: Mapping[TopicPartition, int], timeout: float) -> bool:
         """Block until any partition's end passes the given offset, or `timeout` seconds."""

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -111,7 +111,7 @@ class SqliteReader:
         return place
 
     def positions(
-        self, group: str, partitions: Sequence[TopicPartition]
+        self, group: str, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, int]:
         """Return the committed positions of a group; partitions without one are left out."""
         with self._reader() as connection:
@@ -191,7 +191,7 @@ class SqliteReader:
         return records
 
     def _bounds(
-        self, connection: sqlite3.Connection, partitions: Sequence[TopicPartition]
+        self, connection: sqlite3.Connection, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, tuple[int, int]]:
         """Return the first kept and the next offset of partitions.
 
@@ -319,6 +319,16 @@ class SqliteReader:
         """Return one past the last offset given out, commit markers included."""
         with self._reader() as connection:
             return self._bounds(connection, [partition])[partition][1]
+
+    def begins(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the first offsets still kept."""
+        with self._reader() as connection:
+            return {p: at[0] for p, at in self._bounds(connection, partitions).items()}
+
+    def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return one past the last offsets given out."""
+        with self._reader() as connection:
+            return {p: at[1] for p, at in self._bounds(connection, partitions).items()}
 
     def wait(self, beyond: Mapping[TopicPartition, int], timeout: float) -> bool:
         """Block until any partition's end passes the given offset, or `timeout` seconds."""

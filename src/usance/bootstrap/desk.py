@@ -127,8 +127,9 @@ class Desk:
 
     def _ends(self) -> dict[TopicPartition, int]:
         log, topics = self.store.log, self.store.topics
-        places = (topics.at(c, "outcomes", n) for c in CONTEXTS for n in range(topics.partitions))
-        return {place: log.end(place) for place in places}
+        return log.ends(
+            [topics.at(c, "outcomes", n) for c in CONTEXTS for n in range(topics.partitions)]
+        )
 
     def _await(self, ids: Sequence[str], since: dict[TopicPartition, int]) -> list[Outcome | None]:
         """Return the outcomes of commands in order, the same id as often as it is asked for."""
@@ -239,8 +240,9 @@ def _lag(desk: Desk) -> int:
     behind = [0]
     with desk.views.reading() as reading:
         for places in reading.checkpoints().values():
+            ends = desk.store.log.ends(places)
             for place, at in places.items():
-                end = desk.store.log.end(place)
+                end = ends[place]
                 if at.offset < end and next(iter(desk.store.log.scan(place, at.offset, end, 1)), 0):
                     behind.append(end - at.offset)
     return max(behind)

@@ -115,7 +115,8 @@ def measured_views(runtime: Observed) -> Iterator[Measure]:
         letters = reading.count("dead_letters", (), ("failure", "state"))
         checkpoints = reading.checkpoints()
     for name, places in checkpoints.items():
-        late = [behind(log, place, at.offset, now) for place, at in places.items()]
+        ends = log.ends(places)
+        late = [behind(log, place, at.offset, ends[place], now) for place, at in places.items()]
         told: Attributes = {"usance.projection": name}
         yield "usance.projection.lag.records", sum(records for records, _ in late), told
         yield "usance.projection.lag", max([seconds for _, seconds in late], default=0.0), told
@@ -130,16 +131,16 @@ def lags(
     log: Log, group: str, positions: Mapping[TopicPartition, int], now: Instant
 ) -> Iterator[Measure]:
     """Give how far a group is behind per partition, in records and in seconds."""
+    ends = log.ends(positions)
     for place, at in positions.items():
-        records, seconds = behind(log, place, at, now)
+        records, seconds = behind(log, place, at, ends[place], now)
         told: Attributes = {CONSUMER_GROUP: group, **_at(place)}
         yield "usance.consumer.lag", records, told
         yield "usance.consumer.lag.time", seconds, told
 
 
-def behind(log: Log, place: TopicPartition, at: int, now: Instant) -> tuple[int, float]:
+def behind(log: Log, place: TopicPartition, at: int, end: int, now: Instant) -> tuple[int, float]:
     """Return offsets left to read, and the age of the first of them in seconds; 0 at rest."""
-    end = log.end(place)
     first = next(iter(log.scan(place, at, end, 1)), None) if at < end else None
     if first is None:
         return 0, 0.0

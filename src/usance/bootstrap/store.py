@@ -245,18 +245,19 @@ def complete_log(log: Log, settings: Settings, clock: Clock, ids: Ids | None = N
 
 def _first_positions(log: Log, topics: Topics) -> None:
     """Begin at the first record of each partition that a group has never read (rule 4)."""
+    numbers = [(context, n) for context in CONTEXTS for n in range(topics.partitions)]
+    decided = log.ends([topics.at(context, "outcomes", n) for context, n in numbers])
+    known = log.positions(OWNER_GROUP, [topics.at(c, "commands", n) for c, n in numbers])
     first: dict[TopicPartition, int] = {}
-    for context in CONTEXTS:
-        for number in range(topics.partitions):
-            commands = topics.at(context, "commands", number)
-            decided = log.end(topics.at(context, "outcomes", number))
-            if not decided and log.position(OWNER_GROUP, commands) is None:
-                first[commands] = 0
+    for context, number in numbers:
+        commands = topics.at(context, "commands", number)
+        if not decided[topics.at(context, "outcomes", number)] and commands not in known:
+            first[commands] = 0
     if first:
         log.set_positions(OWNER_GROUP, first)
     for name, followed in reactor_topics(topics).items():
         group = f"usance-{name}"
         places = [TopicPartition(t, n) for t in followed for n in range(topics.partitions)]
-        missing = {p: log.begin(p) for p in places if log.position(group, p) is None}
-        if missing:
-            log.set_positions(group, missing)
+        known = log.positions(group, places)
+        if missing := [p for p in places if p not in known]:
+            log.set_positions(group, log.begins(missing))

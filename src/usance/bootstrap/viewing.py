@@ -84,9 +84,9 @@ class ViewsApart:
             live = reading.checkpoints()
         log, found = self.store.log, {}
         for name, checkpoints in live.items():
-            behind = 0
+            behind, ends = 0, log.ends(checkpoints)
             for place, checkpoint in checkpoints.items():
-                end, at = log.end(place), checkpoint.offset
+                end, at = ends[place], checkpoint.offset
                 if at < end and next(iter(log.scan(place, at, end, 1)), None) is not None:
                     behind += end - at
             found[name] = behind

@@ -43,12 +43,12 @@ def found(log: Log, *, namespace: str, partitions: int, clock: str, ids: Ids, no
     records: their genesis is missing, or they are those of another namespace.
     """
     for settings in log.topics().values():
-        for number in range(settings.partitions):
-            if log.end(TopicPartition(settings.name, number)):
-                raise Tampered(
-                    f"{settings.name} has records, but no genesis of {namespace} is in the log",
-                    hint="Check the namespace in usance.toml; else restore the last good backup.",
-                )
+        places = [TopicPartition(settings.name, number) for number in range(settings.partitions)]
+        if any(log.ends(places).values()):
+            raise Tampered(
+                f"{settings.name} has records, but no genesis of {namespace} is in the log",
+                hint="Check the namespace in usance.toml; else restore the last good backup.",
+            )
     topics = Topics(namespace, partitions)
     meta = TopicPartition(topics.name("system", "meta"), 0)
     log.create_topic(topics.settings()[0])

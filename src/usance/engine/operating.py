@@ -67,15 +67,16 @@ def lags(log: Log, group: str, topics: Iterable[str], now: int) -> Iterator[Lag]
     """Yield how far a group is behind in each partition of topics in which it has a position."""
     known = log.topics()
     for topic in topics:
-        for number in range(known[topic].partitions if topic in known else 0):
-            tp = TopicPartition(topic, number)
-            position = log.position(group, tp)
-            if position is not None:
-                yield _lag(log, group, tp, position, now)
+        count = known[topic].partitions if topic in known else 0
+        places = [TopicPartition(topic, number) for number in range(count)]
+        positions = log.positions(group, places)
+        ends = log.ends(positions)
+        for tp in sorted(positions):
+            yield _lag(log, group, tp, positions[tp], ends[tp], now)
 
 
-def _lag(log: Log, group: str, tp: TopicPartition, position: int, now: int) -> Lag:
-    end, records, oldest = log.end(tp), 0, 0
+def _lag(log: Log, group: str, tp: TopicPartition, position: int, end: int, now: int) -> Lag:
+    records, oldest = 0, 0
     if position < end:
         for record in log.scan(tp, position, None, 1_000):
             oldest = oldest or record.timestamp

@@ -202,9 +202,9 @@ class Projector:
         """Return how many offsets each live projection is behind; 0 where nothing is left to read."""
         found: dict[str, int] = {}
         for name, follower in self._followers.items():
-            behind = 0
+            behind, ends = 0, self.log.ends(follower.generation.checkpoints)
             for place, checkpoint in follower.generation.checkpoints.items():
-                end = self.log.end(place)
+                end = ends[place]
                 if end > max(checkpoint.offset, self._ends.get(place, 0)):
                     first = next(iter(self.log.scan(place, checkpoint.offset, end, 1)), None)
                     behind += 0 if first is None else end - checkpoint.offset
@@ -285,7 +285,7 @@ class Projector:
         green, name = rebuild.follower.generation, rebuild.blue.projection.name
         if rebuild.progress is not None:
             done = sum(c.offset for c in green.checkpoints.values())
-            total = max(done, sum(self.log.end(p) for p in green.checkpoints))
+            total = max(done, sum(self.log.ends(green.checkpoints).values()))
             rebuild.progress(RebuildProgress(name, green.number, done, total))
         following = self._followers.get(name)
         blue = following.generation if following is not None else rebuild.blue
@@ -324,9 +324,9 @@ class Projector:
 
     def _caught_up(self, generation: Generation) -> bool:
         """Tell whether nothing is left, or for a follower no more than a batch: logs grow meanwhile."""
-        enough = self.batch_max if self.follow else 1
+        enough, ends = self.batch_max if self.follow else 1, self.log.ends(generation.checkpoints)
         return all(
-            self.log.end(p) - max(c.offset, self._ends.get(p, 0)) < enough
+            ends[p] - max(c.offset, self._ends.get(p, 0)) < enough
             for p, c in generation.checkpoints.items()
         )
 
@@ -342,7 +342,7 @@ class Projector:
         for place, checkpoint in generation.checkpoints.items():
             self._check_place(projection.name, place, checkpoint)
         empty = not any(c.offset for c in generation.checkpoints.values())
-        if empty and sum(map(self.log.end, generation.checkpoints)) >= BUILD_ASIDE_RECORDS:
+        if empty and sum(self.log.ends(generation.checkpoints).values()) >= BUILD_ASIDE_RECORDS:
             self._followers.pop(projection.name, None)
             self.begin_rebuild(projection.name).compare = False
             return
@@ -395,10 +395,10 @@ class Projector:
     def _batch(self) -> int:
         followers = self._all()
         places = {p for f in followers for p in f.generation.checkpoints}
-        done = 0
+        done, ends = 0, self.log.ends(places)
         for place in sorted(places):
             group = [f for f in followers if place in f.generation.checkpoints]
-            done += self._read_place(place, group)
+            done += self._read_place(place, group, ends[place])
         changes = [f.changes() for f in followers if f.moves]
         if changes:
             self.store.commit(changes)
@@ -429,9 +429,8 @@ class Projector:
             follower.dropped()
         self._ends.clear()
 
-    def _read_place(self, place: TopicPartition, group: list[_Follower]) -> int:
+    def _read_place(self, place: TopicPartition, group: list[_Follower], end: int) -> int:
         """Read one partition for all its followers, those behind first until they catch up."""
-        end = self.log.end(place)
         done, waiting = 0, sorted(group, key=lambda f: f.at(place))
         together: list[_Follower] = []
         while waiting:

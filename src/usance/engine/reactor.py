@@ -157,14 +157,12 @@ class Reactor:
     def open(self) -> None:
         """Join the group; a group without positions starts at the beginning of each partition."""
         known = self.log.topics()
-        first: dict[TopicPartition, int] = {}
-        for name in self.topic_names:
-            for number in range(known[name].partitions):
-                tp = TopicPartition(name, number)
-                if self.log.position(self.group, tp) is None:
-                    first[tp] = self.log.begin(tp)
-        if first:
-            self.log.set_positions(self.group, first)
+        places = [
+            TopicPartition(t, n) for t in self.topic_names for n in range(known[t].partitions)
+        ]
+        positions = self.log.positions(self.group, places)
+        if missing := [tp for tp in places if tp not in positions]:
+            self.log.set_positions(self.group, self.log.begins(missing))
         self.member = self.log.join(self.group, self.topic_names)
 
     def step(self, wait: float = 0.0) -> int:
@@ -271,18 +269,21 @@ class Reactor:
     def positions(self) -> dict[TopicPartition, int]:
         """Return the next offsets of the partitions that are ours."""
         owned = self.member.owned() if self.member is not None else ()
-        return {tp: self._unsaved.get(tp, self.log.position(self.group, tp) or 0) for tp in owned}
+        saved = self.log.positions(self.group, owned) if owned else {}
+        return {tp: self._unsaved.get(tp, saved.get(tp, 0)) for tp in owned}
 
     def lag(self) -> int:
         """Return how many offsets the group is behind."""
         known = self.log.topics()
+        places = [
+            TopicPartition(t, n) for t in self.topic_names for n in range(known[t].partitions)
+        ]
+        saved, ends = self.log.positions(self.group, places), self.log.ends(places)
         behind = 0
-        for name in self.topic_names:
-            for number in range(known[name].partitions):
-                tp = TopicPartition(name, number)
-                position = self._unsaved.get(tp, self.log.position(self.group, tp) or 0)
-                if next(iter(self.log.scan(tp, position, None, 1)), None) is not None:
-                    behind += max(0, self.log.end(tp) - position)
+        for tp, end in ends.items():
+            position = self._unsaved.get(tp, saved.get(tp, 0))
+            if position < end and next(iter(self.log.scan(tp, position, end, 1)), None) is not None:
+                behind += end - position
         return behind
 
     def close(self) -> None:

@@ -76,7 +76,8 @@ class Takeover:
         commands = self.topics.input(place)
         position = self.log.position(self.group, commands)
         at = {kind: self.topics.at(place.context, kind, place.partition) for kind in self.kinds}
-        marks = {kind: self.log.end(tp) for kind, tp in at.items()}
+        ends = self.log.ends(at.values())
+        marks = {kind: ends[tp] for kind, tp in at.items()}
         state = PartitionState()
         footer = self._outcomes(state, at["outcomes"], marks["outcomes"])
         folded = self._folded(state, at, marks) if "events" in at else _nothing(state)

@@ -211,7 +211,11 @@ class UnitLoop:
         """Tell whether nothing is under way or waiting to be read."""
         if self.flight is not None:
             return False
-        return all(self.log.end(self.topics.input(p)) <= self._read_to(p) for p in self.states)
+        ends = self.log.ends([self.topics.input(p) for p in self.states])
+        return all(
+            ends[self.topics.input(p)] <= self._read_to(p, ends[self.topics.input(p)])
+            for p in self.states
+        )
 
     def close(self, *, clean: bool = True) -> None:
         """Settle what is under way, write the release record, leave."""
@@ -229,11 +233,10 @@ class UnitLoop:
     def _leaving(self) -> None:
         """Do what comes before a clean end."""
 
-    def _read_to(self, place: Place) -> int:
+    def _read_to(self, place: Place, end: int) -> int:
         """Return the offset after which everything read was decided, gaps of markers included."""
         committed = self.positions[place]
         tp = self.topics.input(place)
-        end = self.log.end(tp)
         if committed < end and next(iter(self.log.scan(tp, committed, end, 1)), None) is None:
             return end
         return committed

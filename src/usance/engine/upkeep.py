@@ -128,7 +128,8 @@ class IntakeProgress:
         self.last_at = self.clock.monotonic()
         name = self.topics.name("trade", "intake")
         partitions = [TopicPartition(name, p) for p in range(self.topics.partitions)]
-        positions = tuple(self.log.position(self.group, tp) or 0 for tp in partitions)
+        known = self.log.positions(self.group, partitions)
+        positions = tuple(known.get(tp, 0) for tp in partitions)
         if positions == self.seen and not self.waiting():
             return 0
         self.seen = positions

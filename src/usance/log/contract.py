@@ -7,7 +7,7 @@ rule numbers in this floor are those of docs/protocol.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -259,6 +259,12 @@ class Log(Protocol):
         """Return the group's stable committed position; None means certainly none."""
         ...
 
+    def positions(
+        self, group: str, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return the group's stable committed positions in one question; those without are left out."""
+        ...
+
     def set_positions(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
         """Record positions outside a unit.
 
@@ -295,6 +301,14 @@ class Log(Protocol):
 
     def end(self, partition: TopicPartition) -> int:
         """Return the true high watermark: one past the last offset given out, markers included."""
+        ...
+
+    def begins(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the log starts of partitions, in one question to each broker."""
+        ...
+
+    def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the true high watermarks of partitions, in one question to each broker."""
         ...
 
     def wait(self, beyond: Mapping[TopicPartition, int], timeout: float) -> bool:

@@ -225,6 +225,19 @@ class LogConformance:
         assert [r.timestamp for r in log.scan(E0, 0)] == [NOON, NOON]
         assert [r.timestamp for r in log.scan(E1, 0)] == [NOON - 60_000]
 
+    def test_one_question_answers_for_many_partitions(self, log: LogPort) -> None:
+        """Bounds and positions as those of each; a partition without a position is left out."""
+        log.append([out(C0, b"a"), out(E0, b"b"), out(E0, b"c")])
+        log.expire(E0, 1)
+        log.set_positions("view", {E0: 1})
+        places = [E0, C0, E1]
+        assert log.ends(places) == {p: log.end(p) for p in places} == {E0: 2, C0: 1, E1: 0}
+        assert log.begins(places) == {p: log.begin(p) for p in places} == {E0: 1, C0: 0, E1: 0}
+        assert log.positions("view", places) == {E0: 1}
+        assert log.positions("nobody", places) == log.ends([]) == log.begins([]) == {}
+        with pytest.raises(NotFound):
+            log.ends([E0, TopicPartition(EVENTS, 2)])
+
     def test_wait_tells_whether_an_end_has_passed(self, log: LogPort) -> None:
         """It does not block when there is something already."""
         log.append([out(E0, b"a")])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from usance.kernel.clock import Clock
@@ -289,8 +289,14 @@ class SimulatedLog(Mishaps):
 
     def position(self, group: str, partition: TopicPartition) -> int | None:
         """Return the group's committed position; None means certainly none."""
-        found = self.groups.get(group)
-        return found.positions.get(partition) if found else None
+        return self.positions(group, [partition]).get(partition)
+
+    def positions(
+        self, group: str, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return the committed positions of a group; partitions without one are left out."""
+        known = self.groups[group].positions if group in self.groups else {}
+        return {p: known[p] for p in partitions if p in known}
 
     def set_positions(self, group: str, positions: Mapping[TopicPartition, int]) -> None:
         """Record positions outside a unit."""
@@ -303,29 +309,6 @@ class SimulatedLog(Mishaps):
                 member.next.setdefault(partition, positions[partition])
 
     # --- reading ----------------------------------------------------------------------------
-
-    def _visible_end(self, partition: SimulatedPartition) -> int:
-        """Return the offset before which records are visible to an unmarked reader."""
-        lag = self.hazards.delayed_visibility
-        end = partition.next
-        if lag and partition.ends:
-            end = partition.ends[0] if len(partition.ends) > lag else partition.start
-        if partition.unmarked is not None:
-            end = min(end, partition.unmarked)
-        return end if partition.foreign is None else min(end, partition.foreign)
-
-    def _stable_end(self, partition: SimulatedPartition, mark: int) -> int:
-        """Let the markers below a mark arrive; raises Unavailable behind a foreign open transaction."""
-        partition.unmarked = None
-        if partition.foreign is not None and partition.foreign < mark:
-            if self.hazards.last_stable_offset and self.mischief.chance(0.5):
-                self._end_foreign(partition)
-            else:
-                raise Unavailable(
-                    "an open transaction of another program hides what comes after it",
-                    hint="wait for its timeout, or abort it: see `usance kafka doctor`",
-                )
-        return mark
 
     def read(self, member: Membership, max_records: int, wait: float) -> Batch:
         """Return visible records of the owned, unpaused partitions; a wait reveals hidden ones."""
@@ -357,9 +340,10 @@ class SimulatedLog(Mishaps):
     def exhausted(self, member: Membership) -> bool:
         """Tell whether the member has read all that was committed, hidden or not."""
         assert isinstance(member, SimulatedMember)
-        active = {p: self._at(p) for p in sorted(member.owned() - member.paused)}
-        places = {p: self._reader_place(member, p, found) for p, found in active.items()}
-        read = (not f.records or f.records[-1].offset < places[p] for p, f in active.items())
+        read = []
+        for p in sorted(member.owned() - member.paused):
+            place, records = self._reader_place(member, p, self._at(p)), self._at(p).records
+            read.append(not records or records[-1].offset < place)
         return bool(member.owned()) and all(read)
 
     def _reader_place(
@@ -373,9 +357,9 @@ class SimulatedLog(Mishaps):
                 hint="set its first position explicitly; it is never guessed",
             )
         if not found.start <= offset <= found.next:
+            where += f", which holds {found.start} to {found.next}"
             raise Tampered(
-                f"group {member.group} stands at {offset} of {where},"
-                f" which holds {found.start} to {found.next}",
+                f"group {member.group} stands at {offset} of {where}",
                 hint="the log was cut or replaced: restore it, or move the group explicitly",
             )
         return offset
@@ -400,6 +384,14 @@ class SimulatedLog(Mishaps):
     def end(self, partition: TopicPartition) -> int:
         """Return one past the last offset given out, commit markers included."""
         return self._at(partition).next
+
+    def begins(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the first offsets still kept."""
+        return {p: self.begin(p) for p in partitions}
+
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return true ends."""
+        return {p: self.end(p) for p in partitions}
 
     def wait(self, beyond: Mapping[TopicPartition, int], timeout: float) -> bool:  # noqa: ARG002
         """Tell whether an end has passed: nothing can happen while a single thread waits."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from usance.kernel.errors import Uncertain
+from usance.kernel.errors import Unavailable, Uncertain
 from usance.log.contract import Output, Record, TopicPartition, Unit
 from usance.testing.sim_hazards import Hazards, LateEnd, Mischief
 
@@ -44,6 +44,29 @@ class Mishaps:
 
     def _write(self, outputs: Sequence[Output], *, gap: bool) -> list[int]:
         raise NotImplementedError
+
+    def _visible_end(self, partition: SimulatedPartition) -> int:
+        """Return the offset before which records are visible to an unmarked reader."""
+        lag = self.hazards.delayed_visibility
+        end = partition.next
+        if lag and partition.ends:
+            end = partition.ends[0] if len(partition.ends) > lag else partition.start
+        if partition.unmarked is not None:
+            end = min(end, partition.unmarked)
+        return end if partition.foreign is None else min(end, partition.foreign)
+
+    def _stable_end(self, partition: SimulatedPartition, mark: int) -> int:
+        """Let the markers below a mark arrive; raises Unavailable behind a foreign open transaction."""
+        partition.unmarked = None
+        if partition.foreign is not None and partition.foreign < mark:
+            if self.hazards.last_stable_offset and self.mischief.chance(0.5):
+                self._end_foreign(partition)
+            else:
+                raise Unavailable(
+                    "an open transaction of another program hides what comes after it",
+                    hint="wait for its timeout, or abort it: see `usance kafka doctor`",
+                )
+        return mark
 
     def _ended_early(self, unit: Unit, end: LateEnd) -> None:
         """Let a late EndTxn end a unit at some step; raises Uncertain, as the next request fails."""

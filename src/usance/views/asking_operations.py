@@ -261,10 +261,11 @@ class OperationQuestions(WorkQuestions):
     def _lag(self, checkpoints: Checkpoints, known: dict[tuple[TopicPartition, int], int]) -> int:
         """Return how many offsets there are to read; `known` remembers it per place and offset."""
         behind = 0
+        ends = self.log.ends([p for p, c in checkpoints.items() if (p, c.offset) not in known])
         for place, checkpoint in checkpoints.items():
             at = (place, checkpoint.offset)
             if at not in known:
-                end = self.log.end(place)
+                end = ends[place]
                 rest = self.log.scan(place, checkpoint.offset, end, 1)
                 empty = end <= checkpoint.offset or next(iter(rest), None) is None
                 known[at] = 0 if empty else end - checkpoint.offset

@@ -78,7 +78,8 @@ def _views(visit: Visit) -> list[ViewLag]:
         checkpoints = reading.checkpoints()
     found = []
     for name, places in sorted(checkpoints.items()):
-        late = [behind(log, place, at.offset, visit.now) for place, at in places.items()]
+        ends = log.ends(places)
+        late = [behind(log, p, at.offset, ends[p], visit.now) for p, at in places.items()]
         records, seconds = sum(n for n, _ in late), max((s for _, s in late), default=0.0)
         found.append(ViewLag(name=name, records=records, seconds=round(seconds)))
     return found
