@@ -24,7 +24,7 @@ from usance.kernel.clock import BookClock
 from usance.kernel.errors import Unavailable
 from usance.kernel.words import Words
 from usance.log.contract import Output
-from usance.testing.sim_hazards import answer_lost, refused_before_commit
+from usance.testing.sim_hazards import Hazards, answer_lost, refused_before_commit
 
 # --- dead letters, parks (rules 9 and 17)
 
@@ -459,6 +459,27 @@ def test_attempts_are_kept_per_partition_and_withdrawn_by_a_clean_end() -> None:
     assert attempts.take(world.log, world.topics, place) == attempts.Attempt(7, 1)
     world.log.append([attempts.release(world.topics, place)])
     assert attempts.take(world.log, world.topics, place) is None
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_a_partition_that_moves_to_another_owner_is_distrusted_only_after_a_crash(
+    crashed: bool,
+) -> None:
+    world = simulated(batch=10, hazards=Hazards(shared_groups=True))
+    first = world.owner()
+    world.pay("a", [1])
+    world.settle(first)
+    if crashed:
+        sim(world).crash()
+        first = world.owner()
+        first.step()
+        assert any(caution.left for caution in first.cautions.values())
+    second = world.owner(alone=False)
+    for _ in range(20):
+        first.step()
+        second.step()
+    assert first.states and second.states, "they share"
+    assert any(caution.left for caution in second.cautions.values()) is crashed
 
 
 def test_an_owner_without_a_first_position_does_not_guess() -> None:

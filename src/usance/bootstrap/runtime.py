@@ -35,6 +35,7 @@ from usance.config import Settings
 from usance.engine import collector, schemas
 from usance.engine import genesis as birth
 from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
+from usance.engine.gather import Pace
 from usance.engine.logs import logger
 from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.projector import Projector
@@ -231,6 +232,7 @@ class Runtime:
             on_outcomes=self.waiters.resolve,
             awaits_intake=store.genesis.clock == "log",
             schemas_due=lambda: schemas.missing(store.log, store.topics, store.catalogue),
+            pace=Pace() if self.settings.bootstrap_servers else None,
         )
 
     def _reactor(self, name: str, react: Callable[[Any], list[Outgoing]]) -> None:

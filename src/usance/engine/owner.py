@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from usance.engine import schemas
+from usance.engine.gather import Pace
 from usance.engine.handling import Handling
 from usance.engine.snapshots import (
     ROUND_EVENTS,
@@ -61,6 +62,7 @@ class Owner(UnitLoop):
         on_outcomes: Waiter | None = None,
         awaits_intake: bool = False,
         schemas_due: Callable[[], list[Any]] = list,
+        pace: Pace | None = None,
     ) -> None:
         super().__init__(
             log,
@@ -70,6 +72,7 @@ class Owner(UnitLoop):
             clock=clock,
             telemetry=telemetry,
             batch_max=batch_max,
+            pace=pace,
         )
         self.deciders: Mapping[str, Decider[Any]] = {d.category: d for d in deciders}
         own = decoder.splicing()

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from usance.engine import attempts
 from usance.engine.caution import Caution
+from usance.engine.gather import Pace
 from usance.engine.state import Overlay, PartitionState
 from usance.engine.takeover import Restored, Takeover
 from usance.engine.telemetry import Telemetry
@@ -90,6 +91,7 @@ class UnitLoop:
         clock: Clock,
         telemetry: Telemetry | None,
         batch_max: int,
+        pace: Pace | None = None,
     ) -> None:
         self.log = log
         self.topics = topics
@@ -98,6 +100,7 @@ class UnitLoop:
         self.clock = clock
         self.telemetry = telemetry or Telemetry(enabled=False)
         self.batch_max = batch_max
+        self.pace = pace
         self.member: Membership | None = None
         self.states: dict[Place, PartitionState] = {}
         self.positions: dict[Place, int] = {}
@@ -161,7 +164,7 @@ class UnitLoop:
         except UnitLost:
             return 1
         limit = 1 if any(c.left for c in self.cautions.values()) else self.batch_max
-        batch = self.log.read(self.member, limit, 0.0 if self.flight or done else wait)
+        batch = self._read(limit, 0.0 if self.flight or done else wait)
         if batch.count == 0:
             return done + self._settle() + self._daily()
         if not self._journal(batch):
@@ -177,6 +180,19 @@ class UnitLoop:
             return 1
         self._commit(builder)
         return done + batch.count
+
+    def _read(self, limit: int, wait: float) -> Batch:
+        """Read a batch; where commits queue, let records gather first."""
+        assert self.member is not None
+        pace = self.pace
+        if pace is None:
+            return self.log.read(self.member, limit, wait)
+        pause = pace.pause(self.clock.monotonic())
+        if pause > 0.0:
+            self.clock.sleep(pause)
+        batch = self.log.read(self.member, limit, wait)
+        pace.read(batch.count, self.clock.monotonic())
+        return batch
 
     def _again(self) -> None:
         """Read what was under way again at the next step: an error must never pass a record."""
@@ -255,8 +271,8 @@ class UnitLoop:
                 case Assigned():
                     self.untaken += places
                 case Revoked():
-                    with suppress(Unavailable):  # the next owner reads in the log what happened
-                        self._settle()
+                    with suppress(Unavailable, Uncertain):  # the next owner reads what happened
+                        self._hand_over(places)
                     self._drop(places)
                     self.member.settled(change)
                 case Lost():
@@ -267,6 +283,17 @@ class UnitLoop:
         while self.untaken:
             self._take(self.untaken[0])
             del self.untaken[0]
+
+    def _hand_over(self, places: Iterable[Place]) -> None:
+        """Settle, and say of partitions that were trusted that they were left in order (rule 15).
+
+        Without that word the next owner would take whole batches of them one record at a time.
+        """
+        self._settle()
+        taken = [p for p in places if p in self.cautions and p not in self.untaken]
+        trusted = [p for p in taken if not self.cautions[p].left]
+        if not self.uncertain:
+            self.log.append([attempts.release(self.topics, p) for p in trusted])
 
     def _take(self, place: Place) -> None:
         self._restore(place)
@@ -371,6 +398,8 @@ class UnitLoop:
             return
         assert self.receipt is not None
         self._asked = self.telemetry.clock.monotonic() if self.telemetry.metering else 0.0
+        if self.pace is not None:
+            self.pace.asked(self.clock.monotonic())
         pending = self.log.commit(staged, self.receipt)
         self.flight = InFlight(builder, staged, pending)
 
@@ -406,6 +435,8 @@ class UnitLoop:
             self._bisect(flight.builder, broken)
             return False
         self.telemetry.committed(self._asked)
+        if self.pace is not None:
+            self.pace.committed(self.clock.monotonic())
         self._publish(flight.builder)
         return True
 

@@ -69,6 +69,7 @@ SATURATION = (
 )
 LATENCY = (
     Runner("usance", "latency"),
+    Runner("usance", "latency, no gathering", {"gather": False}),
     Runner("streams", "latency, default commit", {"commit_ms": 0}),
     Runner("streams", "latency, 10 ms commit", {"commit_ms": 10}),
 )
@@ -174,7 +175,7 @@ def ratios(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     times = {(r["peer"], r["mode"], r["rate"]): r["p50_ms"] for r in runs if r["p50_ms"]}
     for (peer, mode, rate), p50 in times.items():
         ours = times.get(("usance", "latency", rate))
-        if peer != "usance" and ours:
+        if mode != "latency" and ours:
             found[f"p50 at {rate:.0f}/s, {peer} ({mode}) / usance"].append(p50 / ours)
     pairs = [(TWO, ONE, "rate, two processes / one")]
     for batch, _ in FULL.flushed:

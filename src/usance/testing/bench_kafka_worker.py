@@ -18,6 +18,7 @@ from usance.adapters.kafka_log import KafkaLog
 from usance.adapters.kafka_settings import KafkaSettings
 from usance.bootstrap.store import all_deciders
 from usance.engine import collector
+from usance.engine.gather import Pace
 from usance.engine.owner import Owner
 from usance.engine.state import Entry
 from usance.engine.takeover import Restored, Takeover
@@ -52,6 +53,7 @@ class Order(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     instance: str = ""
     batch: int = 2_000
     flush: bool = False
+    gather: bool = True
 
 
 class JobHandling:
@@ -99,6 +101,7 @@ class JobLoop(UnitLoop):
             clock=SystemClock(),
             telemetry=Telemetry(enabled=False),
             batch_max=order.batch,
+            pace=Pace() if order.gather else None,
         )
         own = decoder.splicing()
         encoder.splices = own.splices
@@ -144,6 +147,7 @@ def loop_of(order: Order, log: KafkaLog) -> UnitLoop:
         clock=SystemClock(),
         telemetry=Telemetry(enabled=False),
         batch_max=order.batch,
+        pace=Pace() if order.gather else None,
     )
 
 
