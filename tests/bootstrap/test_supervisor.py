@@ -75,13 +75,27 @@ def test_a_killed_worker_is_started_again_beside_its_neighbours(tmp_path: Path) 
 
 
 def test_a_worker_that_people_must_look_at_stays_ended(tmp_path: Path) -> None:
-    boss = supervise(tmp_path, "sys.exit(5)", "sys.exit(0)")
+    boss = supervise(tmp_path, "sys.exit(5)", "sys.exit(64)")
     try:
         assert boss.wait(20) == 5
         assert len(pids(tmp_path, 0, 1)) == len(pids(tmp_path, 1, 1)) == 1
         assert "worker 0 ended with code 5" in boss.communicate()[1]
     finally:
         boss.kill()
+
+
+def test_a_worker_that_was_asked_to_end_by_somebody_else_is_started_again(tmp_path: Path) -> None:
+    patient = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(60)"
+    boss = supervise(tmp_path, patient)
+    try:
+        (first,) = pids(tmp_path, 0, 1)
+        time.sleep(0.3)  # it hears signals by now
+        os.kill(first, signal.SIGTERM)
+        assert pids(tmp_path, 0, 2)[1] != first
+    finally:
+        boss.terminate()
+        boss.communicate(timeout=20)
+    assert boss.returncode == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

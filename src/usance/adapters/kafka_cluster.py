@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -34,6 +35,7 @@ ASK_SECONDS = 5.0
 STABLE_SECONDS = TRANSACTION_MS / 1000 + 4.0
 """How long a position is waited for that an open transaction may still move."""
 AGAIN_SECONDS = 0.005
+LOOK_SECONDS = 0.5
 NO_OFFSET = -1001
 
 T = TypeVar("T")
@@ -72,6 +74,12 @@ _AGAIN = {
     KafkaError._WAIT_COORD,
     KafkaError.REQUEST_TIMED_OUT,
 }
+_MOVED = {
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
+"""Answers that say: what you know of leaders is old."""
 
 
 def first_error(exc: KafkaException) -> KafkaError:
@@ -91,6 +99,18 @@ def explained(error: KafkaError, doing: str) -> UsanceError:
     if code in _NOT_ALLOWED:
         return Unavailable(said, hint="check user, password and the rights granted on the cluster")
     return Unavailable(said, hint="see that the brokers are up and can be reached; try again")
+
+
+def unknown(error: KafkaError) -> bool:
+    """Tell whether a broker does not know a topic or partition: it is not there, or the broker starts."""
+    return error.code() in _UNKNOWN
+
+
+def _away(error: KafkaError, doing: str) -> Unavailable:
+    return Unavailable(
+        f"{doing}: the cluster does not know a topic that was there ({error.name()})",
+        hint="a broker that starts knows it in a moment; else it was deleted: restore the log",
+    )
 
 
 class Cluster:
@@ -139,8 +159,18 @@ class Cluster:
 
     # --- questions --------------------------------------------------------------------------
 
-    def _ask(self, doing: str, call: Callable[[], T], seconds: float = ASK_SECONDS) -> T:
-        """Call until it answers, `seconds` at most; errors that pass are waited out."""
+    def _ask(
+        self,
+        doing: str,
+        call: Callable[[], T],
+        seconds: float = ASK_SECONDS,
+        *,
+        known: bool = False,
+    ) -> T:
+        """Call until it answers, `seconds` at most; errors that pass are waited out.
+
+        `known` topics were seen before: a broker that starts may not know them yet, which is no answer.
+        """
         deadline = self.clock.monotonic() + seconds
         pause = AGAIN_SECONDS
         while True:
@@ -153,9 +183,14 @@ class Cluster:
                 ) from None
             except KafkaException as exc:
                 error = first_error(exc)
-                passing = error.retriable() or error.code() in _AGAIN
+                away = known and error.code() in _UNKNOWN
+                passing = away or error.retriable() or error.code() in _AGAIN
                 if not passing or self.clock.monotonic() + pause > deadline:
-                    raise explained(error, doing) from exc
+                    raise (_away(error, doing) if away else explained(error, doing)) from exc
+                if error.code() in _MOVED:
+                    # The admin client goes on asking with what it knew, unless it is made to look.
+                    with suppress(KafkaException):
+                        self._admin.list_topics(timeout=LOOK_SECONDS)
             self.clock.sleep(pause)
             pause = min(0.1, 2 * pause)
 
@@ -253,6 +288,7 @@ class Cluster:
         found = self._ask(
             "asking for the bounds of partitions",
             lambda: _results(self._admin.list_offsets(asked, isolation_level=level)),
+            known=True,
         )
         return {self.known(place): result.offset for place, result in found.items()}
 
@@ -283,18 +319,29 @@ class Cluster:
         """Return a group's stable positions; partitions that certainly have none are left out."""
         for partition in partitions:
             self.check(partition)
-        asker = self._asker(group)
 
         def call() -> list[Place]:
-            answers = asker.committed([self.place(p) for p in partitions], timeout=ASK_SECONDS)
+            asked = [self.place(p) for p in partitions]
+            answers = self._asker(group).committed(asked, timeout=ASK_SECONDS)
             for answer in answers:
                 if answer.error is not None:
                     raise KafkaException(answer.error)
             return answers
 
         doing = f"asking for the position of group {group}"
-        answers = self._ask(doing, call, STABLE_SECONDS) if partitions else []
+        try:
+            answers = self._ask(doing, call, STABLE_SECONDS, known=True) if partitions else []
+        except Unavailable:
+            self._ask_another(group)
+            raise
         return {self.known(a): a.offset for a in answers if a.offset >= 0}
+
+    def _ask_another(self, group: str) -> None:
+        """Let a client go that got no answer: one that lost its coordinator may never find it again."""
+        with self._lock:
+            asker = self._askers.pop(group, None)
+        if asker is not None:
+            threading.Thread(target=asker.close, name="kafka-close", daemon=True).start()
 
     def _asker(self, group: str) -> Consumer:
         """Return a client of the group that is no member of it.

@@ -18,6 +18,9 @@ from usance.kernel.errors import Fenced, Unavailable, Uncertain
 from usance.log.contract import Receipt, Start, Unit
 
 T = TypeVar("T")
+HANG_SECONDS = 40.0
+"""Longer than any call of a sound client: what hangs longer does so for ever, and its process must end."""
+STOP_SECONDS = 10.0
 
 
 class KafkaUnit:
@@ -27,6 +30,13 @@ class KafkaUnit:
         self.unit = unit
         self.sealed = sealed
         self.pending: KafkaPending | None = None
+
+
+def _hangs() -> Fenced:
+    return Fenced(
+        f"the Kafka client has not come back from a commit for {HANG_SECONDS:g} s",
+        hint="start this process again: the log then tells what happened to the unit",
+    )
 
 
 class KafkaPending:
@@ -43,7 +53,9 @@ class KafkaPending:
 
     def result(self, timeout: float | None = None) -> Receipt:
         """Wait for the receipt; raises what the contract says."""
-        if not self._over.wait(timeout):
+        if not self._over.wait(HANG_SECONDS if timeout is None else timeout):
+            if timeout is None:
+                raise _hangs()
             raise Uncertain(
                 "the commit has not returned in time",
                 hint="wait longer, or take over again: the log then tells what happened",
@@ -101,7 +113,8 @@ class Committer:
             over.set()
 
         self._jobs.put(begin)
-        over.wait()
+        if not over.wait(HANG_SECONDS):
+            raise _hangs()
         if trouble:
             raise trouble[0]
 
@@ -147,4 +160,4 @@ class Committer:
         if not self._closing:
             self._closing = True
             self._jobs.put(None)
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from usance.adapters.kafka_cluster import Cluster, explained, first_error
+from usance.adapters.kafka_cluster import Cluster, explained, first_error, unknown
 from usance.adapters.kafka_rows import record
 from usance.adapters.kafka_settings import TRANSACTION_MS
 from usance.kernel.errors import Unavailable
@@ -156,6 +156,7 @@ def _end(error: KafkaError, offset: int, partition: TopicPartition) -> int:
     """Return the offset where a partition ends for now; errors that pass are no end."""
     if error.code() == KafkaError._PARTITION_EOF:
         return offset
-    if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
+    passing = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
+    if error.retriable() or error.code() in passing or unknown(error):  # the topic was there
         return 0
     raise explained(error, f"reading {partition.topic} partition {partition.partition}")

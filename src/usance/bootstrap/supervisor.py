@@ -1,7 +1,8 @@
 """One supervisor per machine: starts workers as processes of their own and starts again those that die.
 
 A worker that ends with a code that people must look at (damaged log, refused settings) stays ended: to
-start it again would hide what happened. Workers end with their supervisor.
+start it again would hide what happened. One that was asked to end by somebody else is started again, which is
+how workers are restarted one after the other. Workers end with their supervisor.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Supervisor:
         if code is None:
             return
         one.process = None
-        if code == 0 or code in FINAL_CODES:
+        if code in FINAL_CODES:
             one.code = code
             self.say(f"{one.worker.name} ended with code {code}; it is not started again.")
             return
