@@ -247,7 +247,10 @@ class KafkaLog:
         assert unit.positions.keys() == unit.starts.keys(), "positions and starts differ"
         prefix, check = self.settings.prefix, self.cluster.check
         made = ready((*unit.outputs, *unit.footers), prefix, check, "a unit")
-        cut = len(made.rows) - len(unit.footers)
+        # A unit without new input has nothing that the footer's counts would miss if a late request of an old
+        # transaction cut it in two: all of it goes out behind the offsets, so that the cut is an error.
+        bare = unit.positions == unit.starts
+        cut = 0 if bare else len(made.rows) - len(unit.footers)
         positions = [self.cluster.place(p, offset) for p, offset in unit.positions.items()]
         sealed = Sealed(made.rows[:cut], positions, unit.fence.token, made.rows[cut:])
         return KafkaUnit(unit, sealed)

@@ -154,7 +154,9 @@ class UnitProducer:
                 return self._lost(failed)
             self._to(Event.DOUBT)
         else:
-            late = self._clock.monotonic() - began > SUSPECT_SECONDS or cause is None
+            client.poll(0)  # hear of trouble that came meanwhile
+            slow = self._clock.monotonic() - began > SUSPECT_SECONDS
+            late = slow or cause is None or self._trouble
             self._to(Event.SLOW if late else Event.ABORTED)
         return _told(cause)
 

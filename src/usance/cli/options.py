@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +23,8 @@ EXIT_CONFLICT = 3
 EXIT_UNAVAILABLE = 4
 EXIT_TAMPERED = 5
 EXIT_USAGE = 64
+EXIT_BUG = 70
+"""A mistake of ours (EX_SOFTWARE of sysexits): never mistaken for a refusal, so a supervisor starts again."""
 EXIT_INTERRUPTED = 130
 
 Members = Mapping[str, tuple[str, str]]
@@ -149,11 +152,12 @@ class Root(Noun):
             # The reader has gone; Python must not try to flush into the closed pipe at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  the one place where a mistake of ours gets its code
             from usance.kernel.errors import UsanceError
 
             if not isinstance(error, UsanceError):
-                raise
+                traceback.print_exc()
+                sys.exit(EXIT_BUG)
             tell_error(error)
             sys.exit(error.exit_code)
 
