@@ -9,6 +9,9 @@ import click
 
 from usance.cli.options import Verb, say, session
 
+SECONDS = 60.0
+"""How long faults are done on Kafka unless --seconds says otherwise."""
+
 
 @click.command(cls=Verb)
 @click.argument("what", type=click.Choice(["embedded", "kafka"]), default="embedded")
@@ -59,16 +62,33 @@ def _bench_kafka(as_json: bool, quick: bool, repeats: int, seed: int) -> None:
 
 @click.command(cls=Verb)
 @click.option("--kills", type=click.IntRange(0), default=10, show_default=True)
+@click.option("--seconds", type=click.FloatRange(1), help="On Kafka: how long faults are done.")
+@click.option(
+    "--brokers",
+    type=click.IntRange(1, 5),
+    default=3,
+    show_default=True,
+    help="Brokers to start where --log names none.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def chaos(kills: int, seed: int, as_json: bool) -> None:
+def chaos(kills: int, seconds: float | None, brokers: int, seed: int, as_json: bool) -> None:
     """Kill the program with SIGKILL at random moments while a book is fed, and check everything.
 
-    Exit code 1 when anything is violated. Example: usance chaos --kills 50 --json
+    With --seconds it runs on Kafka: workers under a supervisor, brokers and network fail one after the
+    other; brokers are started for it, or --log kafka://HOST:PORT names a cluster, of which only workers and
+    transactions then fail. Exit code 1 when anything is violated. Examples: usance chaos --kills 50 --json,
+    usance chaos --seconds 60 --seed 7 --json
     """
-    from usance.testing.chaos import run_chaos
+    log = session().flags.get("log", "")
+    if seconds is None and not log.startswith("kafka://"):
+        from usance.testing.chaos import run_chaos
 
-    found = run_chaos(kills, seed)
+        found = run_chaos(kills, seed)
+    else:
+        from usance.testing.chaos_kafka import run_kafka_chaos
+
+        found = run_kafka_chaos(seconds or SECONDS, seed, log=log, brokers=brokers)
     _print(found, as_json=as_json)
     if found["violations"]:
         sys.exit(1)

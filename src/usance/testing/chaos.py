@@ -14,28 +14,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from usance.adapters.intake import input_command
-from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, Store
-from usance.config import load
+from usance.config import Settings, load
 from usance.domain.credit.messages import ApprovalRequested
-from usance.engine.control import Redrive
-from usance.engine.reactor import Outgoing
 from usance.kernel.clock import Clock, SystemClock
-from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Unavailable, Uncertain
-from usance.kernel.ids import derived
-from usance.kernel.words import Words
+from usance.testing.chaos_account import account
 from usance.testing.chaos_book import Book, Given
-from usance.testing.verify import Verdict, verify_log
 from usance.testing.workload import BANK, TENANT
-from usance.views.asking_trade import balanced
 
 READY_S = 60.0
 STOP_S = 30.0
@@ -97,12 +89,15 @@ class Program:
 class Feeder:
     """Hands inputs in from outside, each one to three times, by one way or the other."""
 
-    def __init__(self, folder: Folder, book: Book, dice: random.Random) -> None:
+    def __init__(
+        self, folder: Folder, book: Book, dice: random.Random, settings: Settings | None = None
+    ) -> None:
         self.folder = folder
         self.book = book
         self.dice = dice
         self.clock: Clock = SystemClock()
-        self.settings = load(None, {"data": str(folder.root)}, {}).settings
+        said = {"data": str(folder.root), "gateway.loopback": "true"}
+        self.settings = settings or load(None, said, {}).settings
         self.files = 0
         self.sent = 0
         self.retries = 0
@@ -115,7 +110,7 @@ class Feeder:
                 if self.dice.random() < 0.6 or one.answer == "dead-lettered":
                     self._drop(one.data)
                 else:
-                    self._append(one)
+                    self.append(one)
 
     def _drop(self, data: bytes) -> None:
         self.files += 1
@@ -125,7 +120,7 @@ class Feeder:
         part.write_bytes(data)
         part.rename(inbox / f"{self.files:06d}.json")
 
-    def _append(self, one: Given) -> None:
+    def append(self, one: Given) -> None:
         """Append the command from this process, again after an uncertain answer."""
         for _ in range(5):
             try:
@@ -194,11 +189,12 @@ def _run(kills: int, seed: int, folder: Path) -> dict[str, Any]:
             _live_and_die(program, feeder, dice, life)
             program.start()
             program.ready()
-        _feed(feeder, APPLICATIONS_PER_LIFE)
+        feed(feeder, APPLICATIONS_PER_LIFE)
         feeder.clock.sleep(dice.uniform(0.0, RUN_MAX_S))
     finally:
         code = program.stop()
-    found = _account(feeder, book)
+    found = account(feeder, book)
+    del found["decided"]
     if code != 0:
         found["violations"] += 1
         found["words"].append(f"a clean end gave exit code {code}")
@@ -207,7 +203,7 @@ def _run(kills: int, seed: int, folder: Path) -> dict[str, Any]:
 
 def _live_and_die(program: Program, feeder: Feeder, dice: random.Random, life: int) -> None:
     """Feed a part, let it work for a moment, kill it; now and then kill it while it starts."""
-    _feed(feeder, APPLICATIONS_PER_LIFE)
+    feed(feeder, APPLICATIONS_PER_LIFE)
     feeder.clock.sleep(dice.uniform(0.0, RUN_MAX_S))
     program.kill()
     if life % 4 == 3:
@@ -216,7 +212,8 @@ def _live_and_die(program: Program, feeder: Feeder, dice: random.Random, life: i
         program.kill()
 
 
-def _feed(feeder: Feeder, applications: int) -> None:
+def feed(feeder: Feeder, applications: int) -> None:
+    """Hand in some applications and whatever can be approved by now, now and then something bad."""
     book = feeder.book
     given = [one for _ in range(applications) for one in book.application()]
     if feeder.dice.random() < 0.3:
@@ -227,145 +224,3 @@ def _feed(feeder: Feeder, applications: int) -> None:
         given += feeder.approvals(store)
     feeder.dice.shuffle(given)
     feeder.give(given)
-
-
-# -- the account
-
-
-def _account(feeder: Feeder, book: Book) -> dict[str, Any]:
-    """Let the program come to rest in this process, and compare log, model and views."""
-    settings = load(
-        None, {"data": str(feeder.folder.root), "gateway.loopback": "true"}, {}
-    ).settings
-    runtime = Runtime(feeder.folder, settings)
-    try:
-        quarantined = 0
-        for _ in range(10):
-            _rest(runtime)
-            approvals = feeder.approvals(runtime.store)
-            quarantined += _redrive(runtime, quarantined)
-            if not approvals and not runtime.owner.paused and not _killers(runtime):
-                break
-            feeder.give(approvals)
-        verdict = verify_log(
-            runtime.store.log,
-            runtime.store.topics,
-            runtime.store.decoder,
-            runtime.store.deciders,
-            runtime.store.genesis.log_id,
-        )
-        _check_inputs(verdict, book)
-        _check_books(verdict, book)
-        _check_views(verdict, book, runtime)
-    finally:
-        runtime.close()
-    return {
-        "violations": verdict.violations,
-        "inputs": len(book.given),
-        "sent": feeder.sent,
-        "retries": feeder.retries,
-        "quarantined": quarantined,
-        "credits": len(book.applications),
-        "issued": len(book.approved),
-        "events": verdict.records["events"],
-        "duplicates": verdict.answers["duplicate"],
-        "conflicts": verdict.answers["conflict"],
-        "words": verdict.words,
-    }
-
-
-def _rest(runtime: Runtime) -> None:
-    """Drive all parts until none has work and no file waits."""
-    clock = SystemClock()
-    for _ in range(200):
-        done = runtime.drive()
-        if done == 0 and runtime.drop.pending() == 0:
-            return
-        clock.sleep(0.1)  # the gateway looks twice whether a file still grows
-    raise Unavailable("the program does not come to rest", hint="Look at its sagas.")
-
-
-def _killers(runtime: Runtime) -> dict[str, str]:
-    """Return key by id of open dead letters that park a key: records met by several kills in a row."""
-    return {
-        letter: found.key
-        for state in runtime.owner.states.values()
-        for letter, found in state.dead_letters.items()
-        if found is not None and found.parked
-    }
-
-
-def _redrive(runtime: Runtime, number: int) -> int:
-    """Redrive them, as an operator does who knows that the program was killed from outside."""
-    found = _killers(runtime)
-    operator = Actor("henrik.solberg", "henrik.solberg", "engineer")
-    for letter, key in found.items():
-        command = Redrive(
-            dead_letter_id=letter, dead_letter_index=0, reason=Words(text="killed from outside")
-        )
-        name = derived(letter, "chaos", number)
-        runtime.store.commands().append(
-            [Outgoing(key, command, name, "chaos", actor=operator)], runtime.clock.now()
-        )
-    return len(found)
-
-
-def _check_inputs(verdict: Verdict, book: Book) -> None:
-    for one in book.given:
-        if one.answer not in ("accepted", "refused"):
-            continue
-        answer = verdict.decided.get(one.command_id, "nothing")
-        racing = answer == "accepted" and one.answer == ""
-        if answer != one.answer and not racing:
-            verdict.broken(f"input {one.command_id} was to be {one.answer} and is {answer}")
-    garbage = sum(one.answer == "dead-lettered" for one in book.given)
-    dead = sum(answer == "dead-lettered" for answer in verdict.interim.values())
-    if verdict.records["dead-letters"] < garbage or dead < garbage:
-        verdict.broken(f"{garbage} unreadable inputs, {dead} dead letters")
-
-
-def _check_books(verdict: Verdict, book: Book) -> None:
-    """Hold the fold of the events against the model."""
-    counts = verdict.events_by_type
-    expected = {
-        "CreditApplied": len(book.applications),
-        "LimitReserved": len(book.applications),
-        "CreditApproved": len(book.approved),
-        "CreditIssued": len(book.approved),
-        "FacilitySet": 3 + len(book.racing),
-    }
-    for name, wanted in expected.items():
-        if counts[name] != wanted:
-            verdict.broken(f"{counts[name]} events {name} where {wanted} were due")
-    for facility, wanted in book.reserved().items():
-        state = verdict.states[f"{TENANT}/facility/{facility}"]
-        if state.reserved != wanted:
-            verdict.broken(f"{facility}: {state.reserved} taken, the model says {wanted}")
-    lines = {k.rpartition("/")[2]: s for k, s in verdict.states.items() if "/credit/" in k}
-    undrawn = sum(state.undrawn for state in lines.values())
-    if undrawn != book.liability():
-        verdict.broken(f"contingent liability {undrawn}, the model says {book.liability()}")
-    for credit in book.applications:
-        due = "ISSUED" if credit in book.approved else "AWAITING_APPROVAL"
-        if lines[credit].state != due:
-            verdict.broken(f"{credit} is {lines[credit].state}, {due} was due")
-
-
-def _check_views(verdict: Verdict, book: Book, runtime: Runtime) -> None:
-    """Hold the views against the fold, and the sent messages against the issued credits."""
-    with runtime.views.reading(restricted=True) as reading:
-        lines = {row["key"]: row for row in reading.select("credits")}
-        facilities = {row["key"]: row for row in reading.select("facilities")}
-        balances = reading.select("balances")
-        messages = [row for row in reading.select("fin_messages") if row["mt"] == "700"]
-    for key, state in verdict.states.items():
-        if "/credit/" in key and (key not in lines or lines[key]["state"] != state.state):
-            verdict.broken(f"{key}: the view of credits differs from the fold")
-        if "/facility/" in key and facilities[key]["available"] != state.available:
-            verdict.broken(f"{key}: the view of facilities differs from the fold")
-    if not balanced(balances):
-        verdict.broken("the trial balance is not zero")
-    sent = Counter(row["credit"].rpartition("/")[2] for row in messages)
-    for credit in book.approved:
-        if sent[credit] != 1:
-            verdict.broken(f"{credit}: {sent[credit]} messages MT700 instead of one")

@@ -21,7 +21,8 @@ _BENEFICIARIES = ("Tanjong Timber Pte Ltd", "Elbe Maschinenbau GmbH", "Porto Cof
 class Given(NamedTuple):
     """One input: the document's bytes, the command id that follows from them, and the answer due.
 
-    `answer` is accepted, refused, dead-lettered (never decided), or "" where inputs race by intent.
+    `answer` is accepted, refused, dead-lettered (never decided), powerless (whatever the answer, no event), or
+    "" where inputs race by intent.
     """
 
     data: bytes
@@ -47,6 +48,8 @@ class Book:
         self.approved: set[str] = set()
         self.given: list[Given] = []
         self.racing: set[str] = set()
+        self.facilities: set[str] = set()
+        self.doubles: set[str] = set()
         for number in range(3):
             self.facility(f"FAC{number}", LIMIT)
 
@@ -59,6 +62,7 @@ class Book:
 
     def facility(self, name: str, limit: int) -> Given:
         """Grant a facility."""
+        self.facilities.add(name)
         return self._add(
             {
                 "type": "SetFacility",
@@ -101,6 +105,7 @@ class Book:
         other = msgspec.json.encode({**document, "limit": 7_000_00})
         again = decode_input(other, tenant=TENANT, our_bic=BANK)
         second = Given(other, again.command_id, "")
+        self.doubles.add(again.command_id)
         self.given.append(second)
         return [first, second]
 
@@ -122,7 +127,7 @@ class Book:
         }
         alone = {**body, "id": f"self-{credit}", "as": MAKER, "role": "maker"}
         other = {**body, "id": f"approve-{credit}", "as": CHECKER, "role": "checker"}
-        return [self._add(alone, "refused"), self._add(other, "accepted")]
+        return [self._add(alone, "powerless"), self._add(other, "accepted")]
 
     def _document(self, credit: str, facility: str, amount: int, what: str) -> dict[str, Any]:
         beneficiary = self.random.choice(_BENEFICIARIES)

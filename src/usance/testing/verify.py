@@ -23,13 +23,14 @@ VIOLATIONS_MAX = 50
 
 
 class Verdict:
-    """What was found: counts by kind, answers by command id, states by key, violations in words."""
+    """What was found: counts by kind, answers and events by command id, states by key, violations in words."""
 
     def __init__(self) -> None:
         self.records: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
         self.decided: dict[str, str] = {}
         self.interim: dict[str, str] = {}
+        self.effects: Counter[str] = Counter()
         self.revisions: dict[str, int] = {}
         self.states: dict[str, Any] = {}
         self.events_by_type: Counter[str] = Counter()
@@ -124,6 +125,7 @@ class _Partition:
     def _outcome(self, outcome: Outcome) -> None:
         verdict, command_id = self.verdict, outcome.command_id
         verdict.answers[outcome.answer] += 1
+        verdict.effects[command_id] += len(outcome.receipts)
         if outcome.answer in DECIDING:
             if command_id in verdict.decided:
                 verdict.broken(f"command {command_id} was decided twice")
