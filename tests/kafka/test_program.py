@@ -18,16 +18,19 @@ from typing import Any
 
 import pytest
 import uvicorn
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from usance import config
+from usance.bootstrap.backend import open_cluster
 from usance.bootstrap.book import before, play, read_book, sample_book
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, found_log
+from usance.kernel.clock import SystemClock
+from usance.log.contract import TopicPartition as LogPlace
 from usance.testing import kafka_jars
 from usance.views import PROJECTIONS
 from usance.web.app import create_app
@@ -269,6 +272,25 @@ def test_others_read_the_events_with_tools_of_their_own(kafka: str, tmp_path: Pa
         serving.join(10)
         listener.close()
         runtime.close()
+
+
+def test_an_open_transaction_of_others_is_seen_as_a_gap(kafka: str, tmp_path: Path) -> None:
+    settings = settings_on(kafka, tmp_path, partitions="1")
+    found_log(Folder(tmp_path), settings, SystemClock())
+    log = open_cluster(settings)
+    place = LogPlace("usance.trade.commands", 0)
+    foreign = Producer({"bootstrap.servers": kafka, "transactional.id": f"foreign-{prefix()}"})
+    try:
+        assert log.stable_gaps([place]) == {place: 0}
+        foreign.init_transactions(20)
+        foreign.begin_transaction()
+        foreign.produce(settings.kafka.prefix + place.topic, b"never ended", partition=0)
+        foreign.flush(20)
+        assert log.stable_gaps([place]) == {place: 1}
+        assert log.retired() == 0
+        foreign.abort_transaction(20)
+    finally:
+        log.close()
 
 
 def console_consumer(kafka: str, topic: str, count: int) -> str:

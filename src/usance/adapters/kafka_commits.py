@@ -98,6 +98,10 @@ class Committer:
         self._thread = threading.Thread(target=self._run, name="kafka-commits", daemon=True)
         self._thread.start()
 
+    def retired(self) -> int:
+        """Return how many of its producers were given up after a doubt."""
+        return self._pool.retired()
+
     def start(self, epoch: int) -> None:
         """Begin the receipt chain anew, with every id of the slot taken over."""
         over = threading.Event()

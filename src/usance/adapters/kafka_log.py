@@ -117,6 +117,15 @@ class KafkaLog:
         if committer is not None:
             committer.close()
 
+    def stable_gaps(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return how many offsets before each end an open transaction hides from readers."""
+        stable, ends = self.cluster.stable(partitions), self.cluster.ends(partitions)
+        return {p: max(0, ends[p] - stable[p]) for p in partitions}
+
+    def retired(self) -> int:
+        """Return how many producers of units were given up after a doubt (rule 12)."""
+        return sum(committer.retired() for committer in list(self._committers.values()))
+
     def members(self, group: str) -> int:
         """Return how many members a consumer group has now, in all processes."""
         return self.cluster.members(group)

@@ -56,6 +56,8 @@ class UnitProducer:
         self._client: Producer | None = None
         self._failed: KafkaError | None = None
         self._trouble = False
+        self.built = 0
+        """How often a client was made: more than once means that one was retired."""
         self._fenced_at: float | None = None
 
     def _to(self, event: Event) -> None:
@@ -86,6 +88,7 @@ class UnitProducer:
         except KafkaException as exc:
             raise explained(first_error(exc), doing) from exc
         self._client, self._failed, self._trouble = client, None, False
+        self.built += 1
         self._to(Event.REBUILT)
 
     def close(self) -> None:
@@ -224,6 +227,10 @@ class Pool:
     def __init__(self, settings: KafkaSettings, group: str, clock: Clock) -> None:
         self._producers = [UnitProducer(settings, group, n, clock) for n in range(POOL)]
         self._turn = 0
+
+    def retired(self) -> int:
+        """Return how many producers were given up and replaced (rule 12)."""
+        return sum(max(0, producer.built - 1) for producer in self._producers)
 
     def open(self) -> None:
         """Take over every id of the slot that is not in use (rule 5), all at once."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.store import Store
@@ -44,6 +44,19 @@ class Observed(Protocol):
     threads: list[threading.Thread]
     trouble: dict[str, str]
     stopping: threading.Event
+
+
+@runtime_checkable
+class Transactional(Protocol):
+    """A log whose open transactions hide records from readers."""
+
+    def stable_gaps(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return how many offsets before each end are not stable yet."""
+        ...
+
+    def retired(self) -> int:
+        """Return how many writers were given up after a doubt."""
+        ...
 
 
 Measure = tuple[Metric, float, Attributes]
@@ -97,6 +110,8 @@ def measured(runtime: Observed) -> Iterator[Measure]:
     yield from lags(log, "usance-owner", positions, now)
     for reactor in list(runtime.reactors.values()):
         yield from lags(log, reactor.group, reactor.positions(), now)
+    if isinstance(log, Transactional):
+        yield from hidden(log, positions)
     yield "usance.owner.partitions", len(owner.states), {}
     yield "usance.owner.paused", len(owner.paused), {}
     for at, (events, snapshots) in list(owner.restored.items()):
@@ -137,6 +152,13 @@ def lags(
         told: Attributes = {CONSUMER_GROUP: group, **_at(place)}
         yield "usance.consumer.lag", records, told
         yield "usance.consumer.lag.time", seconds, told
+
+
+def hidden(log: Transactional, positions: Mapping[TopicPartition, int]) -> Iterator[Measure]:
+    """Give what a log with transactions hides from readers, and how many of its writers were given up."""
+    for place, gap in log.stable_gaps(list(positions)).items():
+        yield "usance.log.stable_gap", gap, _at(place)
+    yield "usance.log.producers_retired", log.retired(), {}
 
 
 def behind(log: Log, place: TopicPartition, at: int, end: int, now: Instant) -> tuple[int, float]:

@@ -103,7 +103,7 @@ METRICS: Mapping[Metric, Instrument] = {
         "gauge", "{record}", "Offsets between the last stable one and the end"
     ),
     "usance.log.producers_retired": Instrument(
-        "counter", "{producer}", "Producers given up after an uncertain commit"
+        "gauge", "{producer}", "Producers given up after a doubt since the start"
     ),
     "usance.projection.lag": Instrument("gauge", "s", "Age of the oldest unprojected event"),
     "usance.saga.stuck": Instrument("gauge", "{saga}", "Sagas past their expected time"),
