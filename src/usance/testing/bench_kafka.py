@@ -20,6 +20,7 @@ from confluent_kafka import libversion
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from usance.adapters.kafka_settings import TRANSACTION_MS
+from usance.engine.owner import BATCH_RECORDS_MAX
 from usance.kernel import native
 from usance.kernel.clock import SystemClock
 from usance.testing.bench import _commit, _version, fdatasync_ms
@@ -38,7 +39,6 @@ from usance.testing.kafka_broker import JVM_BENCH, KafkaCluster
 BROKER_SETTINGS = {"group.coordinator.append.linger.ms": "0"}
 """The setting that suits the article's loop best; nobody else loses by it."""
 RUN_S = 180.0
-BATCH = 2_000
 ONE, TWO = "one process", "two processes"
 FLUSHED = "flush.messages={}, batch {}"
 
@@ -94,7 +94,7 @@ def run_bench(
             runs.append(run)
             if tell is not None:
                 tell(run)
-        full = full_job(stage, plan.full, flush=True, batch=BATCH, seconds=RUN_S)
+        full = full_job(stage, plan.full, flush=True, batch=BATCH_RECORDS_MAX, seconds=RUN_S)
         return {
             "runs": [*runs, full.run],
             "ratios": ratios(runs),
