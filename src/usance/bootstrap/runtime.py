@@ -83,6 +83,9 @@ class Runtime:
         screener: Screener | None = None,
         roles: frozenset[str] = ALL,
     ) -> None:
+        # Parts hand work to each other through the log, and lists compile while the views open: no
+        # thread must wait 5 ms for its turn.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.folder = folder
         self.settings = settings
         self.clock = clock or SystemClock()
@@ -335,8 +338,6 @@ class Runtime:
         if views_apart and PROJECTOR in self.roles and not self.settings.bootstrap_servers:
             self.projector.close()
             self.projector = self.parts["projector"] = ViewsApart(self.store, self.views)
-        # Parts hand work to each other through the log: a thread must not wait 5 ms for its turn.
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         collector.relax()
         for name, part in self.parts.items():
             thread = threading.Thread(target=self._run, args=(name, part), name=name, daemon=True)

@@ -340,7 +340,8 @@ class Projector:
             self.begin_rebuild(projection.name)
             return
         for place, checkpoint in generation.checkpoints.items():
-            self._check_place(projection.name, place, checkpoint)
+            if checkpoint.offset:
+                self._check_place(projection.name, place, checkpoint)
         empty = not any(c.offset for c in generation.checkpoints.values())
         if empty and sum(self.log.ends(generation.checkpoints).values()) >= BUILD_ASIDE_RECORDS:
             self._followers.pop(projection.name, None)
@@ -351,7 +352,7 @@ class Projector:
     def _check_place(self, name: str, place: TopicPartition, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint outside the log (rule 18): never skip, never reset."""
         begin, end = self.log.begin(place), self.log.end(place)
-        if checkpoint.offset and not begin <= checkpoint.offset <= end:
+        if not begin <= checkpoint.offset <= end:
             raise Tampered(
                 f"projection {name} stands at {checkpoint.offset} of {place.topic} partition"
                 f" {place.partition}, which holds {begin} to {end}",
