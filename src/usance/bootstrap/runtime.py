@@ -235,7 +235,7 @@ class Runtime:
             on_outcomes=self.waiters.resolve,
             awaits_intake=store.genesis.clock == "log",
             schemas_due=lambda: schemas.missing(store.log, store.topics, store.catalogue),
-            pace=Pace() if self.settings.bootstrap_servers else None,
+            pace=Pace() if self.settings.owner.gather and self.settings.bootstrap_servers else None,
         )
 
     def _reactor(self, name: str, react: Callable[[Any], list[Outgoing]]) -> None:
