@@ -38,8 +38,13 @@ from usance.web.app import create_app
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from small_book import environment, facility_document, write_book
 
-PLACES = {"position", "offset", "partition", "place", "at", "dead_letter_id", "source"}
-"""Columns that say where in the log something stands: with another number of partitions it stands elsewhere."""
+LOGGED = {"events", "compliance_events", "commands", "dead_letters", "letter_commands"}
+"""Tables of records: with another number of partitions a record stands elsewhere, under other hashes and
+ids, and what two credits do to one facility at one instant may come in another order."""
+PLACES = {
+    *("partition", "offset", "idx", "hash", "event_id", "command_id", "correlation", "causation"),
+    *("id", "note", "letters", "hint", "revision"),
+}
 
 
 def prefix() -> str:
@@ -78,14 +83,22 @@ def test_an_empty_cluster_is_set_up_first(kafka: str, tmp_path: Path) -> None:
     assert ran.returncode == 4 and "usance kafka setup" in ran.stderr
 
 
+class SameIds:
+    """Gives both logs one id."""
+
+    def fresh(self) -> str:
+        return "6f1c3c0e-8a57-5d0a-9d51-5c7b1f0d2a11"
+
+
 def rows_of(runtime: Runtime) -> dict[str, list[str]]:
     """Return every row of every read model as text, without what says where in the log it stands."""
     found: dict[str, list[str]] = {}
     with runtime.views.reading(restricted=True) as reading:
         for projection in PROJECTIONS:
             for table in projection.tables:
+                left_out = PLACES if table.name in LOGGED else set()
                 rows = [
-                    {k: v for k, v in r.items() if k not in PLACES}
+                    {k: v for k, v in r.items() if k not in left_out}
                     for r in reading.select(table.name)
                 ]
                 found[table.name] = sorted(json.dumps(r, sort_keys=True, default=str) for r in rows)
@@ -102,9 +115,9 @@ def test_the_sample_book_gives_the_same_read_models_on_both_logs(
         folder = Folder(tmp_path / name)
         if name == "cluster":
             settings = settings_on(kafka, folder.root, partitions="12")
-            found_log(folder, settings, before(book))
         else:
             settings = config.load(None, {"data": str(folder.root)}, {}).settings
+        found_log(folder, settings, before(book), SameIds())  # ids are made of the log's
         runtime = Runtime(folder, settings, before(book))
         try:
             play(runtime, book)
