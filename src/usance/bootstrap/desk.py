@@ -273,14 +273,13 @@ def _last_instants(log: Log, genesis: birth.Genesis) -> Iterable[int]:
     """Return the last deciding instant of each partition, as its newest footer carries it."""
     topics = Topics(genesis.namespace, genesis.partitions)
     yield genesis.founded_at
-    for context in CONTEXTS:
-        for number in range(topics.partitions):
-            place = topics.at(context, "outcomes", number)
-            start = max(log.begin(place), log.end(place) - FOOTER_WITHIN)
-            for record in log.scan(place, start):
-                told = header(record.headers, "ce_time")
-                if told:
-                    yield parse_instant(told.decode())
+    places = [topics.at(c, "outcomes", n) for c in CONTEXTS for n in range(topics.partitions)]
+    begins, ends = log.begins(places), log.ends(places)
+    for place in places:
+        for record in log.scan(place, max(begins[place], ends[place] - FOOTER_WITHIN)):
+            told = header(record.headers, "ce_time")
+            if told:
+                yield parse_instant(told.decode())
 
 
 def folder_of(settings: Settings) -> Folder:
