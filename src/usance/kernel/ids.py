@@ -1,4 +1,4 @@
-"""Identity: deterministic identifiers and the placement of a key on a partition.
+"""Identity and dice: deterministic identifiers, random bytes, and the placement of a key on a partition.
 
 Deterministic identifiers are UUIDv5 (RFC 9562 section 5.5); placement is Kafka's murmur2
 (the Java client's default partitioner), so that other Kafka clients find the same partition.
@@ -33,6 +33,15 @@ class RandomIds:
     def fresh(self) -> str:
         """Return a version 4 UUID."""
         return str(UUID(bytes=os.urandom(16), version=4))
+
+
+Entropy = Callable[[int], bytes]
+"""Port of the dice behind keys and nonces: returns so many unguessable bytes."""
+
+
+def system_entropy(length: int) -> bytes:
+    """Return bytes of the operating system's random source, which a fork may share safely."""
+    return os.urandom(length)
 
 
 def uuid5_text(namespace: bytes, name: str) -> str:
