@@ -10,14 +10,11 @@ from usance.testing.key_conformance import TENANT, KeyServiceConformance, data_k
 
 class TestKeyring(KeyServiceConformance):
     @pytest.fixture(autouse=True)
-    def _kept(self) -> None:
-        self.kept = StoredRing(tenants={})
+    def _ring(self) -> None:
+        self.ring = Keyring(SystemClock())
 
     def open_service(self) -> KeyService:
-        def keep(ring: StoredRing) -> None:
-            self.kept = ring
-
-        return Keyring(SystemClock(), self.kept, saved=keep)
+        return self.ring
 
 
 def test_a_change_that_cannot_be_kept_did_not_happen() -> None:

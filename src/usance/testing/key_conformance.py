@@ -199,7 +199,7 @@ class KeyServiceConformance:
         after = service.rewrap(before)
         assert service.destroy(KekId(TENANT, 1)).state is KeyState.DESTROYED
         assert service.destroy(KekId(TENANT, 1)).state is KeyState.DESTROYED
-        for one in (service, self.open_service()):
+        for one in (service, elsewhere, self.open_service()):
             gone = [KeyGone(KekId(TENANT, 1), w.context.key_id) for w in before]
             assert one.unwrap(before) == gone
             assert one.rewrap(before) == gone
