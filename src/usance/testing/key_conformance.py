@@ -71,17 +71,29 @@ class KeyServiceConformance:
         """Return a service over this test's keys: the same ones at each call, as another process sees them."""
         raise NotImplementedError
 
+    @pytest.fixture(autouse=True)
+    def _closing(self) -> Iterator[None]:
+        self._opened: list[KeyService] = []
+        yield
+        for service in self._opened:
+            service.close()
+
+    def another(self) -> KeyService:
+        """Return one more service over this test's keys, closed after the test."""
+        self._opened.append(self.open_service())
+        return self._opened[-1]
+
     @pytest.fixture
     def service(self) -> KeyService:
         """Return a service that has a KEK for two tenants."""
-        service = self.open_service()
+        service = self.another()
         service.create(TENANT)
         service.create(OTHER_TENANT)
         return service
 
     def test_a_tenant_has_no_kek_until_one_is_created(self) -> None:
         """Reading or wrapping mints nothing."""
-        service = self.open_service()
+        service = self.another()
         assert service.versions(TENANT) == []
         with pytest.raises(NotFound):
             service.wrap(TENANT, data_keys(1))
@@ -122,7 +134,7 @@ class KeyServiceConformance:
         """The service keeps what it made."""
         keys = data_keys(2)
         wrapped = service.wrap(TENANT, keys)
-        other = self.open_service()
+        other = self.another()
         assert other.unwrap(wrapped) == [k for _, k in keys]
         assert other.versions(TENANT) == service.versions(TENANT)
 
@@ -131,7 +143,7 @@ class KeyServiceConformance:
         service.rotate(TENANT)
         [item] = service.wrap(TENANT, data_keys(1))
         item = item._replace(kek=KekId(TENANT, 1))  # in place of what version 2 wrapped
-        old = self.open_service()
+        old = self.another()
         [own] = service.wrap(TENANT, data_keys(1))
         for name, stranger in (*strangers(own), ("KEK version before", item)):
             if stranger == own:
@@ -193,13 +205,13 @@ class KeyServiceConformance:
         """In every process, and the verdict is Gone, which tampering never is."""
         keys = data_keys(2)
         before = service.wrap(TENANT, keys)
-        elsewhere = self.open_service()
+        elsewhere = self.another()
         assert elsewhere.unwrap(before) == [k for _, k in keys]
         service.rotate(TENANT)
         after = service.rewrap(before)
         assert service.destroy(KekId(TENANT, 1)).state is KeyState.DESTROYED
         assert service.destroy(KekId(TENANT, 1)).state is KeyState.DESTROYED
-        for one in (service, elsewhere, self.open_service()):
+        for one in (service, elsewhere, self.another()):
             gone = [KeyGone(KekId(TENANT, 1), w.context.key_id) for w in before]
             assert one.unwrap(before) == gone
             assert one.rewrap(before) == gone
@@ -211,7 +223,7 @@ class KeyServiceConformance:
         """Else a key of a destroyed version could be taken for one of its successor."""
         service.rotate(TENANT)
         service.destroy(KekId(TENANT, 1))
-        assert self.open_service().rotate(TENANT).id == KekId(TENANT, 3)
+        assert self.another().rotate(TENANT).id == KekId(TENANT, 3)
 
     def test_the_active_and_the_younger_version_are_not_destroyed(
         self, service: KeyService
