@@ -74,12 +74,15 @@ class KekVersion(NamedTuple):
     """What a service tells of a KEK version: its state, and when it was made (ms UTC, 0: unknown).
 
     A service knows three states: the newest version is ACTIVE, older ones are DEACTIVATED (they
-    unwrap), and those that it destroyed or was told to destroy are DESTROYED.
+    unwrap), and those that it destroyed or was told to destroy are DESTROYED. `final` is the instant
+    from which on a destruction cannot be called off any more (0: it never could be); until then it
+    belongs into a certificate of erasure as a horizon.
     """
 
     id: KekId
     state: KeyState
     created: int
+    final: int = 0
 
 
 class KeyContext(NamedTuple):
