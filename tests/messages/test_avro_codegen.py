@@ -259,8 +259,9 @@ def test_a_hyphen_in_a_literal_is_an_underscore_in_the_symbol() -> None:
 @pytest.mark.parametrize("name", ["a b", "class", "f'); import os", "", "ä", "f\n"])
 def test_names_that_could_become_code_are_refused(name: str) -> None:
     spec = {"type": "record", "name": "A", "fields": [{"name": name, "type": "long"}]}
-    with pytest.raises(Unreadable):
-        Schema(json.dumps(spec))
+    for make in (make_reader, make_writer):
+        with pytest.raises(Unreadable):
+            make(Schema(json.dumps(spec)).root)
 
 
 def test_class_and_schema_with_different_fields_are_refused_by_name() -> None:

@@ -52,7 +52,7 @@ CASES = [
         "NAME_MISMATCH",
     ),
     (
-        {"type": "fixed", "name": "F", "size": 8, "aliases": ["G"]},
+        {"type": "fixed", "name": "F", "size": 8, "aliases": ["other.G"]},
         {"type": "fixed", "name": "other.G", "size": 8},
         None,
     ),

@@ -48,7 +48,7 @@ COMMANDS: Members = {
     "projection": ("usance.cli.flow:projection", "Read models: list and rebuild."),
     "restore": ("usance.cli.folder:restore", "Make a data folder from a backup."),
     "saga": ("usance.cli.operations:saga", "Sagas: look, retry, skip, compensate."),
-    "schema": ("usance.cli.operations:schema", "Registered schemas."),
+    "schema": ("usance.cli.schemas:schema", "Schemas: list, show, check new versions."),
     "screen": ("usance.cli.screening:screen", "Screen names against the sanctions lists."),
     "start": ("usance.cli.running:start", "Start everything in one process."),
     "status": ("usance.cli.operations:status", "Counts of a data folder, as `demo --output json`."),

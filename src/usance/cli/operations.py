@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable
 
 import click
-import msgspec
 
 from usance.audit.chain import ChainReport
 from usance.cli import trade_text
@@ -29,7 +28,6 @@ log = Noun("log", help="The log's hash chain.")
 event = Noun("event", help="Events.")
 saga = Noun("saga", help="Sagas.")
 incident = Noun("incident", help="Sagas that need a person.")
-schema = Noun("schema", help="Registered schemas.")
 
 
 @click.command(cls=Verb)
@@ -364,30 +362,3 @@ def _incident_lines(found: r.Incident) -> Iterable[str]:
     if found.open:
         for act in found.suggested:
             say(f"Next: usance saga {act} {reference} --reason ...")
-
-
-# -- schemas
-
-
-@verb(schema, "list")
-def list_schemas() -> None:
-    """List registered schemas."""
-    columns = (
-        Column("Subject", lambda s: s.subject),
-        Column("Version", lambda s: str(s.version), right=True),
-        Column("Id", lambda s: str(s.id), right=True),
-        Column("Level", lambda s: s.level),
-        Column("Fingerprint", lambda s: s.fingerprint[:16]),
-    )
-    with looking() as seen:
-        emit(seen.queries.schemas(seen.viewer), lambda rows: table(columns, rows))
-
-
-@verb(schema, "show")
-@click.argument("subject")
-@click.option("--version", type=click.IntRange(1), help="The newest without it.")
-def show_schema(subject: str, version: int | None) -> None:
-    """Print one schema."""
-    with looking() as seen:
-        found = seen.queries.schema(seen.viewer, subject, version or 0)
-        emit(found, lambda s: [msgspec.json.format(s.text, indent=2)])

@@ -1,7 +1,7 @@
 """Avro schemas as small trees: parsing, canonical form, fingerprint, identity (Avro 1.12).
 
-Only what our own `.avsc` files need is accepted; every name is checked to be a plain identifier,
-because the code generator writes names into source text.
+Any schema that Avro 1.12 allows is parsed; whoever makes code of one asks `check_name` besides,
+because names are written into source text.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import keyword
 import re
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -23,6 +24,22 @@ MISSING: Any = object()
 """Mark of a field without default (None is the default `null`)."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_TYPE_KEYS = frozenset(
+    (
+        "type",
+        "name",
+        "namespace",
+        "aliases",
+        "fields",
+        "symbols",
+        "items",
+        "values",
+        "size",
+        "default",
+    )
+)
+_FIELD_KEYS = frozenset(("name", "type", "default", "aliases", "doc", "order"))
+_NO_ATTRIBUTES: dict[str, Any] = {}
 
 
 class Field(NamedTuple):
@@ -32,14 +49,19 @@ class Field(NamedTuple):
     type: Node
     default: Any = MISSING
     aliases: tuple[str, ...] = ()
-    attributes: dict[str, Any] = {}  # noqa: RUF012 - a NamedTuple default, never changed
+    attributes: dict[str, Any] = _NO_ATTRIBUTES
+    doc: str = ""
 
 
 class Node:
-    """A type of a schema. Which attributes count depends on `kind`: an Avro type or "union"."""
+    """A type of a schema. Which attributes count depends on `kind`: an Avro type or "union".
+
+    `attributes` holds what decides no bytes: logical type, doc, and what Avro does not define.
+    """
 
     __slots__ = (
         "aliases",
+        "attributes",
         "branches",
         "default",
         "fields",
@@ -60,6 +82,7 @@ class Node:
         self.size = 0
         self.branches: tuple[Node, ...] = ()
         self.aliases: tuple[str, ...] = ()
+        self.attributes: dict[str, Any] = _NO_ATTRIBUTES
 
     @property
     def local(self) -> str:
@@ -72,15 +95,21 @@ class Node:
 
 
 class Schema:
-    """A parsed schema with its text. Two schemas are the same when their identities are."""
+    """A parsed schema with its text. Two schemas are the same when their identities are.
 
-    def __init__(self, text: str) -> None:
+    Raises Unreadable. `lenient` lets an enum's default pass that is none of its symbols: a checker
+    has to judge such schemas, nothing else may use them.
+    """
+
+    def __init__(self, text: str, *, lenient: bool = False) -> None:
         self.text = text
         try:
             self.json: Any = json.loads(text)
+            self.root = _Parser(lenient).parse(self.json, "")
         except ValueError as error:
             raise _bad("not JSON", "write the schema as one JSON object") from error
-        self.root = _Parser().parse(self.json, "")
+        except RecursionError as error:
+            raise _bad("types nested too deeply", "name inner types and refer to them") from error
 
     @property
     def fullname(self) -> str:
@@ -121,9 +150,21 @@ def check_name(name: Any) -> str:
     return name
 
 
+def _plain(name: Any) -> str:
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise _bad(f"{_shown(name)} is no name", "use letters, digits and _, no digit first")
+    return name
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 class _Parser:
-    def __init__(self) -> None:
+    def __init__(self, lenient: bool) -> None:
         self.known: dict[str, Node] = {}
+        self.lenient = lenient
 
     def parse(self, spec: Any, space: str) -> Node:
         if isinstance(spec, str):
@@ -131,25 +172,35 @@ class _Parser:
         if isinstance(spec, list):
             return self._union(spec, space)
         if not isinstance(spec, dict) or "type" not in spec:
-            raise _bad("a type is neither name, list nor object", "see the Avro specification")
+            raise _bad(
+                f"{_shown(spec)} is no type", "a type is a name, a list, or an object with a type"
+            )
         kind = spec["type"]
         if isinstance(kind, dict | list):
             return self.parse(kind, space)
+        if kind == "error":
+            kind = "record"
         if kind in NAMED:
             return self._named(kind, spec, space)
         if kind in ("array", "map"):
             node = Node(kind)
-            node.items = self.parse(spec["items" if kind == "array" else "values"], space)
-            return node
-        return self._reference(kind, space)
+            node.items = self.parse(_part(spec, "items" if kind == "array" else "values"), space)
+        else:
+            node = self._reference(kind, space)
+            if node.kind not in PRIMITIVES:
+                return node
+        node.attributes = _others(spec, _TYPE_KEYS)
+        return node
 
     def _reference(self, name: Any, space: str) -> Node:
-        if name in PRIMITIVES:
-            return Node(name)
-        found = self.known.get(name) or self.known.get(f"{space}.{name}")
-        if found is None:
-            raise _bad("a type name is not defined before its use", "define it at its first use")
-        return found
+        if isinstance(name, str):
+            if name in PRIMITIVES:
+                return Node(name)
+            found = self.known.get(f"{space}.{name}") if space and "." not in name else None
+            found = found or self.known.get(name)
+            if found is not None:
+                return found
+        raise _bad(f"{_shown(name)} is not defined before its use", "define it at its first use")
 
     def _union(self, spec: list[Any], space: str) -> Node:
         node = Node("union")
@@ -160,38 +211,77 @@ class _Parser:
         return node
 
     def _named(self, kind: str, spec: dict[str, Any], space: str) -> Node:
-        own, _, local = spec["name"].rpartition(".")
+        name = _part(spec, "name")
+        own, _, local = name.rpartition(".") if isinstance(name, str) else ("", "", name)
         space = own or spec.get("namespace", space)
+        if not isinstance(space, str):
+            raise _bad("a namespace is no text", 'write it as "bank.trade"')
         for part in (*filter(None, space.split(".")), local):
-            check_name(part)
+            _plain(part)
+        if local in PRIMITIVES:
+            raise _bad(f"{local} is the name of a primitive type", "choose another name")
         node = Node(kind, f"{space}.{local}" if space else local)
-        node.aliases = tuple(spec.get("aliases", ()))
+        node.aliases = _texts(spec, "aliases")
+        node.attributes = _others(spec, _TYPE_KEYS)
         if node.name in self.known:
-            raise _bad("a type is defined twice", "refer to the first definition by name")
+            raise _bad(f"{node.name} is defined twice", "refer to the first definition by name")
         self.known[node.name] = node
         if kind == "record":
-            node.fields = tuple(self._field(f, space) for f in spec["fields"])
-            names = [f.name for f in node.fields]
-            if len(set(names)) != len(names):
-                raise _bad("a record has two fields of one name", "rename one")
+            fields = _part(spec, "fields")
+            if not isinstance(fields, list):
+                raise _bad("the fields of a record are no list", "write fields as a list")
+            node.fields = tuple(self._field(f, space) for f in fields)
+            _unique((f.name for f in node.fields), f"{node.name} has two fields")
         elif kind == "enum":
-            node.symbols = tuple(check_name(s) for s in spec["symbols"])
+            node.symbols = tuple(_plain(s) for s in _texts(spec, "symbols", needed=True))
+            _unique(node.symbols, f"{node.name} has two symbols")
             node.default = spec.get("default")
-            if node.default is not None and node.default not in node.symbols:
+            if node.default is not None and node.default not in node.symbols and not self.lenient:
                 raise _bad("an enum's default is not one of its symbols", "add the symbol")
         else:
-            node.size = int(spec["size"])
+            size = _part(spec, "size")
+            if type(size) is not int or size < 0:
+                raise _bad("the size of a fixed is no count of bytes", "write it as a number")
+            node.size = size
         return node
 
-    def _field(self, spec: dict[str, Any], space: str) -> Field:
-        known = ("name", "type", "default", "aliases", "doc", "order")
+    def _field(self, spec: Any, space: str) -> Field:
+        if not isinstance(spec, dict):
+            raise _bad(f"{_shown(spec)} is no field", "a field is an object with name and type")
+        doc = spec.get("doc")
         return Field(
-            check_name(spec["name"]),
-            self.parse(spec["type"], space),
+            _plain(_part(spec, "name")),
+            self.parse(_part(spec, "type"), space),
             spec.get("default", MISSING),
-            tuple(spec.get("aliases", ())),
-            {k: v for k, v in spec.items() if k not in known},
+            _texts(spec, "aliases"),
+            _others(spec, _FIELD_KEYS),
+            doc if isinstance(doc, str) else "",
         )
+
+
+def _part(spec: dict[str, Any], key: str) -> Any:
+    if key not in spec:
+        raise _bad(f"{_shown(spec)} has no {key}", f"add {key}")
+    return spec[key]
+
+
+def _texts(spec: dict[str, Any], key: str, *, needed: bool = False) -> tuple[str, ...]:
+    found = _part(spec, key) if needed else spec.get(key) or ()
+    if not isinstance(found, list | tuple) or not all(isinstance(t, str) for t in found):
+        raise _bad(f"{key} are no list of names", f'write {key} as a list such as ["A", "B"]')
+    return tuple(found)
+
+
+def _others(spec: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    return {k: v for k, v in spec.items() if k not in known} or _NO_ATTRIBUTES
+
+
+def _unique(names: Iterable[str], problem: str) -> None:
+    met: set[str] = set()
+    for name in names:
+        if name in met:
+            raise _bad(f"{problem} named {name}", "rename one")
+        met.add(name)
 
 
 def canonical_form(node: Node) -> str:

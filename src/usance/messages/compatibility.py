@@ -7,7 +7,7 @@ is no matter of this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from usance.messages.avro_schema import MISSING, Field, Node, Schema
@@ -21,8 +21,24 @@ _PROMOTIONS = {
 }
 
 
+MODES = (
+    "NONE",
+    "BACKWARD",
+    "BACKWARD_TRANSITIVE",
+    "FORWARD",
+    "FORWARD_TRANSITIVE",
+    "FULL",
+    "FULL_TRANSITIVE",
+)
+"""Compatibility levels, as Confluent's registry names them."""
+
+
 class Violation(NamedTuple):
-    """One reason why a reader fails on a writer; `path` is a JSON pointer into the reader."""
+    """One reason why a reader fails on a writer, by the names that Apache Avro gives its rules.
+
+    `path` is a JSON pointer into the reader, references to named types followed; for a branch that a
+    union lacks its last part is the place of that branch in the writer.
+    """
 
     rule: str
     path: str
@@ -30,42 +46,93 @@ class Violation(NamedTuple):
     hint: str
 
 
-def check_versions(new: Schema, earlier: list[Schema], level: str) -> list[Violation]:
-    """Return the violations of a new version against earlier ones (oldest first) at a level."""
+def against(earlier: Sequence[Schema], level: str) -> dict[int, Schema]:
+    """Return the earlier versions (oldest first) that a level compares with, by number from 1."""
     if level == "NONE":
-        return []
-    against = earlier if level.endswith("_TRANSITIVE") else earlier[-1:]
-    found: list[Violation] = []
-    for old in reversed(against):
-        if level.startswith(("BACKWARD", "FULL")):
-            found += check(reader=new, writer=old)
-        if level.startswith(("FORWARD", "FULL")):
-            found += check(reader=old, writer=new)
-    return list(dict.fromkeys(found))
+        return {}
+    numbered = dict(enumerate(earlier, start=1))
+    if level.endswith("_TRANSITIVE"):
+        return numbered
+    return {n: numbered[n] for n in list(numbered)[-1:]}
+
+
+def reads_back(level: str) -> bool:
+    """Tell whether a level demands that the new version reads the earlier ones."""
+    return level.startswith(("BACKWARD", "FULL"))
+
+
+def reads_ahead(level: str) -> bool:
+    """Tell whether a level demands that the earlier versions read the new one."""
+    return level.startswith(("FORWARD", "FULL"))
+
+
+def check_versions(new: Schema, earlier: Sequence[Schema], level: str) -> list[Violation]:
+    """Return the violations of a new version against earlier ones (oldest first) at a level."""
+    found: dict[tuple[bool, Violation], list[int]] = {}
+    for number, old in reversed(against(earlier, level).items()):
+        if reads_back(level):
+            for violation in check(reader=new, writer=old):
+                found.setdefault((True, violation), []).append(number)
+        if reads_ahead(level):
+            for violation in check(reader=old, writer=new):
+                found.setdefault((False, violation), []).append(number)
+    return [
+        violation._replace(message=f"{violation.message} ({_who(back, numbers)})")
+        for (back, violation), numbers in found.items()
+    ]
+
+
+def _who(back: bool, numbers: list[int]) -> str:
+    old = ", ".join(map(str, sorted(numbers)))
+    old = f"earlier version{'s' if len(numbers) > 1 else ''} {old}"
+    return f"the new version reading {old}" if back else f"{old} reading the new one"
 
 
 def check(reader: Schema, writer: Schema) -> list[Violation]:
     """Return why `reader` could fail on data of `writer`; empty when it always resolves."""
-    return _Checker().types(reader.root, writer.root, "")
+    return fits(reader.root, writer.root)
+
+
+def fits(reader: Node, writer: Node) -> list[Violation]:
+    """Return why a type could fail on data of another."""
+    return list(dict.fromkeys(_Checker().types(reader, writer, "")))
+
+
+def resolves(kind: str, written: str) -> bool:
+    """Tell whether a kind of type is read as another: the same one, or promoted to it."""
+    return kind == written or kind in _PROMOTIONS.get(written, ())
+
+
+def named_alike(r: Node, w: Node) -> bool:
+    """Tell whether a reader's named type takes a writer's: unqualified names, or its alias."""
+    if r.local == w.local:
+        return True
+    space = r.name.rpartition(".")[0]
+    return any(w.name == (a if "." in a or not space else f"{space}.{a}") for a in r.aliases)
+
+
+def source(field: Field, w: Node) -> Field | None:
+    """Return the writer's field that a reader's field is filled from."""
+    names: Iterable[str] = (field.name, *field.aliases)
+    return next((f for n in names if (f := w.field(n)) is not None), None)
 
 
 class _Checker:
     def __init__(self) -> None:
         self._met: set[tuple[int, int]] = set()
+        self._failed: set[tuple[int, int]] = set()
 
     def types(self, r: Node, w: Node, path: str) -> list[Violation]:
         """Compare two types; a pair under comparison further out counts as fitting."""
         if w.kind == "union":
             found: list[Violation] = []
-            for branch in w.branches:
-                found += self.types(r, branch, path)
+            for i, branch in enumerate(w.branches):
+                found += self.types(r, branch, f"{path}/{i}" if r.kind == "union" else path)
             return found
         if r.kind == "union":
             return self._reader_union(r, w, path)
         if r.kind != w.kind:
-            if r.kind in _PROMOTIONS.get(w.kind, ()):
-                return []
-            return [_type_mismatch(r, w, path)]
+            return [] if resolves(r.kind, w.kind) else [_type_mismatch(r, w, path)]
         if (id(r), id(w)) in self._met:
             return []
         self._met.add((id(r), id(w)))
@@ -86,8 +153,7 @@ class _Checker:
         return []
 
     def _reader_union(self, r: Node, w: Node, path: str) -> list[Violation]:
-        fits = any(not self._trial(branch, w) for branch in r.branches)
-        if fits:
+        if any(not self._trial(branch, w) for branch in r.branches):
             return []
         return [
             Violation(
@@ -99,23 +165,30 @@ class _Checker:
         ]
 
     def _trial(self, r: Node, w: Node) -> list[Violation]:
+        if (id(r), id(w)) in self._failed or (
+            r.name and r.kind == w.kind and not named_alike(r, w)
+        ):
+            return [_type_mismatch(r, w, "")]
         met = set(self._met)
         found = self.types(r, w, "")
         if found:
+            # Pairs under comparison count as fitting, so what fails even then fails for good; what fitted
+            # may have leant on the pair that failed.
             self._met = met
+            self._failed.add((id(r), id(w)))
         return found
 
     def _record(self, r: Node, w: Node, path: str) -> list[Violation]:
         found = _names(r, w, path)
         for i, field in enumerate(r.fields):
             at = f"{path}/fields/{i}"
-            source = _source(field, w)
-            if source is not None:
-                found += self.types(field.type, source.type, f"{at}/type")
+            written = source(field, w)
+            if written is not None:
+                found += self.types(field.type, written.type, f"{at}/type")
             elif field.default is MISSING:
                 found.append(
                     Violation(
-                        "READER_FIELD_MISSING_DEFAULT",
+                        "READER_FIELD_MISSING_DEFAULT_VALUE",
                         at,
                         f"field {field.name} is absent from the writer and has no default",
                         "give the field a default, or an alias if it was renamed",
@@ -126,7 +199,7 @@ class _Checker:
     def _enum(self, r: Node, w: Node, path: str) -> list[Violation]:
         found = _names(r, w, path)
         gone = [s for s in w.symbols if s not in r.symbols]
-        if gone and r.default is None:
+        if gone and r.default not in r.symbols:
             found.append(
                 Violation(
                     "MISSING_ENUM_SYMBOLS",
@@ -150,17 +223,11 @@ class _Checker:
 
 
 def _names(r: Node, w: Node, path: str) -> list[Violation]:
-    aliases = {a.rpartition(".")[2] for a in r.aliases}
-    if r.local == w.local or w.local in aliases:
+    if named_alike(r, w):
         return []
-    message = f"{w.local} was written, {r.local} is read"
-    hint = "keep the name, or give the reader the old name as an alias"
+    message = f"{w.name} was written, {r.name} is read"
+    hint = f"keep the name, or give the reader the alias {w.name}"
     return [Violation("NAME_MISMATCH", f"{path}/name", message, hint)]
-
-
-def _source(field: Field, w: Node) -> Field | None:
-    names: Iterable[str] = (field.name, *field.aliases)
-    return next((f for n in names if (f := w.field(n)) is not None), None)
 
 
 def _type_mismatch(r: Node, w: Node, path: str) -> Violation:
