@@ -127,6 +127,13 @@ def test_nobody_approves_their_own_application_by_another_login():
     stream.when(approval(stream), CHECKER).nothing()
 
 
+def test_a_large_credit_is_approved_by_a_senior_checker_alone():
+    stream = awaiting(amount=1_000_000_00)
+    stream.when(approval(stream), CHECKER).refused("TIER_NEEDED")
+    senior = CHECKER._replace(role="senior_checker")
+    stream.when(approval(stream), senior).then(m.CreditApproved)
+
+
 @pytest.mark.parametrize("field", ["revision", "content_hash"])
 def test_an_approval_of_something_else_than_what_stands_is_stale(field):
     stream = awaiting()

@@ -18,7 +18,7 @@ from toy_world import (
 
 from usance.engine import attempts
 from usance.engine import owner as owner_module
-from usance.engine.control import Discard
+from usance.engine.control import Discard, Redrive, Release
 from usance.engine.owner import OWNER_GROUP
 from usance.kernel.clock import BookClock
 from usance.kernel.errors import Unavailable
@@ -109,6 +109,23 @@ def test_who_has_no_authority_discards_nothing(make: Make) -> None:
     world.send("a", give_up, "by-a-maker", actor=CLERK._replace(role="maker"))
     world.settle(owner)
     assert world.answers("by-a-maker") == ["refused"]
+    assert world.outcomes("by-a-maker")[0].code == "ROLE_NEEDED"
+    assert world.answers("bug") == ["dead-lettered"]
+    owner.close()
+
+
+@pytest.mark.parametrize("kind", ["redrive", "release"])
+def test_who_has_no_authority_moves_nothing_that_is_stuck(make: Make, kind: str) -> None:
+    world = make()
+    owner = world.owner()
+    world.send("a", Break(kind="bug"), "bug")
+    world.settle(owner)
+    why = Words(text="again")
+    again: Any = Redrive(dead_letter_id=world.letters()[0][0], dead_letter_index=0, reason=why)
+    if kind == "release":
+        again = Release(key="a", reason=why)
+    world.send("a", again, "by-a-maker", actor=CLERK._replace(role="maker"))
+    world.settle(owner)
     assert world.outcomes("by-a-maker")[0].code == "ROLE_NEEDED"
     assert world.answers("bug") == ["dead-lettered"]
     owner.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from world import ENGINEER, World
+from world import CHECKER, World
 
 from usance.web.app import create_app, make_server
 
@@ -43,5 +43,5 @@ def address(world: World) -> Iterator[str]:
 @pytest.fixture
 def web(address: str) -> Iterator[httpx.Client]:
     """A program on this machine that acts as the engineer."""
-    with httpx.Client(base_url=address, headers={"usance-as": ENGINEER}, timeout=20) as client:
+    with httpx.Client(base_url=address, headers={"usance-as": CHECKER}, timeout=20) as client:
         yield client

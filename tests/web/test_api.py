@@ -62,7 +62,7 @@ def asyncio_post(app: Any, path: str, body: Any, headers: dict[str, str]) -> htt
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            said = {"usance-as": ENGINEER, **headers}
+            said = {"usance-as": CHECKER, **headers}
             return await client.post(path, json=body, headers=said)
 
     return asyncio.run(ask())
@@ -261,7 +261,7 @@ def test_no_bytes_make_the_endpoint_fail(web_forever, body, kind):
 
 @pytest.fixture(scope="module")
 def web_forever(address):
-    with httpx.Client(base_url=address, headers={"usance-as": ENGINEER}) as client:
+    with httpx.Client(base_url=address, headers={"usance-as": CHECKER}) as client:
         yield client
 
 

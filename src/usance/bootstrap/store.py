@@ -21,6 +21,7 @@ from usance.engine.reactor import Commands
 from usance.engine.reading import Views
 from usance.engine.saga import SagaDecider
 from usance.engine.topics import CONTEXTS, Topics
+from usance.kernel.authority import Authorised
 from usance.kernel.clock import BookClock, Clock
 from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
 from usance.kernel.errors import Unavailable, UsanceError
@@ -142,7 +143,7 @@ class Store:
 def all_deciders() -> Mapping[str, Decider[Any]]:
     """Return every decider of the program by category."""
     found = (*DECIDERS, CaseDecider(), ScreeningDecider(), SagaDecider(DEFINITIONS))
-    return {d.category: d for d in found}
+    return {d.category: Authorised(d) for d in found}
 
 
 def open_views(folder: Folder, settings: Settings) -> Views:

@@ -194,8 +194,20 @@ def _reserve(state: FacilityState, command: ReserveLimit, context: Context) -> A
     return Decision((event,))
 
 
+def _no_amendment(number: int) -> Refusal | None:
+    """Return why a number names no amendment: zero is the credit itself, and less stands for all."""
+    if number > 0:
+        return None
+    return Refusal(
+        "AMENDMENT_UNKNOWN",
+        "Amendments are numbered from 1.",
+        hint="Name the amendment whose increase this is.",
+    )
+
+
 def _increase(state: FacilityState, command: IncreaseReservation, context: Context) -> Answer:
     flaw = _other_currency(state, command.currency) or amount_flaw(command.currency, command.amount)
+    flaw = flaw or _no_amendment(command.amendment)
     if flaw:
         return flaw
     held = state.credits.get(command.credit, Reservation())

@@ -11,8 +11,9 @@ import msgspec
 from usance.domain.calendars import Calendar
 from usance.domain.dates import day_of
 from usance.domain.terms import Terms
+from usance.kernel.authority import tier_missing
 from usance.kernel.decider import Actor, Context, Refusal
-from usance.kernel.money import CURRENCIES
+from usance.kernel.money import CURRENCIES, decimals
 
 AMOUNT_MAX = 10**15
 """Above what field 32B can carry; keeps every sum within 64 bits."""
@@ -23,6 +24,35 @@ IN_PROCESS = "IN_PROCESS"
 
 DAYS_MAX = 3650
 """Longest tenor or period of presentation that makes sense."""
+
+SENIOR_FROM = {
+    "USD": 1_000_000,
+    "BHD": 400_000,
+    "CLP": 900_000_000,
+    "COP": 4_000_000_000,
+    "HUF": 350_000_000,
+    "IDR": 16_000_000_000,
+    "INR": 85_000_000,
+    "IQD": 1_300_000_000,
+    "IRR": 42_000_000_000,
+    "JPY": 150_000_000,
+    "KRW": 1_400_000_000,
+    "KWD": 300_000,
+    "LBP": 90_000_000_000,
+    "NGN": 1_500_000_000,
+    "OMR": 400_000,
+    "PKR": 280_000_000,
+    "RUB": 90_000_000,
+    "TWD": 32_000_000,
+    "UGX": 3_700_000_000,
+    "VND": 25_000_000_000,
+    "XAF": 600_000_000,
+    "XOF": 600_000_000,
+}
+"""Whole units from which an approval is of the senior tier; the dollar's number holds for the rest.
+
+Round planning values, not rates: the tier must not move with the market between request and approval.
+"""
 
 SYSTEM_ROLES = frozenset({"system", "gateway", "network"})
 """Roles of parts of the program; an act that needs a person is refused to them."""
@@ -58,6 +88,18 @@ def second_person_missing(actor: Actor, *first: str) -> Refusal | None:
             hint="Ask a second person; another login of the same person does not count.",
         )
     return None
+
+
+def tier_of(amount: int, currency: str) -> str:
+    """Return who must approve an amount in minor units: standard, or senior from about a million dollars on."""
+    whole = SENIOR_FROM.get(currency, SENIOR_FROM["USD"])
+    return "senior" if amount >= whole * 10 ** decimals(currency) else "standard"
+
+
+def approver_missing(actor: Actor, amount: int, currency: str, *first: str) -> Refusal | None:
+    """Return why `actor` cannot be the second of two people for this amount (minor units)."""
+    flaw = second_person_missing(actor, *first)
+    return flaw or tier_missing(actor, tier_of(amount, currency))
 
 
 def digest(*parts: Any) -> str:

@@ -22,6 +22,7 @@ from usance.engine.state import (
 from usance.engine.telemetry import TRACEPARENT
 from usance.engine.topics import Place
 from usance.engine.unit import PartitionBroken, PartitionUnit
+from usance.kernel.authority import role_missing
 from usance.kernel.decider import Context, Decision, Refusal, Send, key_parts
 from usance.kernel.errors import Tampered, Unreadable
 from usance.kernel.ids import derived
@@ -315,6 +316,10 @@ class Handling:
         self, message: Any, record: Record, meta: Meta, position: InputPosition
     ) -> str | None:
         overlay = self.share.overlay
+        refused = role_missing(meta.actor, type(message).__name__)
+        if refused is not None:
+            self._refuse(meta, position, refused)
+            return None
         match message:
             case control.IntakePassed():
                 overlay.passed[message.intake_partition] = message.instant

@@ -1,28 +1,72 @@
-"""Who may do what, by the role in which a person acts: the first such table, small on purpose.
+"""Who may do what: one table of roles by act, closed by default, checked where commands are decided.
 
-Four eyes compare persons; authority looks at the role. Amounts, products and countries come later.
+Four eyes compare persons (the deciders do that over an item's whole history); authority looks at the
+role a person acts in. What no row names, nobody may do. Amounts above the senior tier are for senior
+checkers: the tier is fixed when an approval is asked for, and `tier_missing` holds the approval to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
-from usance.kernel.decider import Refusal
+from usance.kernel.decider import Context, Decider, Decision, Refusal
 
-OPERATORS = frozenset(("engineer", "checker", "senior_checker", "officer"))
+Roles = frozenset[str]
+
+PARTS: Roles = frozenset(("system", "gateway", "network"))
+"""Roles of parts of the program; the inlets let no person claim them."""
+
+_MAKER: Roles = frozenset(("maker", "officer"))
+_CHECKERS: Roles = frozenset(("checker", "senior_checker", "officer"))
+_DESK: Roles = _MAKER | _CHECKERS
+_EXAMINERS: Roles = _DESK | {"examiner"}
+_CREDIT: Roles = _CHECKERS | {"credit_officer"}
+_COMPLIANCE: Roles = frozenset(("compliance", "compliance_officer"))
+_ENGINEERS: Roles = frozenset(("engineer",))
+_NETWORK: Roles = frozenset(("network",))
+_GATEWAY: Roles = frozenset(("gateway", "network"))
+_NOBODY: Roles = frozenset()
+
+OPERATORS: Roles = _CHECKERS | _ENGINEERS
 """Roles that may move what is stuck."""
 
-AUTHORITY: Mapping[str, frozenset[str]] = {
-    "Discard": OPERATORS,
-    "RetryStep": OPERATORS,
-    "SkipStep": OPERATORS,
-    "MarkDoneOutside": OPERATORS,
-    "CompensateSaga": OPERATORS,
-    "ApproveAct": OPERATORS,
-    "RejectAct": OPERATORS,
-}
-"""Roles by the name of the command; a command that is not named needs none."""
+_TABLE: tuple[tuple[Roles, str], ...] = (
+    (_MAKER, "RepairMessage"),
+    (_MAKER | {"gateway"}, "ApplyForCredit RequestAmendment"),
+    (_DESK, "WithdrawApplication RequestVoid DropAmendment AuthenticateCredit"),
+    (_CHECKERS, "ApproveCredit ApproveAmendment RejectCredit VoidIssue CancelCredit CloseCredit"),
+    (_CHECKERS, "AdviseCredit DeclineToAdvise AddConfirmation DeclineConfirmation AbandonMessage"),
+    (_DESK | _NETWORK, "ReceiveCredit ReceiveAmendment RecordAdvice RecordCorrespondence"),
+    (_DESK | _NETWORK, "RespondToAmendment RespondToCancellation"),
+    (_EXAMINERS | _GATEWAY, "PresentDocuments WithdrawPresentation RecordWaiver AuthoriseTakeUp"),
+    (_EXAMINERS, "RaiseDiscrepancy SeekWaiver ReferDiscrepancies ReturnDocuments"),
+    (_CHECKERS, "RefusePresentation HonourPresentation IncurDeferred AcceptDraft"),
+    (_CHECKERS, "NegotiatePresentation SettlePresentation"),
+    (_CREDIT, "SetFacility ReleaseReservation"),
+    (_EXAMINERS | _COMPLIANCE | _ENGINEERS, "ClaimWork ReleaseWork"),
+    (_COMPLIANCE, "ProposeDisposition ReturnToInvestigation"),
+    (frozenset(("compliance_officer",)), "ApproveDisposition"),
+    (OPERATORS, "RetryStep SkipStep MarkDoneOutside CompensateSaga ApproveAct RejectAct"),
+    (OPERATORS, "Discard Redrive Release Reread"),
+    (_GATEWAY, "RecordAck RecordNak RecordSent"),
+    (_NOBODY, "ValidateApplication RequestApproval RequestAmendmentApproval IssueCredit"),
+    (_NOBODY, "IssueAmendment VoidAmendment DeemAmendmentAccepted ExpireCredit NoteDelivery"),
+    (_NOBODY, "BeginComplianceCheck CompleteComplianceCheck QueueMessage ExaminePresentation"),
+    (_NOBODY, "RegisterDrawing HonourDrawing SettleDrawing ReleaseDrawing ReserveLimit"),
+    (_NOBODY, "ConsumeReservation IncreaseReservation ReleaseIncrease HoldMargin ReleaseMargin"),
+    (_NOBODY, "ObserveEvent ObserveOutcome OpenCase RecordScreening Drain FireTimer TimerDue"),
+    (_NOBODY, "IntakePassed UnreadableInput"),
+)
+
+AUTHORITY: Mapping[str, Roles] = {act: roles for roles, acts in _TABLE for act in acts.split()}
+"""Roles of people, and of the network and the gateway, by the name of the command."""
+
+ENGINE = "system"
+"""The role of sagas, timers and the engine: they act on recorded decisions, and may send any command.
+
+What binds the bank still needs a person: the deciders of those acts ask for one.
+"""
 
 
 class Acting(Protocol):
@@ -36,12 +80,58 @@ class Acting(Protocol):
 
 def role_missing(actor: Acting, act: str) -> Refusal | None:
     """Return why an actor may not do this in their role; it names the roles that may."""
-    roles = AUTHORITY.get(act)
-    if roles is None or actor.role in roles:
+    roles = AUTHORITY.get(act, _NOBODY)
+    if actor.role in roles or actor.role == ENGINE:
         return None
-    needed = ", ".join(sorted(roles))
+    people = ", ".join(sorted(roles - PARTS))
+    if not people:
+        return Refusal(
+            "ROLE_NEEDED",
+            f"{act} is said by parts of the program, never by a person.",
+            hint="Do what leads to it: the program sends it then.",
+        )
     return Refusal(
         "ROLE_NEEDED",
-        f"{act} is for: {needed}.",
+        f"{act} is for: {people}.",
         hint="Ask somebody who acts in one of these roles.",
     )
+
+
+SENIOR: Roles = frozenset(("senior_checker",))
+"""Who approves in the senior tier."""
+
+
+def tier_missing(actor: Acting, tier: str) -> Refusal | None:
+    """Return why an actor may not approve what stands in a tier (`standard` or `senior`)."""
+    if tier != "senior" or actor.role in SENIOR:
+        return None
+    return Refusal(
+        "TIER_NEEDED",
+        "This amount is approved by a senior checker.",
+        hint="Ask somebody who acts as senior_checker.",
+    )
+
+
+class Authorised:
+    """A decider behind the table: a command that its sender's role does not allow is refused.
+
+    Whoever approves their own work is told just that, even where their role could not approve at all.
+    """
+
+    def __init__(self, decider: Decider[Any]) -> None:
+        self.category = decider.category
+        self.fold_id = decider.fold_id
+        self.initial = decider.initial
+        self.evolve = decider.evolve
+        self._decide = decider.decide
+
+    def decide(self, state: Any, command: Any, context: Context) -> Decision | Refusal:
+        """Answer a command, if the role allows it; never raises."""
+        if context.actor.role == ENGINE:
+            return self._decide(state, command, context)
+        missing = role_missing(context.actor, type(command).__name__)
+        if missing is None:
+            return self._decide(state, command, context)
+        said = self._decide(state, command, context)
+        own_work = isinstance(said, Refusal) and said.code == "SELF_APPROVAL"
+        return said if own_work else missing

@@ -13,8 +13,8 @@ import msgspec
 
 from usance.kernel.decider import Actor, Context, Decider, Decision, Refusal, key_parts
 
-MAKER = Actor("p-maker", "maker", "officer")
-CHECKER = Actor("p-checker", "checker", "officer")
+MAKER = Actor("p-maker", "maker", "maker")
+CHECKER = Actor("p-checker", "checker", "checker")
 SYSTEM = Actor("saga:issuance", "", "system")
 
 

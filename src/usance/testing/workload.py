@@ -24,7 +24,7 @@ from usance.kernel.ids import derived
 
 TENANT = "albion"
 BANK = "ALBNGB2LXXX"
-MAKER = Actor("p-maker", "maker", "officer")
+MAKER = Actor("p-maker", "maker", "maker")
 ZIPF_EXPONENT = 0.99
 ZIPF_KEYS = 20_000
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from usance.domain.refusal import DISPOSALS
+from usance.kernel.authority import role_missing
 from usance.kernel.decider import Actor, key_parts
 from usance.views import results as r
 
@@ -21,6 +22,9 @@ TAKE_UP = {
     "deferred": ("IncurDeferred", "Undertake to pay at maturity"),
     "negotiation": ("NegotiatePresentation", "Negotiate"),
 }
+
+
+APPROVALS = ("ApproveCredit", "ApproveAmendment", "ApproveAct", "ApproveDisposition")
 
 
 class Field(NamedTuple):
@@ -43,6 +47,18 @@ class Act(NamedTuple):
     fields: tuple[Field, ...] = ()
     tone: str = ""
     blocked: str = ""
+
+
+def permitted(acts: list[Act], actor: Actor) -> list[Act]:
+    """Return the acts that a person's role allows; an approval stays, with who may give it."""
+    shown = []
+    for act in acts:
+        missing = role_missing(actor, act.command)
+        if missing is None:
+            shown.append(act)
+        elif act.command in APPROVALS:
+            shown.append(act._replace(blocked=act.blocked or f"{missing.message} {missing.hint}"))
+    return shown
 
 
 def hidden(**values: object) -> tuple[Field, ...]:

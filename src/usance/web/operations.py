@@ -26,7 +26,10 @@ def saga(visit: Visit) -> Shown:
     """One saga as a picture, with its incident and suggested acts."""
     key = visit.key("saga")
     found = visit.queries.saga(visit.viewer, key)
-    extra = {"acts": acts.saga_acts(found), "timeline": visit.queries.timeline(visit.viewer, key)}
+    extra = {
+        "acts": acts.permitted(acts.saga_acts(found), visit.viewer),
+        "timeline": visit.queries.timeline(visit.viewer, key),
+    }
     return Shown(found, extra, found.row.revision)
 
 
@@ -58,7 +61,7 @@ def moment(name: str, text: str) -> int:
 def dead_letter(visit: Visit) -> Shown:
     """One dead letter with its bytes."""
     found = visit.queries.dead_letter(visit.viewer, visit.ref)
-    return Shown(found, {"acts": acts.dead_letter_acts(found)})
+    return Shown(found, {"acts": acts.permitted(acts.dead_letter_acts(found), visit.viewer)})
 
 
 def parked(visit: Visit) -> Shown:

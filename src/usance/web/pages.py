@@ -101,7 +101,7 @@ def credit(visit: Visit) -> Shown:
     """One credit; `tab` chooses what is below the facts, `revision` the state shown."""
     queries, viewer, key = visit.queries, visit.viewer, visit.key("credit")
     found = queries.credit(viewer, key)
-    extra: dict[str, Any] = {"acts": acts.credit_acts(found)}
+    extra: dict[str, Any] = {"acts": acts.permitted(acts.credit_acts(found), visit.viewer)}
     return _with_history(visit, key, Shown(found, extra, found.row.revision))
 
 
@@ -141,7 +141,7 @@ def presentation(visit: Visit) -> Shown:
     key = visit.key("presentation")
     found = visit.queries.presentation(visit.viewer, key)
     extra = {
-        "acts": acts.presentation_acts(found),
+        "acts": acts.permitted(acts.presentation_acts(found), visit.viewer),
         "refusal": acts.refusal_act(found),
         "required": _required(visit, found.row.credit),
     }
@@ -187,7 +187,11 @@ def approval(visit: Visit) -> Shown:
     """The exact content to be approved, bound by revision and hash."""
     found = visit.queries.approval(visit.viewer, visit.ref)
     plain, lists = listed(found.content)
-    extra = {"acts": acts.approval_acts(found), "plain": plain, "lists": lists}
+    extra = {
+        "acts": acts.permitted(acts.approval_acts(found), visit.viewer),
+        "plain": plain,
+        "lists": lists,
+    }
     return Shown(found, extra, found.revision)
 
 
@@ -224,7 +228,7 @@ def case(visit: Visit) -> Shown:
     _compliance(visit.viewer)
     found = visit.queries.case(visit.viewer, visit.key("case"))
     extra = {
-        "acts": acts.case_acts(found, visit.viewer),
+        "acts": acts.permitted(acts.case_acts(found, visit.viewer), visit.viewer),
         "hits": [(hit, explanation(hit.get("explanation", ""))) for hit in found.hits],
     }
     return Shown(found, extra, found.row.revision)

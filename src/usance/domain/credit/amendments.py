@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from usance.domain import posting
 from usance.domain.credit import amendment_messages as m
-from usance.domain.credit.application import amendment_check, in_process, stale_approval, tier_of
+from usance.domain.credit.application import amendment_check, in_process, stale_approval
 from usance.domain.credit.balances import (
     expiry_timer,
     exposure,
@@ -17,7 +17,7 @@ from usance.domain.credit.balances import (
     with_changes,
 )
 from usance.domain.credit.state import IN_FORCE, OPERATIVE, OVER, AmendmentLine, CreditState
-from usance.domain.guards import digest, local_day, not_now, second_person_missing, terms_flaw
+from usance.domain.guards import approver_missing, digest, local_day, not_now, terms_flaw, tier_of
 from usance.domain.posting import Posting
 from usance.kernel.decider import NOTHING, Context, Decision, Refusal
 from usance.kernel.timers import TimerSet
@@ -108,6 +108,12 @@ def _held(state: CreditState, number: int) -> Refusal | None:
     return in_process(state, amendment_check(number))
 
 
+def _change(state: CreditState, number: int, line: AmendmentLine) -> int:
+    """Return by how much an amendment would move the exposure, in minor units."""
+    pending = AmendmentLine("pending", changes=line.changes)
+    return exposure(with_amendment(state, number, pending)) - state.undrawn
+
+
 def request_approval(
     state: CreditState, command: m.RequestAmendmentApproval, context: Context
 ) -> Answer:
@@ -122,8 +128,7 @@ def request_approval(
     held = _held(state, command.amendment)
     if held:
         return held
-    pending = AmendmentLine("pending", changes=line.changes)
-    change = exposure(with_amendment(state, command.amendment, pending)) - state.undrawn
+    change = _change(state, command.amendment, line)
     currency = state.stipulated.currency
     event = m.AmendmentApprovalRequested(
         amendment=command.amendment,
@@ -147,7 +152,10 @@ def approve(state: CreditState, command: m.ApproveAmendment, context: Context) -
     if line.phase != "awaiting":
         held = _held(state, command.amendment)
         return held or _not_now(line, "awaiting approval", "It is put up for approval by itself.")
-    flaw = _held(state, command.amendment) or second_person_missing(context.actor, line.maker)
+    amount = abs(_change(state, command.amendment, line))
+    currency = state.stipulated.currency
+    flaw = _held(state, command.amendment)
+    flaw = flaw or approver_missing(context.actor, amount, currency, line.maker)
     if flaw:
         return flaw
     if not bound:

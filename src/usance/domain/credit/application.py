@@ -11,6 +11,7 @@ from usance.domain.credit.state import BEFORE_ISSUE, CreditState
 from usance.domain.credit.validation import application_flaw, draws_on_applicant, parties_complete
 from usance.domain.guards import (
     amount_flaw,
+    approver_missing,
     digest,
     is_person,
     local_day,
@@ -18,17 +19,15 @@ from usance.domain.guards import (
     reference_flaw,
     second_person_missing,
     still_in_process,
+    tier_of,
     wrong_key,
 )
 from usance.domain.tolerance import max_liability
 from usance.kernel.decider import NOTHING, Context, Decision, Refusal
-from usance.kernel.money import decimals, percent_of
+from usance.kernel.money import percent_of
 from usance.kernel.timers import TimerCancelled
 
 Answer = Decision | Refusal
-
-SENIOR_FROM = 1_000_000
-"""Whole units of currency from which an approval is of the senior tier."""
 
 
 def _not_now(state: CreditState, needs: str, hint: str = "", article: str = "") -> Refusal:
@@ -150,11 +149,6 @@ def in_process(state: CreditState, check: str = "") -> Refusal | None:
     return None
 
 
-def tier_of(amount: int, currency: str) -> str:
-    """Return who must approve an exposure: standard, or senior from a million on."""
-    return "senior" if amount >= SENIOR_FROM * 10 ** decimals(currency) else "standard"
-
-
 def request_approval(state: CreditState, _command: m.RequestApproval, context: Context) -> Answer:
     """Put the application before a second person."""
     if state.state in ("AWAITING_APPROVAL", "APPROVED"):
@@ -197,7 +191,8 @@ def approve(state: CreditState, command: m.ApproveCredit, context: Context) -> A
         return NOTHING
     if state.state != "AWAITING_APPROVAL":
         return _not_now(state, "awaiting approval")
-    flaw = second_person_missing(context.actor, state.maker)
+    terms = state.stipulated
+    flaw = approver_missing(context.actor, max_liability(terms), terms.currency, state.maker)
     if flaw:
         return flaw
     if not bound:

@@ -9,6 +9,7 @@ from usance.domain.calendars import Calendar, calendar_for
 from usance.domain.credit.messages import CompleteComplianceCheck, ComplianceCheckCompleted
 from usance.domain.dates import day_of, maturity
 from usance.domain.guards import (
+    approver_missing,
     is_person,
     local_day,
     not_now,
@@ -254,7 +255,8 @@ def take_up(state: PresentationState, command: object, context: Context) -> Answ
     actor = context.actor
     if not state.signers and is_person(actor) and state.proposed != method.name:
         return Decision((m.TakeUpProposed(method=method.name, maker=actor.person),))
-    flaw = second_person_missing(actor, *state.signers, state.proposed_by)
+    first = (*state.signers, state.proposed_by)
+    flaw = approver_missing(actor, state.amount, state.currency, *first)
     if flaw:
         return flaw
     return _taken_up(state, method, context)
