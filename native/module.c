@@ -58,6 +58,10 @@ static PyMethodDef module_methods[] = {
     {"uuid5", (PyCFunction)(void (*)(void))usance_uuid5, METH_FASTCALL,
      "uuid5(namespace, name): return the UUIDv5 as text in bytes."},
     {"murmur2", usance_murmur2, METH_O, "murmur2(data): return Kafka's 32-bit murmur2."},
+    {"records", (PyCFunction)(void (*)(void))usance_records, METH_FASTCALL,
+     "Return the records of a run of rows, or None."},
+    {"packed", (PyCFunction)(void (*)(void))usance_packed, METH_FASTCALL,
+     "Return places and body of packed outputs, or None."},
     {NULL, NULL, 0, NULL},
 };
 

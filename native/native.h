@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* Changes whenever Python and C must change together; kernel/native.py asks for its own number. */
-#define LAYOUT 2
+#define LAYOUT 3
 
 /* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
 #define DEPTH_MAX 48
@@ -129,6 +129,11 @@ PyObject *usance_write(Program *self, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_seal(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_uuid5(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_murmur2(PyObject *module, PyObject *data);
+PyObject *usance_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_packed(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+/* A text from UTF-8; short ones are the same object as before, where that is still at hand. */
+PyObject *usance_text(State *state, const unsigned char *at, Py_ssize_t size);
 
 extern PyType_Spec usance_program_spec;
 

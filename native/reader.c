@@ -92,12 +92,16 @@ static PyObject *short_text(State *state, const unsigned char *at, Py_ssize_t si
     return text;
 }
 
+PyObject *usance_text(State *state, const unsigned char *at, Py_ssize_t size) {
+    return size > 1 && size <= SHORT_MAX ? short_text(state, at, size) : fresh_text(at, size);
+}
+
 static PyObject *read_text(In *in) {
     Py_ssize_t size = read_size(in);
     if (size < 0) return NULL;
     const unsigned char *at = in->at;
     in->at += size;
-    return size > 1 && size <= SHORT_MAX ? short_text(in->state, at, size) : fresh_text(at, size);
+    return usance_text(in->state, at, size);
 }
 
 static PyObject *read_bytes(In *in, Py_ssize_t size) {

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from usance.kernel.errors import Unreadable
+from usance.kernel.native import NATIVE
 from usance.log.contract import (
     RECORD_BYTES_MAX,
     UNIT_BYTES_MAX,
@@ -165,6 +166,8 @@ def _bound(what: str, found: int, bound: int) -> Unreadable:
 
 
 _DIGITS = [b"%8d" % n for n in range(4096)]
+_Grouped = tuple[list[tuple[str, int, int, int]], bytes]
+"""Places as (topic, partition, bytes, records), in the order of their first output; and the body."""
 
 
 def pack(
@@ -174,6 +177,23 @@ def pack(
 
     Raises Unreadable when a record or the whole is over its bound; what `place_of` raises passes.
     """
+    outputs = tuple(outputs)
+    found = NATIVE.packed(outputs, pack_headers, RECORD_BYTES_MAX) if NATIVE else None
+    places, body = found or grouped(outputs)
+    if len(outputs) > UNIT_RECORDS_MAX:
+        raise _bound(f"{what} of records", len(outputs), UNIT_RECORDS_MAX)
+    if len(body) >= UNIT_BYTES_MAX:
+        raise _bound(f"{what} of bytes", len(body) + 1, UNIT_BYTES_MAX)
+    plan, counts, start = {}, {}, 1
+    for topic, partition, size, count in places:
+        plan[str(place_of((topic, partition)))] = (start, count)
+        counts[TopicPartition(topic, partition)] = count
+        start += size
+    return Packed(msgspec.json.encode(plan).decode(), body, counts)
+
+
+def grouped(outputs: Iterable[Output]) -> _Grouped:
+    """Return places and body: the reference of `packed` in native/rows.c."""
     parts: dict[tuple[str, int], list[bytes]] = {}
     part: list[bytes] = []
     last_topic, last_partition = "", -1
@@ -193,18 +213,9 @@ def pack(
         else:
             lengths = (_DIGITS[len(key)], _DIGITS[h], _DIGITS[len(value)])
             part += (*lengths, key, head, value)
-    plan, counts, bodies, start = {}, {}, [], 1
-    for at, part in parts.items():
-        body = b"".join(part)
-        plan[str(place_of(at))] = (start, len(part) // 6)
-        counts[TopicPartition(*at)] = len(part) // 6
-        bodies.append(body)
-        start += len(body)
-    if sum(counts.values()) > UNIT_RECORDS_MAX:
-        raise _bound(f"{what} of records", sum(counts.values()), UNIT_RECORDS_MAX)
-    if start > UNIT_BYTES_MAX:
-        raise _bound(f"{what} of bytes", start, UNIT_BYTES_MAX)
-    return Packed(msgspec.json.encode(plan).decode(), b"".join(bodies), counts)
+    bodies = [(at, b"".join(part), len(part) // 6) for at, part in parts.items()]
+    places = [(topic, partition, len(b), n) for (topic, partition), b, n in bodies]
+    return places, b"".join([b for _, b, _ in bodies])
 
 
 _numbers = msgspec.json.Decoder(list[int])
@@ -215,10 +226,26 @@ def unpack(topic: str, partition: int, row: Sequence[bytes | str]) -> list[Recor
     """Return the records of one row of `fetch_statement`."""
     offsets, times = _numbers.decode(row[0]), _numbers.decode(row[1])
     keys, heads, values = _lengths.decode(row[2]), _numbers.decode(row[3]), _lengths.decode(row[4])
-    body = row[5]
+    if NATIVE and offsets:
+        found: list[Record] | None = NATIVE.records(
+            Record, topic, partition, offsets, times, keys, heads, values, row[5]
+        )
+        if found is not None:
+            return found
+    return cut(topic, partition, (offsets, times, keys, heads, values), row[5])
+
+
+_Columns = tuple[list[int], list[int], list[int | None], list[int], list[int | None]]
+
+
+def cut(topic: str, partition: int, columns: _Columns, body: bytes | str) -> list[Record]:
+    """Return the records that lie in a body: the reference of `records` in native/rows.c.
+
+    Columns are offsets, times, and lengths of keys, headers and values.
+    """
     assert body is None or isinstance(body, bytes)
     records, at = [], 0
-    for offset, ts, k, h, v in zip(offsets, times, keys, heads, values, strict=True):
+    for offset, ts, k, h, v in zip(*columns, strict=True):
         key = value = None
         if k is not None:
             key = body[at : at + k]
