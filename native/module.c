@@ -16,12 +16,14 @@ static int module_exec(PyObject *module) {
     state->sha256 = found_in("hashlib", "sha256");
     state->sha1 = found_in("hashlib", "sha1");
     state->sha1_names = Py_BuildValue("(s)", "usedforsecurity");
+    state->receipt_names = Py_BuildValue("(sss)", "partition", "index", "envelope_hash");
     PyObject *base = found_in("msgspec", "Struct");
     state->copy = base == NULL ? NULL : PyObject_GetAttrString(base, "__copy__");
     Py_XDECREF(base);
     state->program = (PyTypeObject *)PyType_FromModuleAndSpec(module, &usance_program_spec, NULL);
     if (state->clear == NULL || state->splices == NULL || state->digest == NULL || state->sha256 == NULL
-        || state->sha1 == NULL || state->sha1_names == NULL || state->copy == NULL || state->program == NULL)
+        || state->sha1 == NULL || state->sha1_names == NULL || state->receipt_names == NULL
+        || state->copy == NULL || state->program == NULL)
         return -1;
     if (PyModule_AddIntConstant(module, "LAYOUT", LAYOUT) < 0) return -1;
     return PyModule_AddType(module, state->program);
@@ -46,6 +48,7 @@ static int module_clear(PyObject *module) {
     Py_CLEAR(state->sha256);
     Py_CLEAR(state->sha1);
     Py_CLEAR(state->sha1_names);
+    Py_CLEAR(state->receipt_names);
     for (int i = 0; i < SHORTS; i++) Py_CLEAR(state->shorts[i]);
     return 0;
 }
@@ -58,6 +61,11 @@ static PyMethodDef module_methods[] = {
     {"uuid5", (PyCFunction)(void (*)(void))usance_uuid5, METH_FASTCALL,
      "uuid5(namespace, name): return the UUIDv5 as text in bytes."},
     {"murmur2", usance_murmur2, METH_O, "murmur2(data): return Kafka's 32-bit murmur2."},
+    {"namespace", usance_namespace, METH_O, "Return the 16 bytes of a UUID in its usual form, or None."},
+    {"cause", (PyCFunction)(void (*)(void))usance_cause, METH_FASTCALL,
+     "Return the part of `usance-meta` that the records of one command share, or None."},
+    {"chain", (PyCFunction)(void (*)(void))usance_chain, METH_FASTCALL,
+     "Return outputs, receipts and the chain after records from their values, or None."},
     {"records", (PyCFunction)(void (*)(void))usance_records, METH_FASTCALL,
      "Return the records of a run of rows, or None."},
     {"packed", (PyCFunction)(void (*)(void))usance_packed, METH_FASTCALL,

@@ -80,6 +80,7 @@ typedef struct {
     PyObject *copy;             /* msgspec.Struct.__copy__ */
     PyObject *clear, *splices, *digest;     /* names of attributes */
     PyObject *sha256, *sha1, *sha1_names;   /* hashlib's */
+    PyObject *receipt_names;    /* of a receipt's fields */
     PyObject *shorts[SHORTS];
 } State;
 
@@ -129,8 +130,14 @@ PyObject *usance_write(Program *self, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_seal(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_uuid5(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_murmur2(PyObject *module, PyObject *data);
+PyObject *usance_namespace(PyObject *module, PyObject *text);
+PyObject *usance_cause(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_chain(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_packed(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+/* Tells whether an object is a class of named tuples, without anything beside their items. */
+bool usance_is_plain(PyObject *type);
 
 /* A text from UTF-8; short ones are the same object as before, where that is still at hand. */
 PyObject *usance_text(State *state, const unsigned char *at, Py_ssize_t size);

@@ -127,15 +127,14 @@ static PyObject *record_of(Run *run, Py_ssize_t i) {
     return settled(record);
 }
 
-/* A named tuple without anything beside its items. */
-static bool is_plain(PyObject *type) {
+bool usance_is_plain(PyObject *type) {
     return PyType_Check(type) && PyType_IsSubtype((PyTypeObject *)type, &PyTuple_Type)
         && ((PyTypeObject *)type)->tp_basicsize == PyTuple_Type.tp_basicsize;
 }
 
 /* records(Record, topic, partition, offsets, times, keys, heads, values, body) -> records, or None */
 PyObject *usance_records(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    if (count != 9 || !is_plain(args[0]) || !PyUnicode_CheckExact(args[1]) || !PyLong_CheckExact(args[2])
+    if (count != 9 || !usance_is_plain(args[0]) || !PyUnicode_CheckExact(args[1]) || !PyLong_CheckExact(args[2])
         || !PyBytes_CheckExact(args[8]))
         Py_RETURN_NONE;
     Run run = {.state = PyModule_GetState(module), .record = (PyTypeObject *)args[0],

@@ -96,55 +96,69 @@ static PyObject *headers_of(PyObject **piece, const Out *meta) {
     return headers;
 }
 
-static PyObject *seal(State *state, PyObject **piece, PyObject *value, int64_t revision, int64_t index) {
+/* Makes headers and envelope hash of one record; both are new references, or neither is there. */
+static int seal(State *state, PyObject **piece, PyObject *value, int64_t revision, int64_t index,
+                PyObject **headers, PyObject **digest) {
     unsigned char stack[STACK];
     Out meta = {stack, stack, stack + STACK, NULL, NULL};
-    PyObject *headers = NULL, *whole = NULL, *digest = NULL, *sealed = NULL;
+    PyObject *whole = NULL;
+    *headers = *digest = NULL;
     if (put_meta(&meta, piece, revision, index) == 0 && meta.at - meta.start < INT32_MAX) {
-        headers = headers_of(piece, &meta);
-        whole = headers == NULL ? NULL : envelope_of(piece, &meta, value);
+        *headers = headers_of(piece, &meta);
+        whole = *headers == NULL ? NULL : envelope_of(piece, &meta, value);
     }
     PyMem_Free(meta.heap);
-    if (whole != NULL) digest = digest_of(state, PyObject_CallOneArg(state->sha256, whole));
-    if (digest != NULL) sealed = PyTuple_Pack(2, headers, digest);
-    Py_XDECREF(headers);
+    if (whole != NULL) *digest = digest_of(state, PyObject_CallOneArg(state->sha256, whole));
     Py_XDECREF(whole);
-    Py_XDECREF(digest);
-    return sealed;
+    if (*digest == NULL) Py_CLEAR(*headers);
+    return *digest == NULL ? -1 : 0;
+}
+
+static bool are_pieces(PyObject **piece, int from, int to) {
+    for (int i = from; i < to; i++)
+        if (!PyBytes_CheckExact(piece[i]) || PyBytes_GET_SIZE(piece[i]) > INT32_MAX / 16) return false;
+    return true;
+}
+
+static bool is_value(PyObject *value) {
+    return value == Py_None || (PyBytes_CheckExact(value) && PyBytes_GET_SIZE(value) <= INT32_MAX / 2);
+}
+
+static bool is_number(PyObject *number, int64_t *n) {
+    int over = 1;
+    if (PyLong_CheckExact(number)) *n = PyLong_AsLongLongAndOverflow(number, &over);
+    return !over;
 }
 
 /* seal(type's 3 pieces, cause's 2, frame, ce_id, prev, value, revision, index) -> (headers, hash), or None */
 PyObject *usance_seal(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    PyObject *piece[PIECES];
+    PyObject *piece[PIECES], *headers, *digest;
+    int64_t revision, index;
     if (count != 11 || !PyTuple_CheckExact(args[5]) || PyTuple_GET_SIZE(args[5]) != 5) Py_RETURN_NONE;
     for (int i = 0; i < 5; i++) piece[i] = args[i];
     for (int i = 0; i < 5; i++) piece[F_START + i] = PyTuple_GET_ITEM(args[5], i);
     piece[CE_ID] = args[6];
     piece[PREV] = args[7];
-    for (int i = 0; i < PIECES; i++)
-        if (!PyBytes_CheckExact(piece[i]) || PyBytes_GET_SIZE(piece[i]) > INT32_MAX / 16) Py_RETURN_NONE;
-    PyObject *value = args[8];
-    if (PyBytes_GET_SIZE(piece[CE_ID]) != 36 || PyBytes_GET_SIZE(piece[PREV]) != 32
-        || (value != Py_None && (!PyBytes_CheckExact(value) || PyBytes_GET_SIZE(value) > INT32_MAX / 2))
-        || !PyLong_CheckExact(args[9]) || !PyLong_CheckExact(args[10]))
+    if (!are_pieces(piece, 0, PIECES) || PyBytes_GET_SIZE(piece[CE_ID]) != 36
+        || PyBytes_GET_SIZE(piece[PREV]) != 32 || !is_value(args[8]) || !is_number(args[9], &revision)
+        || !is_number(args[10], &index))
         Py_RETURN_NONE;
-    int over[2];
-    int64_t revision = PyLong_AsLongLongAndOverflow(args[9], &over[0]);
-    int64_t index = PyLong_AsLongLongAndOverflow(args[10], &over[1]);
-    if (over[0] || over[1]) Py_RETURN_NONE;
-    return seal(PyModule_GetState(module), piece, value, revision, index);
+    if (seal(PyModule_GetState(module), piece, args[8], revision, index, &headers, &digest) < 0) {
+        if (PyErr_Occurred()) return NULL;
+        Py_RETURN_NONE;
+    }
+    PyObject *sealed = PyTuple_Pack(2, headers, digest);
+    Py_DECREF(headers);
+    Py_DECREF(digest);
+    return sealed;
 }
 
-/* uuid5(namespace, name) -> 36 bytes */
-PyObject *usance_uuid5(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+static PyObject *uuid5_of(State *state, const char *namespace, Py_ssize_t first, const char *name, Py_ssize_t size) {
     static const char HEX[] = "0123456789abcdef";
-    State *state = PyModule_GetState(module);
-    if (count != 2 || !PyBytes_CheckExact(args[0]) || !PyBytes_CheckExact(args[1]))
-        return PyErr_Format(PyExc_TypeError, "uuid5 takes two bytes objects");
-    Py_ssize_t first = PyBytes_GET_SIZE(args[0]);
-    PyObject *data = PyBytes_FromStringAndSize(NULL, first + PyBytes_GET_SIZE(args[1]));
+    PyObject *data = PyBytes_FromStringAndSize(NULL, first + size);
     if (data == NULL) return NULL;
-    add(add(PyBytes_AS_STRING(data), args[0]), args[1]);
+    memcpy(PyBytes_AS_STRING(data), namespace, (size_t)first);
+    memcpy(PyBytes_AS_STRING(data) + first, name, (size_t)size);
     PyObject *call[] = {data, Py_False};
     PyObject *digest = digest_of(state, PyObject_Vectorcall(state->sha1, call, 1, state->sha1_names));
     Py_DECREF(data);
@@ -163,6 +177,72 @@ PyObject *usance_uuid5(PyObject *module, PyObject *const *args, Py_ssize_t count
     }
     Py_DECREF(digest);
     return text;
+}
+
+/* uuid5(namespace, name) -> 36 bytes */
+PyObject *usance_uuid5(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count != 2 || !PyBytes_CheckExact(args[0]) || !PyBytes_CheckExact(args[1]))
+        return PyErr_Format(PyExc_TypeError, "uuid5 takes two bytes objects");
+    return uuid5_of(PyModule_GetState(module), PyBytes_AS_STRING(args[0]), PyBytes_GET_SIZE(args[0]),
+                    PyBytes_AS_STRING(args[1]), PyBytes_GET_SIZE(args[1]));
+}
+
+static int hex_digit(unsigned char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c |= 32;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The 16 bytes of a UUID in its usual form; false for any other text. */
+static bool uuid_bytes(PyObject *text, unsigned char *out) {
+    if (!PyUnicode_CheckExact(text) || !PyUnicode_IS_COMPACT_ASCII(text) || PyUnicode_GET_LENGTH(text) != 36)
+        return false;
+    const unsigned char *at = PyUnicode_1BYTE_DATA(text);
+    for (int i = 0; i < 16; i++) {
+        if ((i == 4 || i == 6 || i == 8 || i == 10) && *at++ != '-') return false;
+        int high = hex_digit(*at++), low = hex_digit(*at++);
+        if (high < 0 || low < 0) return false;
+        out[i] = (unsigned char)(high << 4 | low);
+    }
+    return true;
+}
+
+/* namespace(text) -> the 16 bytes of a UUID in its usual form, or None */
+PyObject *usance_namespace(PyObject *module, PyObject *text) {
+    unsigned char bytes[16];
+    if (!uuid_bytes(text, bytes)) Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize((const char *)bytes, 16);
+}
+
+static int put_text(Out *out, PyObject *text) {
+    if (!PyUnicode_CheckExact(text) || !PyUnicode_IS_COMPACT_ASCII(text)) return -1;
+    Py_ssize_t size = PyUnicode_GET_LENGTH(text);
+    return put_long(out, size) < 0 ? -1 : put(out, PyUnicode_1BYTE_DATA(text), size);
+}
+
+static int put_number(Out *out, PyObject *number) {
+    int over = 1;
+    int64_t n = PyLong_CheckExact(number) ? PyLong_AsLongLongAndOverflow(number, &over) : 0;
+    return over ? -1 : put_long(out, n);
+}
+
+/* cause(correlation, causation, command id, body hash, partition or None, offset) -> the middle of meta */
+PyObject *usance_cause(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count != 6 || !PyBytes_CheckExact(args[3]) || PyBytes_GET_SIZE(args[3]) != 32) Py_RETURN_NONE;
+    unsigned char stack[STACK];
+    Out out = {stack, stack, stack + STACK, NULL, NULL};
+    PyObject *made = NULL;
+    int done = put_text(&out, args[0]) < 0 || put_text(&out, args[1]) < 0 || put_text(&out, args[2]) < 0
+        || put(&out, PyBytes_AS_STRING(args[3]), 32) < 0;
+    if (!done) {
+        if (args[4] == Py_None) done = put(&out, "\0", 1) < 0;
+        else done = put(&out, "\2", 1) < 0 || put_number(&out, args[4]) < 0 || put_number(&out, args[5]) < 0;
+    }
+    if (!done) made = PyBytes_FromStringAndSize((const char *)out.start, out.at - out.start);
+    PyMem_Free(out.heap);
+    if (made != NULL || grave()) return made;
+    PyErr_Clear();
+    Py_RETURN_NONE;
 }
 
 /* murmur2(data) -> int: Kafka's, as in kernel/ids.py */
@@ -186,4 +266,131 @@ PyObject *usance_murmur2(PyObject *module, PyObject *data) {
     h *= m;
     h ^= h >> 15;
     return PyLong_FromUnsignedLong(h);
+}
+
+/* Chains: the records that one command causes in one partition, from their values. */
+
+typedef struct {
+    State *state;
+    PyObject *types, *values, *ids, *key;
+    PyTypeObject *output;
+    PyObject *topic, *partition, *receipt;
+    PyObject *piece[PIECES];        /* PREV is owned, and moves on; CE_ID is set per record */
+    int64_t revision, index;
+    PyObject *outputs, *receipts;
+} Chain;
+
+static PyObject *id_of(Chain *chain, Py_ssize_t n) {
+    if (PyBytes_GET_SIZE(chain->ids) == 36) return Py_NewRef(chain->ids);
+    char name[20], *at = name + sizeof(name);
+    Py_ssize_t left = n;
+    do *--at = (char)('0' + left % 10);
+    while ((left /= 10) > 0);
+    return uuid5_of(chain->state, PyBytes_AS_STRING(chain->ids), 16, at, name + sizeof(name) - at);
+}
+
+static int lengthen(Chain *chain, PyObject *digest) {
+    char both[64];
+    memcpy(both, PyBytes_AS_STRING(chain->piece[PREV]), 32);
+    memcpy(both + 32, PyBytes_AS_STRING(digest), 32);
+    PyObject *data = PyBytes_FromStringAndSize(both, 64);
+    PyObject *next = data == NULL ? NULL : digest_of(chain->state, PyObject_CallOneArg(chain->state->sha256, data));
+    Py_XDECREF(data);
+    if (next == NULL) return -1;
+    if (PyBytes_GET_SIZE(next) != 32) {
+        Py_DECREF(next);
+        return -1;
+    }
+    Py_SETREF(chain->piece[PREV], next);
+    return 0;
+}
+
+static int give_out(Chain *chain, PyObject *value, PyObject *headers) {
+    PyObject *output = chain->output->tp_alloc(chain->output, 5);
+    if (output == NULL) return -1;
+    PyTuple_SET_ITEM(output, 0, Py_NewRef(chain->topic));
+    PyTuple_SET_ITEM(output, 1, Py_NewRef(chain->partition));
+    PyTuple_SET_ITEM(output, 2, Py_NewRef(chain->key));
+    PyTuple_SET_ITEM(output, 3, Py_NewRef(value));
+    PyTuple_SET_ITEM(output, 4, Py_NewRef(headers));
+    PyObject_GC_UnTrack(output);    /* texts, bytes and a number: nothing to walk */
+    int done = PyList_Append(chain->outputs, output);
+    Py_DECREF(output);
+    return done;
+}
+
+static int acknowledge(Chain *chain, int64_t index, PyObject *digest) {
+    if (chain->receipt == Py_None) return 0;
+    PyObject *number = PyLong_FromLongLong(index);
+    if (number == NULL) return -1;
+    PyObject *call[] = {chain->partition, number, digest};
+    PyObject *receipt = PyObject_Vectorcall(chain->receipt, call, 0, chain->state->receipt_names);
+    int done = receipt == NULL ? -1 : PyList_Append(chain->receipts, receipt);
+    Py_XDECREF(receipt);
+    Py_DECREF(number);
+    return done;
+}
+
+static int put_record(Chain *chain, Py_ssize_t n) {
+    PyObject *type = PyList_GET_ITEM(chain->types, n), *value = PyList_GET_ITEM(chain->values, n);
+    if (!PyTuple_Check(type) || PyTuple_GET_SIZE(type) < 3 || !is_value(value)) return -1;
+    for (int i = 0; i < 3; i++) chain->piece[HASHED + i] = PyTuple_GET_ITEM(type, i);
+    if (!are_pieces(chain->piece, HASHED, TAIL + 1)) return -1;
+    PyObject *headers, *digest, *id = id_of(chain, n);
+    if (id == NULL) return -1;
+    chain->piece[CE_ID] = id;
+    int64_t index = chain->index + n;
+    int done = seal(chain->state, chain->piece, value, chain->revision + n, index, &headers, &digest);
+    Py_DECREF(id);
+    if (done < 0) return -1;
+    if (PyBytes_GET_SIZE(digest) != 32 || give_out(chain, value, headers) < 0
+        || acknowledge(chain, index, digest) < 0 || lengthen(chain, digest) < 0)
+        done = -1;
+    Py_DECREF(headers);
+    Py_DECREF(digest);
+    return done;
+}
+
+static bool understood(Chain *chain, PyObject *const *args) {
+    static const int64_t FAR = INT64_MAX / 2;
+    if (!PyList_CheckExact(args[0]) || !PyList_CheckExact(args[1]) || !PyBytes_CheckExact(args[2])
+        || PyList_GET_SIZE(args[0]) != PyList_GET_SIZE(args[1]) || !PyTuple_CheckExact(args[5])
+        || PyTuple_GET_SIZE(args[5]) != 5 || !(args[6] == Py_None || PyBytes_CheckExact(args[6]))
+        || !PyTuple_CheckExact(args[10]) || PyTuple_GET_SIZE(args[10]) != 3)
+        return false;
+    Py_ssize_t id = PyBytes_GET_SIZE(args[2]);
+    PyObject *output = PyTuple_GET_ITEM(args[10], 0);
+    if ((id != 16 && (id != 36 || PyList_GET_SIZE(args[0]) != 1)) || !usance_is_plain(output)) return false;
+    *chain = (Chain){.types = args[0], .values = args[1], .ids = args[2], .key = args[6],
+                     .output = (PyTypeObject *)output, .topic = PyTuple_GET_ITEM(args[10], 1),
+                     .partition = PyTuple_GET_ITEM(args[10], 2), .receipt = args[11]};
+    if (!PyUnicode_CheckExact(chain->topic) || !PyLong_CheckExact(chain->partition)) return false;
+    chain->piece[HEAD] = args[3];
+    chain->piece[MIDDLE] = args[4];
+    for (int i = 0; i < 5; i++) chain->piece[F_START + i] = PyTuple_GET_ITEM(args[5], i);
+    chain->piece[PREV] = args[9];
+    return are_pieces(chain->piece, HEAD, F_END + 1) && PyBytes_CheckExact(args[9])
+        && PyBytes_GET_SIZE(args[9]) == 32 && is_number(args[7], &chain->revision)
+        && is_number(args[8], &chain->index) && chain->revision < FAR && chain->index < FAR;
+}
+
+/* chain(types, values, ids, head, middle, frame, key, revision, index, prev, to, receipt)
+ * -> (outputs, receipts, prev), or None: see messages/frames.py */
+PyObject *usance_chain(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    Chain chain;
+    if (count != 12 || !understood(&chain, args)) Py_RETURN_NONE;
+    chain.state = PyModule_GetState(module);
+    Py_INCREF(chain.piece[PREV]);
+    chain.outputs = PyList_New(0);
+    chain.receipts = PyList_New(0);
+    int done = chain.outputs == NULL || chain.receipts == NULL ? -1 : 0;
+    for (Py_ssize_t n = 0; done == 0 && n < PyList_GET_SIZE(chain.types); n++)
+        done = n < PyList_GET_SIZE(chain.values) ? put_record(&chain, n) : -1;
+    PyObject *made = done < 0 ? NULL : PyTuple_Pack(3, chain.outputs, chain.receipts, chain.piece[PREV]);
+    Py_XDECREF(chain.outputs);
+    Py_XDECREF(chain.receipts);
+    Py_DECREF(chain.piece[PREV]);
+    if (made != NULL || grave()) return made;
+    PyErr_Clear();
+    Py_RETURN_NONE;
 }

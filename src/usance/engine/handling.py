@@ -215,34 +215,31 @@ class Handling:
         decision: Decision,
     ) -> None:
         share = self.share
-        overlay, place = share.overlay, share.place
+        overlay = share.overlay
         tail = overlay.tail("events")
         index, last = tail.next, tail.hash
         state, revision, timers = entry.state, entry.revision, entry.timers
         staged: list[Output] = []
         receipts: list[Receipt] = []
         if decision.events:
-            records, last = self.world.encoder.events(
+            staged, receipts, last = self.world.encoder.events(
                 decision.events,
                 meta,
-                stream=key,
+                stream=key.encode(),
                 revision=revision + 1,
                 index=index,
                 prev=last,
                 instant=share.instant,
                 input=position,
+                to=share.events_to,
                 traceparent=share.trace,
             )
-            topic, partition = share.names["events"], place.partition
-            for raw, value, headers, digest in records:
-                staged.append(Output(topic, partition, raw, value, headers))
-                receipts.append(Receipt(partition=partition, index=index, envelope_hash=digest))
-                index += 1
+            index += len(staged)
             for event in decision.events:
                 if type(event) in _TIMERS:
                     timers = _moved(timers, event)
                 state = self._evolved(decider, state, event)
-            revision += len(records)
+            revision += len(staged)
         sends = [self._send(meta, key, n, s) for n, s in enumerate(decision.sends)]
         if staged:
             recent = with_recent(entry.recent, recent_id(meta.command_id, meta.body_hash))

@@ -15,7 +15,7 @@ from usance.engine.topics import Place, Topics
 from usance.kernel.clock import Instant
 from usance.kernel.decider import Decider
 from usance.log.contract import Batch, Fence, Output, TopicPartition, Unit
-from usance.messages.envelope import Encoded, Encoder, InputPosition, Meta, Sealed
+from usance.messages.envelope import Encoded, Encoder, InputPosition, Meta
 from usance.messages.outcome import Outcome, UnitFooter
 
 
@@ -61,8 +61,10 @@ class PartitionUnit:
             kind: topics.name(place.context, kind)
             for kind in ("commands", "events", "outcomes", "parked", "dead-letters", "snapshots")
         }
+        self.events_to = (Output, self.names["events"], place.partition)
+        self.outcomes_to = (Output, self.names["outcomes"], place.partition)
 
-    def chained(self, kind: str, encoded: Encoded | Sealed) -> Output:
+    def chained(self, kind: str, encoded: Encoded) -> Output:
         """Move the chain of `kind` over an encoded record and return it as an output."""
         tail = self.overlay.tail(kind)
         key, value, headers, envelope_hash = encoded
@@ -72,20 +74,22 @@ class PartitionUnit:
     def outcome(self, outcome: Outcome, meta: Meta, position: InputPosition) -> None:
         """Stage the outcome of one command and keep it for whoever waits."""
         tail = self.overlay.tail("outcomes")
-        sealed = self.world.encoder.answer(
+        outputs, _, last = self.world.encoder.answer(
             outcome,
             meta,
             index=tail.next,
             prev=tail.hash,
             instant=self.instant,
             input=position,
+            to=self.outcomes_to,
             traceparent=self.trace,
         )
-        self.outputs.append(self.chained("outcomes", sealed))
+        self.overlay.tails["outcomes"] = Tail(tail.next + 1, last)
+        self.outputs += outputs
         self.counts["outcomes"] += 1
         self.answers.append((outcome.command_id, outcome))
         if meta.reply is not None:
-            self._reply(outcome, meta.reply, sealed[1])
+            self._reply(outcome, meta.reply, outputs[0].value)
 
     def _reply(self, outcome: Outcome, partition: int, value: bytes | None) -> None:
         """Send an outcome to the gateway that waits for it; one that names no partition waits in vain."""

@@ -61,6 +61,9 @@ def derived(root: str, *parts: str | int) -> str:
 
 def namespace_of(root: str) -> bytes:
     """Return 16 namespace bytes of a root: the UUID itself, or the UUIDv5 of any other text."""
+    found: bytes | None = NATIVE.namespace(root) if NATIVE else None
+    if found is not None:
+        return found
     if len(root) == 36 and root.count("-") == 4:  # the usual form, at a tenth of UUID's cost
         try:
             raw = bytes.fromhex(root.replace("-", ""))

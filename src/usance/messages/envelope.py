@@ -20,34 +20,34 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from hashlib import sha1, sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 from usance.audit.chain import ABSENT, envelope, envelope_hash, prefixed
 from usance.kernel.clock import Instant, iso
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound
 from usance.kernel.ids import namespace_of
-from usance.messages import codec
+from usance.messages import codec, frames
 from usance.messages.avro import encode, unwritable
-from usance.messages.avro_codegen import (
-    UNWRITABLE,
-    Splices,
-    Writer,
-)
+from usance.messages.avro_codegen import UNWRITABLE, Splices
 from usance.messages.catalogue import Catalogue
 from usance.messages.decoder import Decoded, Decoder
-from usance.messages.headers import (
-    BIN,
-    Headers,
-    array_of,
-    bin_of,
-    packed_name,
-    packed_pair,
-    unpack_headers,
+from usance.messages.frames import (
+    CONTENT_TYPE,
+    LENGTHS,
+    PACKED_END,
+    PACKED_SUBJECT,
+    SPEC_VERSION,
+    STARTS,
+    Chained,
+    Destination,
+    Frame,
+    Type,
+    length,
 )
+from usance.messages.headers import BIN, Headers, bin_of, packed_pair, unpack_headers
 from usance.messages.meta import NO_HASH, InputOffset, InputPosition, Meta
-from usance.messages.outcome import Outcome, UnitFooter
+from usance.messages.outcome import Outcome, Receipt, UnitFooter
 from usance.messages.registry import RegistryState, frame
 from usance.messages.varints import VARINTS
 
@@ -69,42 +69,16 @@ Wire = tuple[bytes | None, bytes | None, Headers]
 """key, value, headers."""
 Encoded = tuple[bytes | None, bytes | None, Headers, bytes]
 """key, value, headers, envelope hash."""
-Sealed = tuple[bytes | None, bytes | None, bytes, bytes]
-"""key, value, packed headers, envelope hash."""
-
 BODY_KEY_CLEAR = b"usance/body-hash/v1/published-key-of-logs-with-clear-blocks"
 """Key of body hashes in logs that allow clear blocks: published, as nothing is secret there."""
 
-SPEC_VERSION = ("ce_specversion", b"1.0")
-CONTENT_TYPE = ("content-type", b"application/avro")
 DEAD_LETTER_TYPE = b"usance.system.DeadLetter"
 
 _SUFFIXED = frozenset(("dead-lettered", "parked", "discarded"))
-_LENGTHS = [n.to_bytes(4, "big") for n in range(4096)]
-_SPEC_AND_ID = prefixed(b"1.0") + _LENGTHS[36]
-_TIME_LENGTH = _LENGTHS[24]
+_TIME_LENGTH = LENGTHS[24]
 _HEADS_MAX = 4_096
 _NULLS = b"\x00\x00"
 """A record's own meta carries neither instant nor reply."""
-_PACKED_SPEC = packed_pair(*SPEC_VERSION) + packed_name("ce_id") + BIN[36]
-_STARTS = [array_of(count) + _PACKED_SPEC for count in range(10)]
-_PACKED_SUBJECT = packed_name("ce_subject")
-_PACKED_META = packed_name("usance-meta")
-_PACKED_END = packed_pair(*CONTENT_TYPE)
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-
-
-def _uuid5(namespace: bytes, name: bytes) -> bytes:
-    """Return `kernel.ids.uuid5_text` as bytes, with fewer steps: two or more per command."""
-    h = sha1(namespace + name, usedforsecurity=False).hexdigest()
-    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}".encode()
-
-
-_ORDINALS = [str(n).encode() for n in range(64)]
-
-
-def _length(size: int) -> bytes:
-    return _LENGTHS[size] if size < 4096 else size.to_bytes(4, "big")
 
 
 def body_hash(key: bytes, command_id: str, fullname: str, record_key: str, body: bytes) -> bytes:
@@ -132,54 +106,8 @@ _Piece = tuple[tuple[str, bytes], bytes, bytes]
 """A header: as a pair, as it is hashed, as it is packed."""
 
 
-class _Type(NamedTuple):
-    """What the encoder keeps ready per message type."""
-
-    writer: Writer
-    prefix: bytes
-    header: tuple[str, bytes]
-    hashed: bytes
-    packed: bytes
-    meta_tail: bytes
-    fullname: str
-
-
-class _Cause:
-    """What all records caused by one command share: bytes of their meta, and the namespace of ids."""
-
-    __slots__ = ("head", "input", "meta", "middle", "namespace")
-
-    def __init__(self, meta: Meta, position: InputPosition | None, head: bytes) -> None:
-        self.meta = meta
-        self.input = position
-        self.head = head
-        self.namespace = b""
-        if len(meta.body_hash) != 32:
-            raise ValueError("a body hash has 32 bytes")
-        correlation = meta.correlation.encode()
-        causation = meta.causation.encode()
-        command_id = meta.command_id.encode()
-        parts = (
-            VARINTS[len(correlation)],
-            correlation,
-            VARINTS[len(causation)],
-            causation,
-            VARINTS[len(command_id)],
-            command_id,
-            meta.body_hash,
-        )
-        if position is None:
-            self.middle = b"".join((*parts, b"\x00"))
-        else:
-            where = (b"\x02", VARINTS[position.partition], VARINTS[position.offset])
-            self.middle = b"".join(parts + where)
-
-
-_Frame = tuple[bytes, bytes, bytes, bytes, bytes]
-"""What stands around type, id and meta of records with one key, context and instant.
-
-Start, packed and hashed headers, hashed key, end.
-"""
+_Cause = tuple[Meta, InputPosition | None, bytes, bytes]
+"""What all records caused by one command share: its meta and place, and the head and middle of theirs."""
 
 
 class Encoder:
@@ -199,9 +127,9 @@ class Encoder:
         self.body_key = body_key
         self._log_namespace = namespace_of(log_id)
         native = codec.NATIVE
-        self._seal = native.seal if native else None
-        self._uuid5: Callable[[bytes, bytes], bytes] = native.uuid5 if native else _uuid5
-        self._types: dict[type, _Type] = {}
+        self._native = native
+        self._uuid5: Callable[[bytes, bytes], bytes] = native.uuid5 if native else frames.uuid5
+        self._types: dict[type, Type] = {}
         self._sources: dict[str, _Piece] = {}
         self._instant: Instant = -1
         self._time: _Piece = (("ce_time", b""), b"", b"")
@@ -271,38 +199,34 @@ class Encoder:
         messages: Sequence[Any],
         meta: Meta,
         *,
-        stream: str,
+        stream: bytes,
         revision: int,
         index: int,
         prev: bytes,
         instant: Instant,
         input: InputPosition,  # noqa: A002 - the protocol's word
+        to: Destination,
         traceparent: bytes | None = None,
-    ) -> tuple[list[Sealed], bytes]:
+    ) -> Chained:
         """Return the records of all events of the command whose meta is given, and the chain after.
 
         `stream` is the aggregate key, `revision` and `index` those of the first event, `prev` the
         chain before it. Raises Unreadable (stage `serialize`), NotFound for an unknown class.
         """
-        cause = self._caused(meta, input)
-        namespace = cause.namespace = cause.namespace or namespace_of(meta.command_id)
-        key = stream.encode()
-        frame = self._frame_of(key, key, input.topic, instant, traceparent)
-        out: list[Sealed] = []
-        for ordinal, message in enumerate(messages):
+        types, values = [], []
+        for message in messages:
             entry = self._types.get(type(message)) or self._type(type(message))
-            name = _ORDINALS[ordinal] if ordinal < 64 else str(ordinal).encode()
             try:
-                value = entry.writer(message, entry.prefix, self.splices)
+                values.append(entry.writer(message, entry.prefix, self.splices))
             except UNWRITABLE as error:
                 raise unwritable(error, entry.fullname) from error
-            ce_id = self._uuid5(namespace, name)
-            packed, digest = self._sealed(
-                entry, cause, frame, ce_id, value, revision + ordinal, index + ordinal, prev
-            )
-            prev = sha256(prev + digest).digest()
-            out.append((key, value, packed, digest))
-        return out, prev
+            types.append(entry)
+        ids = namespace_of(meta.command_id)
+        frame = self._frame_of(stream, stream, input.topic, instant, traceparent)
+        cause = self._caused(meta, input)
+        return self._chain(
+            types, values, ids, cause, frame, stream, revision, index, prev, to, Receipt
+        )
 
     def event(
         self,
@@ -337,12 +261,15 @@ class Encoder:
         prev: bytes,
         instant: Instant,
         input: InputPosition,  # noqa: A002 - the protocol's word
+        to: Destination,
         stream: str | None = None,
         traceparent: bytes | None = None,
-    ) -> Sealed:
-        """Return an outcome's record; its key is the command id, `stream` the aggregate key."""
+    ) -> Chained:
+        """Return an outcome's record and the chain after it.
+
+        Its key is the command id, `stream` the aggregate key.
+        """
         entry = self._outcome
-        cause = self._caused(meta, input)
         name = f"{input.partition}/{input.offset}/outcome"
         if outcome.answer in _SUFFIXED:
             name = f"{name}/{outcome.answer}"
@@ -354,13 +281,15 @@ class Encoder:
         key = outcome.command_id.encode()
         subject = None if stream is None else stream.encode()
         frame = self._frame_of(key, subject, input.topic, instant, traceparent)
-        packed, digest = self._sealed(entry, cause, frame, ce_id, value, -1, index, prev)
-        return key, value, packed, digest
+        cause = self._caused(meta, input)
+        return self._chain([entry], [value], ce_id, cause, frame, key, -1, index, prev, to, None)
 
     def outcome(self, outcome: Outcome, meta: Meta, **place: Any) -> Encoded:
         """Return an outcome's record with its headers as pairs; see `answer`."""
-        key, value, packed, digest = self.answer(outcome, meta, **place)
-        return key, value, unpack_headers(packed), digest
+        to = (lambda *parts: parts, "", 0)
+        ((_, _, key, value, packed),), _, _ = self.answer(outcome, meta, to=to, **place)
+        headers = unpack_headers(packed)
+        return key, value, headers, envelope_hash(key, value, headers)
 
     def footer(
         self,
@@ -412,13 +341,13 @@ class Encoder:
         Its `ce_id` is the dead letter's id, its subject the original key where that is UTF-8 text.
         """
         cause = self._cause(meta, input)
-        entry = _Type(
-            self._outcome.writer,
-            b"",
-            ("ce_type", DEAD_LETTER_TYPE),
+        entry = Type(
             prefixed(DEAD_LETTER_TYPE),
             packed_pair("ce_type", DEAD_LETTER_TYPE),
             bytes(8) + _NULLS,
+            self._outcome.writer,
+            b"",
+            ("ce_type", DEAD_LETTER_TYPE),
             "",
         )
         frame = self._frame_of(key, _utf8(key), input.topic, instant, None)
@@ -435,30 +364,30 @@ class Encoder:
         topic: str,
         instant: Instant,
         traceparent: bytes | None,
-    ) -> _Frame:
+    ) -> Frame:
         source = self._sources.get(topic) or self._source(topic)
         time = self._time if instant == self._instant else self._at(instant)
-        key_hashed = ABSENT if key is None else _length(len(key)) + key
+        key_hashed = ABSENT if key is None else length(len(key)) + key
         if subject is None:
             packed, subject_hashed, count = source[2] + time[2], ABSENT, 7
         else:
             size = len(subject)
             mark = BIN[size] if size < 4096 else bin_of(size)
-            packed = b"".join((source[2], _PACKED_SUBJECT, mark, subject, time[2]))
+            packed = b"".join((source[2], PACKED_SUBJECT, mark, subject, time[2]))
             subject_hashed = key_hashed if subject is key else prefixed(subject)
             count = 8
-        end = _PACKED_END
+        end = PACKED_END
         if traceparent is not None:
             end += packed_pair("traceparent", traceparent)
             count += 1
         hashed = source[1] + subject_hashed + time[1]
-        return _STARTS[count], packed, hashed, key_hashed, end
+        return STARTS[count], packed, hashed, key_hashed, end
 
     def _sealed(
         self,
-        entry: _Type,
+        entry: Type,
         cause: _Cause,
-        frame: _Frame,
+        frame: Frame,
         ce_id: bytes,
         value: bytes | None,
         revision: int,
@@ -466,45 +395,30 @@ class Encoder:
         prev: bytes,
     ) -> tuple[bytes, bytes]:
         """Return packed headers and envelope hash of a record."""
-        if self._seal is not None:
-            sealed: tuple[bytes, bytes] | None = self._seal(
-                entry.hashed, entry.packed, entry.meta_tail, cause.head, cause.middle, frame, ce_id,
-                prev, value, revision, index,
-            )  # fmt: skip
-            if sealed is not None:
-                return sealed
-        assert len(prev) == 32, "prev is a chain value"
-        assert len(ce_id) == 36, "a ce_id is a UUID"
-        start, packed, hashed, key_hashed, end = frame
-        meta = b"".join(
-            (
-                cause.head,
-                VARINTS[revision],
-                VARINTS[index],
-                b"\x02",
-                prev,
-                cause.middle,
-                entry.meta_tail,
-            )
-        )
-        size = len(meta)
-        length = _LENGTHS[size] if size < 4096 else size.to_bytes(4, "big")
-        if value is None:
-            value_hashed = ABSENT
-        else:
-            n = len(value)
-            value_hashed = _LENGTHS[n] if n < 4096 else n.to_bytes(4, "big")
-        whole = b"".join(
-            (_SPEC_AND_ID, ce_id, entry.hashed, hashed, length, meta, key_hashed,
-             value_hashed, value or b"")
-        )  # fmt: skip
-        mark = BIN[size] if size < 4096 else bin_of(size)
-        headers = b"".join((start, ce_id, entry.packed, packed, _PACKED_META, mark, meta, end))
-        return headers, sha256(whole).digest()
+        parts = (*entry[:3], *cause[2:], frame, ce_id, prev, value, revision, index)
+        sealed: tuple[bytes, bytes] | None = self._native.seal(*parts) if self._native else None
+        return sealed or frames.seal(*parts)
+
+    def _chain(
+        self,
+        types: list[Type],
+        values: list[bytes],
+        ids: bytes,
+        cause: _Cause,
+        *rest: Any,
+    ) -> Chained:
+        """Return the records of values, as `frames.chain` does."""
+        _, _, head, middle = cause
+        native = self._native
+        if native is not None:
+            made: Chained | None = native.chain(types, values, ids, head, middle, *rest)
+            if made is not None:
+                return made
+        return frames.chain(types, values, ids, head, middle, *rest)
 
     # -- what is kept ready
 
-    def _type(self, cls: type) -> _Type:
+    def _type(self, cls: type) -> Type:
         found = self.catalogue.by_class.get(cls)
         if found is None:
             raise NotFound(
@@ -512,30 +426,33 @@ class Encoder:
                 hint="list its class in MESSAGES of its module, and the module in the catalogue",
             )
         name = found.fullname.encode()
-        entry = self._types[cls] = _Type(
-            found.writer,
-            frame(self.registry.id_of(found.schema)),
-            ("ce_type", name),
+        entry = self._types[cls] = Type(
             prefixed(name),
             packed_pair("ce_type", name),
             found.schema.fingerprint + _NULLS,
+            found.writer,
+            frame(self.registry.id_of(found.schema)),
+            ("ce_type", name),
             found.fullname,
         )
         return entry
 
     def _caused(self, meta: Meta, position: InputPosition) -> _Cause:
         last = self._last
-        if last is not None and last.meta is meta and last.input is position:
+        if last is not None and last[0] is meta and last[1] is position:
             return last
         return self._cause(meta, position)
 
     def _cause(self, meta: Meta, position: InputPosition | None) -> _Cause:
+        where = (None, 0) if position is None else (position.partition, position.offset)
+        parts = (meta.correlation, meta.causation, meta.command_id, meta.body_hash, *where)
         try:
             head = self._heads.get((meta.tenant, meta.actor)) or self._head(meta)
-            cause = self._last = _Cause(meta, position, head)
+            middle: bytes | None = self._native.cause(*parts) if self._native else None
+            made = self._last = (meta, position, head, middle or frames.cause(*parts))
         except UNWRITABLE as error:
             raise unwritable(error, "usance.Meta") from error
-        return cause
+        return made
 
     def _head(self, meta: Meta) -> bytes:
         """Return framing, tenant and actor as they begin `usance-meta`; bounded: people are few."""

@@ -22,7 +22,7 @@ from usance.engine.unit import PartitionUnit, UnitBuilder
 from usance.kernel.decider import Context, Decision, key_parts
 from usance.log.contract import Batch, Record
 from usance.messages.meta import InputPosition, Meta
-from usance.messages.outcome import Outcome, Receipt
+from usance.messages.outcome import Outcome
 from usance.testing.bench_rig import Mismatch, Rig, thread_seconds, warmed
 from usance.testing.workload import Workload
 
@@ -168,13 +168,14 @@ def _events(encoder: Any, case: _Case) -> Any:
     return encoder.events(
         case.decision.events,
         case.meta,
-        stream=case.context.key,
+        stream=case.context.key.encode(),
         revision=1,
         index=1_000,
         prev=bytes(32),
         instant=case.context.instant,
         input=case.position,
-    )[0]
+        to=case.share.events_to,
+    )[1]
 
 
 def _outcome(encoder: Any, case: _Case, made: Any) -> None:
@@ -183,7 +184,7 @@ def _outcome(encoder: Any, case: _Case, made: Any) -> None:
         body_hash=case.meta.body_hash,
         answer="accepted",
         log_time=case.context.instant,
-        receipts=[Receipt(partition=1, index=1_000, envelope_hash=m[-1]) for m in made],
+        receipts=made,
         revision=len(made),
     )
     encoder.answer(
@@ -193,6 +194,7 @@ def _outcome(encoder: Any, case: _Case, made: Any) -> None:
         prev=bytes(32),
         instant=case.context.instant,
         input=case.position,
+        to=case.share.outcomes_to,
     )
 
 
