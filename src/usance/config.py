@@ -37,6 +37,8 @@ LogAddress = Annotated[str, msgspec.Meta(pattern="^(sqlite|kafka://[^/\\s]+)$")]
 """`sqlite` (in the data folder), or `kafka://HOST:PORT[,HOST:PORT...]`."""
 ViewsAddress = Annotated[str, msgspec.Meta(pattern="^(sqlite|postgres(ql)?://\\S+)$")]
 """`sqlite` (in the data folder), or `postgresql://USER@HOST:PORT/DATABASE` and libpq's parameters."""
+KeysAddress = Annotated[str, msgspec.Meta(pattern="^(file|pkcs11|vault|aws):\\S*$")]
+"""Scheme of a key service and where it is; see `KeySettings`."""
 KAFKA_SCHEME = "kafka://"
 Bic = Annotated[str, msgspec.Meta(pattern="^[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?$")]
 
@@ -110,6 +112,20 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     i_accept_loss: bool = False
 
 
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who keeps the keys that wrap data keys.
+
+    `service`: `file:[PATH]` (default `keys.sealed` in the data folder), `pkcs11:token=LABEL?module-path=FILE`
+    (RFC 7512), `vault:https://HOST:PORT[/MOUNT][?namespace=NAME]` (Vault or OpenBao),
+    `aws:REGION[?prefix=WORD&endpoint=URL]`. `secret_file` holds what opens it: the passphrase (or shares, a
+    line each), the PIN, or the token; where it is empty a person is asked. `ca_file` is Vault's.
+    """
+
+    service: KeysAddress = "file:"
+    secret_file: str = ""
+    ca_file: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. `namespace` prefixes topics; `partitions` counts only when a log is founded."""
 
@@ -124,6 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gateway: GatewaySettings = GatewaySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     kafka: KafkaSettings = KafkaSettings()
+    keys: KeySettings = KeySettings()
 
     @property
     def bootstrap_servers(self) -> str:

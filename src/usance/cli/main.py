@@ -36,6 +36,7 @@ COMMANDS: Members = {
     "incident": ("usance.cli.operations:incident", "Sagas that need a person."),
     "intake": ("usance.cli.inputs:intake", "Hand in files as the FIN gateway would."),
     "kafka": ("usance.cli.kafka:kafka", "The Kafka cluster: set it up, look at its health."),
+    "key": ("usance.cli.keys:key", "The keys that wrap data keys: ceremony, creation, check."),
     "lag": ("usance.cli.moving:lag", "How far each group is behind, in records and seconds."),
     "list": ("usance.cli.screening:lists", "Sanctions lists: show and import."),
     "log": ("usance.cli.operations:log", "Verify the log's hash chain."),

@@ -51,7 +51,13 @@ class Session:
     @property
     def flags(self) -> dict[str, str]:
         """Settings that the options set."""
-        names = {"data": "data", "views": "views", "log": "log", "tenant": "bank.tenant"}
+        names = {
+            "data": "data",
+            "views": "views",
+            "log": "log",
+            "keys": "keys.service",
+            "tenant": "bank.tenant",
+        }
         return {names[k]: v for k, v in self.said.items() if k in names}
 
 
@@ -84,6 +90,11 @@ def shared_options() -> list[click.Option]:
             "--views",
             text="Read models: sqlite, or postgresql://... (USANCE_VIEWS).",
             metavar="URL",
+        ),
+        _anywhere(
+            "--keys",
+            text="Key service (USANCE_KEYS_SERVICE): file:, pkcs11:, vault: or aws:.",
+            metavar="ADDRESS",
         ),
         _anywhere("--as", "person", text="Who acts (USANCE_AS).", metavar="PERSON[:ROLE]"),
         _anywhere("--tenant", text="Whose book it is.", metavar="NAME"),

@@ -210,7 +210,7 @@ def no_kek(tenant: str) -> NotFound:
     """Return the error for a tenant without a KEK."""
     return NotFound(
         f"tenant {tenant} has no key-encryption key",
-        hint=f"`usance key rotate --create {tenant}` makes one.",
+        hint="`usance key create` makes the first one.",
     )
 
 

@@ -24,8 +24,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from usance.crypto.secret import Secret
-from usance.kernel.errors import Unavailable
+from usance.crypto.secret import KEY_BYTES, Secret
+from usance.kernel.errors import Tampered, Unavailable
+from usance.kernel.ids import Entropy, system_entropy
 
 BATCH_MAX = 500
 """Items that an adapter sends in one call; longer requests are cut, callers need not count."""
@@ -45,6 +46,8 @@ class Purpose(StrEnum):
     """Tokens for card numbers of a tenant."""
     JOIN = "join"
     """Deterministic encryption of declared join fields of a tenant."""
+    PROOF = "proof"
+    """Nothing: shows that the service works."""
 
 
 class KeyState(StrEnum):
@@ -205,6 +208,14 @@ class KeyService(Protocol):
     def close(self) -> None:
         """Give back connections and sessions; the service is used no more."""
         ...
+
+
+def prove(service: KeyService, tenant: str, entropy: Entropy = system_entropy) -> None:
+    """Wrap and open a key of no use; raises Tampered where it comes back changed, or what the call raises."""
+    context = KeyContext(tenant, "", "", entropy(KEY_ID_BYTES), 1, Purpose.PROOF)
+    secret = Secret(entropy(KEY_BYTES))
+    if service.unwrap(service.wrap(tenant, [(context, secret)])) != [secret]:
+        raise Tampered("the key service did not give back the key that it wrapped")
 
 
 def length_prefixed(*parts: bytes) -> bytes:
