@@ -126,6 +126,31 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ca_file: str = ""
 
 
+class ProofSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The transparency log: names of its trees, where things are, who attests heads from outside.
+
+    Trees are called `<domain>/usance/<env>/...`. Paths default to the data folder: `proof` (tiles), `heads`
+    (last heads and pinned keys: put it on another disk), `anchors` (kept heads), `notary.key`. `witnesses` is
+    a C2SP policy file with the addresses of witnesses and their quorum; without one the program's own
+    witness cosigns (`own_witness`), which shows a rollback of the tiles, and nothing to a stranger. `time_url`
+    is a time-stamping service (RFC 3161), `time_ca_file` its root as PEM. Anchors are put away every
+    `anchor_every` seconds.
+    """
+
+    enabled: bool = True
+    domain: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9.-]{0,99}$")] = "albion.example"
+    env: Word = "book"
+    tiles: str = ""
+    heads: str = ""
+    anchors: str = ""
+    key_file: str = ""
+    witnesses: str = ""
+    own_witness: bool = True
+    time_url: str = ""
+    time_ca_file: str = ""
+    anchor_every: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 3_600
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. `namespace` prefixes topics; `partitions` counts only when a log is founded."""
 
@@ -141,6 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     telemetry: TelemetrySettings = TelemetrySettings()
     kafka: KafkaSettings = KafkaSettings()
     keys: KeySettings = KeySettings()
+    proof: ProofSettings = ProofSettings()
 
     @property
     def bootstrap_servers(self) -> str:

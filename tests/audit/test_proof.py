@@ -119,7 +119,8 @@ def test_a_policy_is_read_as_it_is_written():
     assert policy.quorum == "all"
     assert policy.satisfied([W1])
     assert not policy.satisfied([W1._replace(name="witness.example/w2")])
-    assert parse_policy(policy.text()) == policy
+    assert policy.urls == {"w1": "https://w1.example/"}
+    assert parse_policy(policy.text()) == policy._replace(urls={})
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from usance.engine.following import NOTARY_DESK_GROUP, NOTARY_GROUP
 from usance.engine.owner import OWNER_GROUP
 from usance.engine.standby import PROJECTOR_GROUP
 from usance.engine.topics import CONTEXTS, OWNED_KINDS, Topics
 
-Role = Literal["owner", "intake", "projector", "saga-router", "web", "auditor"]
-ROLES: tuple[Role, ...] = ("owner", "intake", "projector", "saga-router", "web", "auditor")
+Role = Literal["owner", "intake", "notary", "projector", "saga-router", "web", "auditor"]
+ROLES: tuple[Role, ...] = (
+    "owner",
+    "intake",
+    "notary",
+    "projector",
+    "saga-router",
+    "web",
+    "auditor",
+)
 
 Operation = Literal["read", "write", "describe", "describe-configs"]
 Thing = Literal["topic", "group", "transactional-id", "cluster"]
@@ -55,6 +64,9 @@ ACCESS: dict[Role, Access] = {
         transactions=OWNER_GROUP,
     ),
     "intake": Access(reads=("intake",), writes=("intake", "commands"), groups=("usance-intake",)),
+    "notary": Access(
+        reads=("events", "outcomes", "dead-letters"), groups=(NOTARY_GROUP, NOTARY_DESK_GROUP)
+    ),
     "projector": Access(reads=OBSERVED, groups=(PROJECTOR_GROUP,)),
     "saga-router": Access(reads=("events", "outcomes"), writes=("commands",), groups=ROUTER_GROUPS),
     "web": Access(

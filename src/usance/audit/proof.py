@@ -65,6 +65,8 @@ class Policy(NamedTuple):
     witnesses: dict[str, Verifier]
     groups: dict[str, Group]
     quorum: str = "none"
+    urls: dict[str, str] | None = None
+    """Where witnesses are, by their names here; read, never written."""
 
     def log(self, origin: str) -> Verifier:
         """Return the key of a log; raises Detected(UNKNOWN_KEY) where none is trusted for it."""
@@ -175,7 +177,7 @@ def _is_node(entry: bytes, index: int, head: Checkpoint, hashes: Sequence[bytes]
 
 def parse_policy(text: str) -> Policy:
     """Return a policy; raises Detected(MALFORMED) naming the line that is wrong."""
-    found = Policy({}, {}, {})
+    found = Policy({}, {}, {}, urls={})
     quorum = "none"
     lines = text.splitlines()
     if len(lines) > POLICY_LINES_MAX:
@@ -210,6 +212,8 @@ def _put(policy: Policy, words: list[str]) -> None:
         if key.kind != COSIGNATURE:
             raise ValueError("not a witness's key")
         policy.witnesses[name] = key
+        if len(words) > 3 and policy.urls is not None:
+            policy.urls[name] = words[3]
         return
     members = tuple(words[3:])
     if words[0] != "group" or not members or not known.issuperset(members):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from usance.bootstrap.compiling import CompilingScreener
+from usance.bootstrap.proving import Sealing
 from usance.bootstrap.store import Store
 from usance.config import TelemetrySettings
 from usance.engine.logs import logger
@@ -41,6 +42,7 @@ class Observed(Protocol):
     vitals: Vitals
     telemetry: Telemetry
     screener: CompilingScreener | None
+    sealing: Sealing | None
     threads: list[threading.Thread]
     trouble: dict[str, str]
     stopping: threading.Event
@@ -112,6 +114,8 @@ def measured(runtime: Observed) -> Iterator[Measure]:
         yield from lags(log, reactor.group, reactor.positions(), now)
     if isinstance(log, Transactional):
         yield from hidden(log, positions)
+    if runtime.sealing is not None and runtime.sealing.notary.is_open:
+        yield from sealed(runtime.sealing)
     yield "usance.owner.partitions", len(owner.states), {}
     yield "usance.owner.paused", len(owner.paused), {}
     for at, (events, snapshots) in list(owner.restored.items()):
@@ -140,6 +144,17 @@ def measured_views(runtime: Observed) -> Iterator[Measure]:
     yield "usance.parked_keys.age", max(0, now - since) / MS_PER_SECOND, {}
     for (failure, state), count in letters.items():
         yield "usance.dead_letters.kept", count, {"class": failure, "state": state}
+
+
+def sealed(sealing: Sealing) -> Iterator[Measure]:
+    """Give how far the notary is: leaves under heads, and per stage what waits for it."""
+    notary = sealing.notary
+    leaves = notary.leaves()
+    yield "usance.proof.leaves", leaves, {}
+    stages = {**notary.waiting(), **sealing.attestor.waiting(leaves)}
+    for stage, (count, age) in stages.items():
+        yield "usance.proof.waiting", count, {"usance.stage": stage}
+        yield "usance.proof.age", age, {"usance.stage": stage}
 
 
 def lags(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from usance.kernel.errors import Refused
 
-INTAKE, OWNER, PROJECTOR, SAGA_ROUTER, WEB = "intake", "owner", "projector", "saga-router", "web"
-ROLES = (INTAKE, OWNER, PROJECTOR, SAGA_ROUTER, WEB)
-"""intake: files and messages into commands; owner: decides; projector: keeps the read models;
-saga-router: sagas, reactions, screening, messages out; web: console and API."""
+INTAKE, NOTARY, OWNER, PROJECTOR = "intake", "notary", "owner", "projector"
+SAGA_ROUTER, WEB = "saga-router", "web"
+ROLES = (INTAKE, NOTARY, OWNER, PROJECTOR, SAGA_ROUTER, WEB)
+"""intake: files and messages into commands; notary: seals the log; owner: decides;
+projector: keeps the read models; saga-router: sagas, reactions, screening, messages out; web: console and API."""
 ALL = frozenset(ROLES)
 
 

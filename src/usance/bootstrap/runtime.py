@@ -15,8 +15,9 @@ from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.lists import active_lists
 from usance.bootstrap.observing import exposition, hindrances
 from usance.bootstrap.people import Directory, read_directory
+from usance.bootstrap.proving import Sealing, make_sealing
 from usance.bootstrap.rereading import reread
-from usance.bootstrap.roles import ALL, INTAKE, OWNER, PROJECTOR, SAGA_ROUTER, WEB
+from usance.bootstrap.roles import ALL, INTAKE, NOTARY, OWNER, PROJECTOR, SAGA_ROUTER, WEB
 from usance.bootstrap.standing import Standing, standing
 from usance.bootstrap.store import (
     DEFINITIONS,
@@ -34,6 +35,7 @@ from usance.bootstrap.viewing import ViewsApart
 from usance.config import Settings
 from usance.engine import collector, schemas
 from usance.engine import genesis as birth
+from usance.engine.following import NOTARY_DESK_GROUP
 from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
 from usance.engine.gather import Pace
 from usance.engine.logs import logger
@@ -110,6 +112,8 @@ class Runtime:
         self.fatal: UsanceError | None = None
         self.screener: CompilingScreener | None = None
         self.standby: Standby | None = None
+        self.sealing: Sealing | None = None
+        self.desk: Standby | None = None
         self.reactors: dict[str, Reactor] = {}
         self.parts: dict[str, Part] = {}
         try:
@@ -150,6 +154,8 @@ class Runtime:
             self._make_projector()
         if store.genesis.clock == "log":
             self._make_upkeep()
+        if NOTARY in self.roles and self.settings.proof.enabled:
+            self._make_notary()
 
     def _reply_partition(self) -> int | None:
         """Return where outcomes decided by other processes come; None where there are none.
@@ -200,6 +206,17 @@ class Runtime:
         self._reactor("screening", screening.react)
         self._reactor("fin-out", self.fin_out.react)
         self.parts |= {n: r for n, r in self.reactors.items() if n != "intake"}
+
+    def _make_notary(self) -> None:
+        """Seal the log: last in line, so that what the others write in a round is sealed with it."""
+        store = self.store
+        sealing = self.sealing = make_sealing(store, self.settings, SystemClock())
+        self.parts["notary"] = sealing.notary
+        if self.settings.bootstrap_servers:
+            place = store.topics.at("system", "schemas", 0)
+            election = GroupElection(NOTARY_DESK_GROUP, store.log, place)
+            self.desk = self.parts["notary"] = Standby(sealing.notary, election, self.clock)
+        self.parts["attestor"] = sealing.attestor
 
     def _make_upkeep(self) -> None:
         store = self.store
@@ -418,12 +435,28 @@ class Runtime:
         self.owner.close(clean=clean)
         for reactor in self.reactors.values():
             reactor.close()
+        self._close_sealing(clean=clean)
         if self.standby is not None:
             self.standby.close()
         else:
             self.projector.close()
         self.views.close()
         self.store.log.close()
+
+    def _close_sealing(self, *, clean: bool) -> None:
+        """Seal what is left, unless the log is not what was sealed: then a person must look first."""
+        if self.sealing is None:
+            return
+        try:
+            if clean and not isinstance(self.fatal, Tampered):
+                self.sealing.close()
+            else:
+                self.sealing.release()
+        except UsanceError as trouble:
+            self.trouble["notary"] = f"{trouble.message} {trouble.hint}"
+            _log.error("part_stopped", part="notary", error_type=type(trouble).__name__)
+        if self.desk is not None:
+            self.desk.election.close()
 
 
 def _demand_all(roles: frozenset[str]) -> None:

@@ -84,7 +84,7 @@ def _demo(data: Path, book: Path | None, *, passing: bool = False) -> None:
 @click.option(
     "--role",
     default="all",
-    help="Run only intake, owner, projector, saga-router or web (joined by commas); on Kafka.",
+    help="Run only intake, notary, owner, projector, saga-router or web (joined by commas); on Kafka.",
     metavar="ROLES",
 )
 @click.option(

@@ -59,6 +59,9 @@ Metric = Literal[
     "usance.cases.open",
     "usance.screening.duration",
     "usance.deadline.remaining",
+    "usance.proof.leaves",
+    "usance.proof.waiting",
+    "usance.proof.age",
 ]
 """Every metric that this program may record; another name does not pass the type check."""
 
@@ -110,6 +113,9 @@ METRICS: Mapping[Metric, Instrument] = {
     "usance.cases.open": Instrument("gauge", "{case}", "Compliance cases open"),
     "usance.screening.duration": Instrument("histogram", "s", "Duration of screening one input"),
     "usance.deadline.remaining": Instrument("gauge", "s", "Time to the next legal deadline"),
+    "usance.proof.leaves": Instrument("gauge", "{leaf}", "Leaves below signed heads"),
+    "usance.proof.waiting": Instrument("gauge", "{leaf}", "Leaves that have not reached a stage"),
+    "usance.proof.age": Instrument("gauge", "s", "How long the oldest leaf waits for a stage"),
 }
 
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
