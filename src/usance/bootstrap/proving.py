@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from usance.adapters.head_store import SqliteHeads, SqliteSeen
 from usance.adapters.proof_files import FolderSafe, FolderTiles, make_key
-from usance.adapters.witnesses import HttpWitness, OwnWitness
+from usance.adapters.witnesses import HttpWitness, OwnWitness, WitnessServer
 from usance.audit.codes import Detected
-from usance.audit.note import COSIGNATURE, SigningKey, Verifier
+from usance.audit.note import COSIGNATURE, SigningKey, Verifier, demand_name, parse_vkey
 from usance.audit.ports import TimeAuthority, Witness
 from usance.audit.proof import Policy, parse_policy
 from usance.audit.witness import WitnessDesk
@@ -20,9 +22,9 @@ from usance.engine.attesting import Attestor
 from usance.engine.following import Follower, GroupFollower, ScanFollower
 from usance.engine.genesis import Genesis
 from usance.engine.notary import Notary
-from usance.engine.sealing import Origins
+from usance.engine.sealing import HEADS, Origins
 from usance.engine.verify import chained
-from usance.kernel.clock import Clock
+from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Unavailable, Unreadable
 from usance.log.contract import Log
 
@@ -234,3 +236,30 @@ def _keys(witnesses: Iterable[Witness]) -> list[Verifier]:
         for w in witnesses
         if isinstance(w, OwnWitness)
     ]
+
+
+def run_witness(
+    logs: Sequence[str],
+    name: str,
+    state: Path | None,
+    port: int,
+    folder: Folder,
+    settings: Settings,
+    tell: Callable[[dict[str, Any]], None],
+) -> None:
+    """Serve a witness on loopback until a signal comes; `logs` are vkeys, the folder's own without any."""
+    found = {key.name: key for key in map(parse_vkey, logs)}
+    if not found:
+        pinned = read_policy(places_of(folder, settings).policy)
+        found = {n: key for n, key in pinned.logs.items() if n.endswith(f"/{HEADS}")}
+    root = state or folder.root / "witness-server"
+    seen = SqliteSeen(root / "seen.sqlite")
+    try:
+        desk = WitnessDesk(demand_name(name), make_key(root / "witness.key"), found, seen)
+        server = WitnessServer(desk, SystemClock(), "127.0.0.1", port)
+        tell({"url": f"http://127.0.0.1:{server.port}/", "vkey": desk.vkey, "logs": sorted(found)})
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: threading.Thread(target=server.close).start())
+        server.serve()
+    finally:
+        seen.close()

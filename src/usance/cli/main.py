@@ -15,6 +15,7 @@ COMMANDS: Members = {
         "usance.cli.desk:approval",
         "List, show, approve and reject what needs a second person.",
     ),
+    "audit": ("usance.cli.audit:audit", "Signed heads, proofs, verification by anybody."),
     "backup": ("usance.cli.folder:backup", "Copy the data folder while it is in use."),
     "bench": ("usance.cli.measure:bench", "Measure throughput and latency on this machine."),
     "case": ("usance.cli.desk:case", "Compliance cases (that role alone)."),

@@ -1,0 +1,206 @@
+"""`usance audit`: signed heads, proofs, and verification from files alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from usance.cli.options import EXIT_TAMPERED, Noun, say, verb
+
+audit = Noun("audit", help="The transparency log: heads, proofs, verification.")
+
+_policy = click.option(
+    "--policy",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whose keys to trust (C2SP tlog-policy); the keys pinned at the first start without it.",
+)
+
+
+def _open(policy: Path | None = None) -> Any:
+    from usance.bootstrap.auditing import evidence
+    from usance.bootstrap.backend import demand_log
+    from usance.cli.opening import folder, settings
+
+    demand_log(folder().log, settings())
+    return evidence(folder(), settings(), policy)
+
+
+@verb(audit, "head")
+def head() -> None:
+    """Print the newest signed head of the log of heads: keep it, and ask `verify --since` for it later.
+
+    Example: usance audit head > monday.head
+    """
+    from usance.audit.note import parse_checkpoint, parse_note
+    from usance.cli.show import emit
+
+    with _open() as found:
+        raw = found.head()
+    said = parse_checkpoint(parse_note(raw).text)
+    as_json = {
+        "origin": said.origin,
+        "size": said.size,
+        "root": said.root.hex(),
+        "signed_by": [s.name for s in parse_note(raw).signatures],
+        "note": raw.decode(),
+    }
+    emit(as_json, lambda _: raw.decode().rstrip("\n").split("\n"))
+
+
+@verb(audit, "prove")
+@click.argument("event", metavar="EVENT")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the proof's files."
+)
+def prove(event: str, out: Path | None) -> None:
+    """Prove that a record is in the log: EVENT is its id, or its place such as trade.p1#17.
+
+    Example: usance audit prove trade.p0#0 --out proof
+    """
+    from usance.bootstrap.auditing import write_proof
+    from usance.cli.show import emit
+
+    with _open() as found:
+        proven = found.prove(event)
+        files = write_proof(proven, found.policy, out) if out else []
+    as_json = {
+        "folder": proven.folder,
+        "index": proven.at,
+        "id": proven.event_id,
+        "leaf": proven.leaf.hex(),
+        "proof": proven.proof.decode(),
+        "head_proof": proven.head.decode() if proven.head else None,
+        "files": [str(out / name) for name in files] if out else [],
+    }
+    emit(as_json, lambda _: proven.proof.decode().rstrip("\n").split("\n"))
+    if not proven.head:
+        say("Its head is not in the log of heads yet: ask again in a second.")
+    if out is None:
+        say(f"Next: usance audit prove {event} --out DIR writes it with the leaf and the keys.")
+
+
+@verb(audit, "verify")
+@_policy
+@click.option(
+    "--since",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An older head: demand that the log extends it.",
+)
+@click.option("--full", is_flag=True, help="Receipts and schemas of every record too.")
+@click.option(
+    "--max-age", type=click.IntRange(1), metavar="SECONDS", help="How old a cosigned head may be."
+)
+def verify(policy: Path | None, since: Path | None, full: bool, max_age: int | None) -> None:
+    """Derive every leaf again and hold it against tiles, heads, witnesses and anchors; offline.
+
+    Names the first wrong record of each partition with the code of what happened to it.
+    Exit code 0 whole, 5 tampered with. Example: usance audit verify --since monday.head
+    """
+    with _open(policy) as found:
+        report = found.audit(since=since, full=full, max_age_s=max_age)
+    _tell(report)
+
+
+@verb(audit, "scrub")
+@_policy
+def scrub(policy: Path | None) -> None:
+    """Verify in full, and keep the result as a signed note among the anchors.
+
+    Exit code 0 whole, 5 tampered with. Example: usance audit scrub
+    """
+    with _open(policy) as found:
+        report = found.audit(full=True)
+        found.scrubbed(report)
+    _tell(report)
+
+
+def _tell(report: Any) -> None:
+    import msgspec
+
+    from usance.cli.show import Column, emit, table
+
+    columns = (
+        Column("Tree", lambda t: t.folder),
+        Column("Leaves", lambda t: f"{t.size:,}", right=True),
+        Column("Unsealed", lambda t: f"{t.unsealed:,}", right=True),
+        Column("Root", lambda t: t.root.hex()[:16]),
+        Column("", lambda t: t.finding.code if t.finding else "whole"),
+    )
+
+    def lines(_: Any) -> Iterable[str]:
+        return table(columns, report.trees, "Nothing is sealed.")
+
+    as_json = {
+        **msgspec.to_builtins(report),
+        "trees": [{**msgspec.to_builtins(t), "root": t.root.hex()} for t in report.trees],
+        "whole": report.whole,
+        "leaves": report.leaves,
+    }
+    emit(as_json, lines)
+    for text in report.notes:
+        say(text)
+    for one in report.findings:
+        say(f"{one.code} at {one.where}: {one.reason}")
+        say(f"  {one.hint}")
+    if report.findings:
+        sys.exit(EXIT_TAMPERED)
+    extends = f"; extends the old head of {report.since:,}" if report.since is not None else ""
+    say(
+        f"Whole: {report.leaves:,} leaves under {report.heads:,} heads, {report.anchors:,} anchors"
+        f"{extends}. Trusted: {report.trusted}"
+    )
+
+
+@verb(audit, "export")
+@click.option(
+    "--partition", metavar="N|FOLDER", help="A number of trade's events, or a tree's folder."
+)
+@click.option("--heads", is_flag=True, help="The log of heads.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="An empty or new folder."
+)
+def export(partition: str | None, heads: bool, out: Path) -> None:
+    """Write a tree as a folder in C2SP tlog-tiles layout with its key, for third-party tools.
+
+    Example: usance audit export --partition 0 --out tree
+    """
+    from usance.cli.show import emit
+    from usance.kernel.errors import Refused
+
+    if (partition is None) == (not heads):
+        raise Refused("EXPORT_WHAT", "name one tree", hint="--partition N, or --heads.")
+    with _open() as found:
+        place = None if partition is None else found.partition(partition)
+        files = found.export(place, out)
+    emit({"out": str(out), "files": files}, lambda _: [f"{len(files)} files in {out}"])
+    say(
+        f"Next: fsck --storage_url=file://{out.absolute()}/ --public_key={out}/log.vkey --ui=false --N=4"
+    )
+
+
+@verb(audit, "witness")
+@click.option(
+    "--log",
+    "logs",
+    multiple=True,
+    metavar="VKEY",
+    help="Key of a log to be witnessed (the `heads` line of its policy.txt); this folder's own without it.",
+)
+@click.option("--name", default="witness.example/w1", help="Name of this witness.", metavar="NAME")
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Its folder.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=7380)
+def witness(logs: tuple[str, ...], name: str, state: Path | None, port: int) -> None:
+    """Run a witness (C2SP tlog-witness) on this machine: it cosigns heads that extend what it has seen.
+
+    Prints its key as JSON. Run it where the bank's administrators cannot write.
+    Example: usance audit witness --state /var/lib/witness --log 'bank.example/usance/...'
+    """
+    from usance.bootstrap.proving import run_witness
+    from usance.cli.opening import folder, settings
+    from usance.cli.show import emit_line
+
+    run_witness(logs, name, state, port, folder(), settings(), emit_line)
