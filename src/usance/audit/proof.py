@@ -89,6 +89,12 @@ class Policy(NamedTuple):
             return self.witnesses.get(name) in cosigners
         return sum(self._holds(member, cosigners) for member in group.members) >= group.needed
 
+    def alone(self, origin: str, *, witnessed: bool) -> Policy:
+        """Return the policy for one log: some verifiers demand that every log named has signed."""
+        if witnessed:
+            return self._replace(logs={origin: self.log(origin)})
+        return Policy({origin: self.log(origin)}, {}, {})
+
     def text(self) -> str:
         """Return the policy as a file."""
         lines = [f"log {v.vkey}" for v in self.logs.values()]

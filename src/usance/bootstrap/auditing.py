@@ -285,7 +285,8 @@ class Evidence:
         for path in paths(head.size):
             made[path] = self._file(folder, path)
         made[VKEY] = f"{self.policy.log(origin).vkey}\n".encode()
-        made[POLICY] = self.policy.text().encode()
+        alone = self.policy.alone(origin, witnessed=place is None)
+        made[POLICY] = alone.text().encode()
         _write(target, made)
         return sorted(made)
 
@@ -341,16 +342,21 @@ def _write(target: Path, files: dict[str, bytes]) -> None:
         ) from error
 
 
-def write_proof(found: Proven, policy: Policy, target: Path) -> list[str]:
-    """Write a proof as files that third-party tools read; returns their names."""
+def write_proof(found: Proven, policy: Policy, origins: Origins, target: Path) -> list[str]:
+    """Write a proof as files that third-party tools read; returns their names.
+
+    Two steps, each with its policy: the leaf in its partition's tree, that tree's head in the log of heads.
+    """
+    partition = f"{origins.base}/{found.folder}"
     files = {
-        f"event{SUFFIX}": found.proof,
         LEAF: found.leaf,
+        f"event{SUFFIX}": found.proof,
+        "event.policy": policy.alone(partition, witnessed=False).text().encode(),
         "head.note": found.entry,
-        POLICY: policy.text().encode(),
     }
     if found.head is not None:
         files[f"head{SUFFIX}"] = found.head
+        files["head.policy"] = policy.alone(origins.heads, witnessed=True).text().encode()
     _write(target, files)
     return sorted(files)
 

@@ -66,7 +66,7 @@ def prove(event: str, out: Path | None) -> None:
 
     with _open() as found:
         proven = found.prove(event)
-        files = write_proof(proven, found.policy, out) if out else []
+        files = write_proof(proven, found.policy, found.origins, out) if out else []
     as_json = {
         "folder": proven.folder,
         "index": proven.at,
