@@ -15,7 +15,7 @@ from usance.adapters.sqlite_log import SqliteLog
 from usance.engine import genesis
 from usance.engine.control import IntakePassed
 from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
-from usance.engine.history import History
+from usance.engine.history import History, runs_of
 from usance.engine.reactor import Commands, Outgoing, Reactor
 from usance.engine.state import HEAP_SLACK, Entry, PartitionState
 from usance.engine.upkeep import PASSED_BEHIND_MS, SILENCE_MAX_MS, IntakeProgress, Upkeep
@@ -512,3 +512,9 @@ def test_cancelled_timers_leave_the_heap() -> None:
         state.entries["k"] = Entry(None, number, b"", timers)
     assert len(state.heap) <= HEAP_SLACK + 2
     assert state.first_due() == (3 * HEAP_SLACK - 1, "k", "t")
+
+
+def test_a_streams_events_are_read_in_runs_and_none_of_others_comes_along() -> None:
+    assert [list(run) for run in runs_of([])] == []
+    near = [3, 4, 5, 13, 22, 23]
+    assert [list(run) for run in runs_of(near)] == [[3, 4, 5, 13], [22, 23]]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from usance.engine.topics import Topics
 from usance.kernel.clock import Instant, parse_instant
 from usance.kernel.errors import NotFound
 from usance.log.contract import Log, Record, TopicPartition, header
+
+GAP = 8
+"""Records between two of a stream that are read over: a command causes several events in a row."""
 
 INDEXED_EVENTS_MAX = 2_000_000
 """Events whose places are kept in memory, 40 bytes or so each, beside one key per stream."""
@@ -83,8 +86,14 @@ class History:
         return state
 
     def _read(self, tp: TopicPartition, offsets: list[int]) -> list[Past]:
-        log = self._log
-        return self._pasts(r for at in offsets for r in log.scan(tp, at, at + 1, 1))
+        return self._pasts(r for run in runs_of(offsets) for r in self._run(tp, run))
+
+    def _run(self, tp: TopicPartition, offsets: list[int]) -> Iterator[Record]:
+        """Yield the records at offsets that lie close together, in one scan."""
+        wanted, first, after = set(offsets), offsets[0], offsets[-1] + 1
+        for record in self._log.scan(tp, first, after, after - first):
+            if record.offset in wanted:
+                yield record
 
     def _pasts(self, records: Iterable[Record]) -> list[Past]:
         decoder = self._decoder
@@ -117,3 +126,15 @@ class History:
                 break
             self._indexed -= len(self._offsets.pop(key))
             self._forgotten += 1
+
+
+def runs_of(offsets: list[int]) -> Iterator[list[int]]:
+    """Yield ascending offsets in runs whose members lie so close that reading between costs less than a scan."""
+    run: list[int] = []
+    for offset in offsets:
+        if run and offset - run[-1] > GAP:
+            yield run
+            run = []
+        run.append(offset)
+    if run:
+        yield run
