@@ -11,7 +11,11 @@ import click
 
 from usance.cli.options import EXIT_TAMPERED, Noun, say, verb
 
-audit = Noun("audit", help="The transparency log: heads, proofs, verification.")
+audit = Noun(
+    "audit",
+    help="The transparency log: heads, proofs, verification; and the matrix of controls.",
+    lazy={"controls": ("usance.cli.controls:controls", "Show what rules ask and what shows it.")},
+)
 
 _policy = click.option(
     "--policy",
