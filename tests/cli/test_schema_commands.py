@@ -115,3 +115,24 @@ def test_files_and_batch_do_not_go_together_and_one_of_them_is_needed(avsc: Any)
     assert shell("schema", "check").exit_code == 64
     assert shell("schema", "check", new, "--batch", new).exit_code == 64
     assert shell("schema", "check", "--mode", "SIDEWAYS", new, new).exit_code == 64
+
+
+def test_the_gate_exits_with_zero_and_counts_what_it_looked_at() -> None:
+    result = shell("schema", "gate")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].startswith("Open: ")
+    assert json.loads(shell("schema", "gate", "--output", "json").stdout)["open"] is True
+    made = json.loads(shell("schema", "gate", "--format", "sarif").stdout)
+    assert made["runs"][0]["tool"]["driver"]["name"] == "usance schema gate"
+
+
+def test_a_closed_gate_exits_with_one_and_an_unreadable_input_with_two(tmp_path: Path) -> None:
+    reads = tmp_path / "reads.json"
+    declared = [{"consumer": "feed", "reads": {"usance.trade.CreditExpired": ["gone"]}}]
+    reads.write_text(json.dumps(declared), encoding="utf-8")
+    result = shell("schema", "gate", "--consumers", reads)
+    assert result.exit_code == 1
+    assert "error CONSUMER_FIELD_GONE" in result.stdout and "Closed: " in result.stdout
+    assert shell("schema", "gate", "--golden", tmp_path / "none").exit_code == 2
+    reads.write_text("nonsense", encoding="utf-8")
+    assert shell("schema", "gate", "--consumers", reads).exit_code == 2

@@ -29,6 +29,7 @@ from usance.kernel.ids import Ids, RandomIds
 from usance.log.contract import Log, TopicPartition
 from usance.messages.catalogue import Catalogue, default
 from usance.messages.envelope import Decoder, Encoder
+from usance.messages.upcasting import UPCASTERS
 from usance.sagas.advice import ADVICE
 from usance.sagas.amendment import AMENDMENT
 from usance.sagas.issuance import ISSUANCE
@@ -96,6 +97,7 @@ class Store:
             raise
 
     def _read(self) -> None:
+        UPCASTERS.check(self.catalogue.by_name)
         self.genesis = birth.check(self.log, self.settings.namespace)
         self.topics = Topics(self.genesis.namespace, self.genesis.partitions)
         self.registry = schemas.current(self.log, self.topics, self.catalogue)

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 import msgspec
 
 from usance.cli.opening import looking
-from usance.cli.options import EXIT_REFUSED, EXIT_UNREADABLE, Noun, verb
-from usance.cli.show import Column, clean, emit, table
+from usance.cli.options import (
+    EXIT_REFUSED,
+    EXIT_UNREADABLE,
+    Noun,
+    sentence,
+    session,
+    verb,
+)
+from usance.cli.show import Column, clean, emit, emit_json, table
 from usance.kernel.errors import Unreadable
 from usance.messages.avro_schema import Schema
+from usance.messages.catalogue import default
 from usance.messages.compatibility import MODES
 from usance.messages.schema_check import Verdict, judge, judge_line
+
+if TYPE_CHECKING:
+    from usance.bootstrap.gate import Report
 
 schema = Noun("schema", help="Registered schemas.")
 
@@ -39,11 +51,11 @@ def list_schemas() -> None:
 
 @verb(schema, "show")
 @click.argument("subject")
-@click.option("--version", type=click.IntRange(1), help="The newest without it.")
-def show_schema(subject: str, version: int | None) -> None:
+@click.option("--version", "number", type=click.IntRange(1), help="The newest without it.")
+def show_schema(subject: str, number: int | None) -> None:
     """Print one schema."""
     with looking() as seen:
-        found = seen.queries.schema(seen.viewer, subject, version or 0)
+        found = seen.queries.schema(seen.viewer, subject, number or 0)
         emit(found, lambda s: [msgspec.json.format(s.text, indent=2)])
 
 
@@ -83,6 +95,59 @@ def check_schema(
     verdict = judge(_schema(new), [_schema(path) for path in old], mode.upper())
     emit(verdict.shown(), lambda _: _lines(verdict))
     _leave([verdict], strict)
+
+
+@verb(schema, "gate")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json", "sarif"]),
+    help="How findings are printed; --output json is the same as json here.",
+)
+@click.option(
+    "--golden",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of golden records and streams (the checkout's own).",
+)
+@click.option(
+    "--consumers",
+    type=AVSC,
+    multiple=True,
+    help="Further declarations of what consumers read, as JSON.",
+)
+def gate_schemas(style: str | None, golden: Path | None, consumers: tuple[Path, ...]) -> None:
+    """Tell whether this program may go out, without harm to what is stored and to its readers.
+
+    Every schema version is held against every other, both ways; golden records are decoded and golden streams
+    folded to the states of their time; fields that consumers declared must be there in every version.
+
+    Exit code: 0 open (warnings do not close it), 1 closed, 2 where an input cannot be read.
+    """
+    from usance.bootstrap import gate  # dear to import: it knows every decider
+
+    declared = [*gate.consumers()]
+    for path in consumers:
+        declared += gate.consumers(path)
+    report = gate.Gate(default(), golden or gate.GOLDEN, declared).report()
+    if style == "sarif":
+        emit_json(gate.sarif(report, version("usance")))
+    elif style == "json" or session().json:
+        emit_json(report)
+    else:
+        for line in _told(report):
+            click.echo(line)
+    click.get_current_context().exit(0 if report.open else EXIT_REFUSED)
+
+
+def _told(report: Report) -> Iterator[str]:
+    for found in report.findings:
+        place = f"{found.file}#{found.path}" if found.path else found.file
+        yield clean(f"{found.severity} {found.rule} {place}")
+        yield clean(
+            f"  {sentence(found.message)} {sentence(found.hint) if found.hint else ''}".rstrip()
+        )
+    counts = ", ".join(f"{n} {what}" for what, n in report.checked.items())
+    yield f"{'Open' if report.open else 'Closed'}: {counts}."
 
 
 def _leave(verdicts: list[Verdict], strict: bool) -> NoReturn:

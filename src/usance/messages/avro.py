@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -22,9 +21,7 @@ from usance.messages.avro_codegen import (
 )
 from usance.messages.avro_schema import Schema
 from usance.messages.codec import make_reader, make_writer
-
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-"""A pure function from a record of version n to that of version n + 1, as plain dicts."""
+from usance.messages.upcasting import UPCASTERS
 
 
 def unreadable(error: BaseException) -> Unreadable:
@@ -54,34 +51,6 @@ def encode(writer: Writer, value: Any, fullname: str, prefix: bytes = b"") -> by
         return writer(value, prefix)
     except UNWRITABLE as error:
         raise unwritable(error, fullname) from error
-
-
-class Upcasters:
-    """Pure functions by (fullname, from version): what schema resolution alone cannot say."""
-
-    def __init__(self) -> None:
-        self._steps: dict[tuple[str, int], Upcaster] = {}
-
-    def add(self, fullname: str, version: int, step: Upcaster) -> None:
-        """Register the step from `version` to the next; one step per version."""
-        assert (fullname, version) not in self._steps, "one upcaster per version"
-        self._steps[fullname, version] = step
-
-    def touch(self, fullname: str, version: int, newest: int) -> bool:
-        """Tell whether any step lies between two versions."""
-        return any((fullname, n) in self._steps for n in range(version, newest))
-
-    def raise_to(self, fullname: str, version: int, newest: int, record: dict[str, Any]) -> Any:
-        """Apply the steps from `version` up to `newest` in order."""
-        for n in range(version, newest):
-            step = self._steps.get((fullname, n))
-            if step is not None:
-                record = step(record)
-        return record
-
-
-UPCASTERS = Upcasters()
-"""The one registry in use."""
 
 
 @lru_cache(maxsize=1024)

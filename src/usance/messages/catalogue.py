@@ -198,9 +198,11 @@ def schema_files() -> dict[str, dict[int, str]]:
     return found
 
 
-def build(modules: Iterable[str] = MODULES) -> Catalogue:
-    """Return the shared messages and those of `modules`, with the packaged schemas."""
-    catalogue = Catalogue(schema_files())
+def build(
+    modules: Iterable[str] = MODULES, files: dict[str, dict[int, str]] | None = None
+) -> Catalogue:
+    """Return the shared messages and those of `modules`, with the packaged schemas or `files`."""
+    catalogue = Catalogue(schema_files() if files is None else files)
     for name in modules:
         module = importlib.import_module(name)
         catalogue.register(module.MESSAGES, getattr(module, "CONTEXT", "trade"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from usance.kernel.errors import Tampered, Unreadable
-from usance.messages.avro import UPCASTERS, decode, modernise, unreadable
+from usance.messages.avro import decode, modernise, unreadable
 from usance.messages.avro_codegen import (
     MALFORMED,
     Private,
@@ -17,6 +17,7 @@ from usance.messages.codec import make_reader
 from usance.messages.meta import Meta
 from usance.messages.outcome import Headers
 from usance.messages.registry import RegistryState, frame
+from usance.messages.upcasting import UPCASTERS
 from usance.messages.varints import Read, read_length, read_long
 
 

@@ -69,7 +69,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "CancellationConsentGiven": ("The {party} agrees to the cancellation", "UCP600-10a"),
     "CancellationDeclined": ("The {party} does not agree to the cancellation", "UCP600-10a"),
     "CreditCancelled": ("Cancelled with the consent of all parties", "UCP600-10a"),
-    "CreditExpired": ("Expired: the last day to present was {last_day}", "UCP600-6d"),
+    "CreditExpired": ("Expired: the last day to present was {last_day}{moved}", "UCP600-6d"),
     "CreditClosed": ("Closed: nothing is left open", ""),
     # presentation
     "PresentationReceived": ("Documents received for {money}; decide by {when:due}", "UCP600-14b"),
@@ -194,7 +194,12 @@ def _seen(_: str) -> Callable[[Any], str]:
     return told
 
 
-_SPECIAL = {"money": _money, "when": _when, "because": _because, "seen": _seen}
+def _moved(_: str) -> Callable[[Any], str]:
+    """`{moved}` says that the last day is not the stipulated one."""
+    return lambda e: f", as {e.expiry_date} was no banking day (article 29a)" if e.extended else ""
+
+
+_SPECIAL = {"money": _money, "when": _when, "because": _because, "seen": _seen, "moved": _moved}
 
 
 @cache

@@ -142,10 +142,14 @@ class ExpireCredit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreditExpired(msgspec.Struct, frozen=True, kw_only=True):
-    """The last day for presentation is over; timely presentations on their way still count."""
+    """The last day for presentation is over; timely presentations on their way still count.
+
+    `extended`: the expiry date was no banking day, so the last day is a later one (article 29a).
+    """
 
     expiry_date: str
     last_day: str
+    extended: bool = False
 
 
 class CloseCredit(msgspec.Struct, frozen=True, kw_only=True):

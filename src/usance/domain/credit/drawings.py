@@ -310,8 +310,9 @@ def expire(state: CreditState, _command: ExpireCredit, context: Context) -> Answ
 
 
 def _expired(state: CreditState) -> CreditExpired:
-    day = last_day(state)
-    return CreditExpired(expiry_date=state.stipulated.expiry_date, last_day=str(day or ""))
+    day = str(last_day(state) or "")
+    expiry = state.stipulated.expiry_date
+    return CreditExpired(expiry_date=expiry, last_day=day, extended=day > expiry)
 
 
 def _close_timer(state: CreditState, context: Context) -> TimerSet:
