@@ -20,6 +20,7 @@ from usance.engine.reactor import Commands, Outgoing, Reactor
 from usance.engine.state import HEAP_SLACK, Entry, PartitionState
 from usance.engine.upkeep import PASSED_BEHIND_MS, SILENCE_MAX_MS, IntakeProgress, Upkeep
 from usance.engine.verify import verify_log
+from usance.engine.vitals import Vitals
 from usance.kernel.clock import BookClock, SystemClock
 from usance.kernel.errors import NotFound, Tampered, Unavailable, Unreadable, UsanceError
 from usance.log.contract import Output, Record, TopicPartition
@@ -384,6 +385,36 @@ def test_a_log_without_its_genesis_or_with_a_topic_made_anew_is_refused(clock: B
     world.log.topics = lambda: topics  # type: ignore[method-assign]
     with pytest.raises(Tampered, match="not the one"):
         genesis.check(world.log, "usance")
+
+
+def test_a_cluster_that_lists_its_topics_one_by_one_is_waited_for_and_a_deleted_topic_stops(
+    clock: BookClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(SimulatedLog(clock), clock)
+    monkeypatch.setattr(genesis, "LOOK_S", 0.0)
+    whole = dict(world.log.topics())
+    lacking = [
+        {},
+        {n: t for n, t in whole.items() if not n.endswith("trade.events")},
+    ]
+    world.log.topics = lambda: lacking.pop(0) if lacking else whole  # type: ignore[method-assign]
+    assert genesis.check(world.log, "usance", SystemClock()).log_id == world.genesis.log_id
+    assert not lacking
+    monkeypatch.setattr(genesis, "COMPLETE_S", 0.05)
+    del whole[world.topics.name("trade", "events")]
+    with pytest.raises(Tampered, match="not the one"):
+        genesis.check(world.log, "usance", SystemClock())
+
+
+def test_a_part_that_stays_stuck_ends_its_process_and_one_that_comes_round_does_not() -> None:
+    ended: list[str] = []
+    vitals = Vitals(SystemClock(), 0.05, lambda part, _: ended.append(part))
+    vitals.beat("hanging")
+    for _ in range(8):
+        vitals.beat("well")
+        SystemClock().sleep(0.02)
+        vitals.look()
+    assert set(ended) == {"hanging"}
 
 
 def test_verification_names_the_first_broken_record(tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 
-from usance.engine.logs import FIELDS, configure, key_hash, logger, record_fields, scrub
+from usance.engine.logs import (
+    _STRUCTLOGS_OWN,
+    FIELDS,
+    configure,
+    key_hash,
+    logger,
+    record_fields,
+    scrub,
+)
 from usance.engine.telemetry import Telemetry
 from usance.kernel.clock import BookClock
 from usance.log.contract import Record

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from usance.adapters import kafka_commits
-from usance.kernel.errors import Fenced, Unavailable
+from usance.kernel.errors import Unavailable
 from usance.testing.conformance import C0
 from usance.testing.kafka_broker import KafkaCluster
 
@@ -50,11 +49,3 @@ def test_a_broker_that_froze_for_longer_than_its_session_answers_again(
 
     until(answers, 20.0)
     log.close()
-
-
-def test_a_client_that_never_comes_back_from_a_commit_ends_its_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(kafka_commits, "HANG_SECONDS", 0.05)
-    with pytest.raises(Fenced, match="has not come back from a commit"):
-        kafka_commits.KafkaPending().result()

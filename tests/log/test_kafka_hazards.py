@@ -21,7 +21,8 @@ from kafka_world import (
     with_topics,
 )
 
-from usance.adapters import kafka_settings
+from usance.adapters import kafka_commits, kafka_settings
+from usance.adapters import kafka_log as kafka_log_module
 from usance.adapters.kafka_log import KafkaLog
 from usance.adapters.kafka_producer import Sealed, UnitProducer
 from usance.adapters.kafka_rows import Row
@@ -287,9 +288,9 @@ class Mute:
         self.real = real
         self.applied = applied
 
-    def commit_transaction(self) -> None:
+    def commit_transaction(self, timeout: float) -> None:
         if self.applied:
-            self.real.commit_transaction()
+            self.real.commit_transaction(timeout)
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True))
 
     def __getattr__(self, name: str) -> Any:
@@ -332,6 +333,75 @@ def test_after_an_uncertain_commit_the_log_says_what_happened(
     assert codes and codes[0] != 0
     assert values(list(log.scan(E0, 0))) == ([b"1", b"2"] if applied else [b"2"])
     log.close()
+
+
+class Hanging:
+    """A client that does not come back from sending offsets, however little time it is given."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+        self.go_on = threading.Event()
+        self.ended = threading.Event()
+
+    def send_offsets_to_transaction(self, *given: Any) -> None:
+        assert self.go_on.wait(60.0)
+        self.real.send_offsets_to_transaction(*given)
+
+    def commit_transaction(self, timeout: float) -> None:
+        try:
+            self.real.commit_transaction(timeout)
+        finally:
+            self.ended.set()
+
+    def abort_transaction(self, timeout: float) -> None:
+        try:
+            self.real.abort_transaction(timeout)
+        finally:
+            self.ended.set()
+
+    def close(self) -> None:
+        self.ended.set()
+        self.real.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def __len__(self) -> int:
+        return len(self.real)
+
+
+def test_a_client_that_hangs_in_a_unit_is_given_up_and_nothing_ever_comes_of_it(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_commits, "HANG_SECONDS", 4.0)
+    owner = Owner(log)
+    unit = owner.unit(batch_of(owner, 2), [out(E0, b"1")], foot(1))
+    producer: Any = in_turn(log)
+    hanging = producer._client = Hanging(producer._client)
+    with pytest.raises(Uncertain, match="not returned in time"):
+        log.commit(log.stage(unit), owner.last).result()
+    owner.last = log.start(
+        owner.member
+    )  # with another thread and other producers, under the same ids
+    assert producer not in producers(log)
+    assert log.position(GROUP, C0) == 0
+    owner.member.seek(C0, 0)
+    owner.commit(owner.unit(batch_of(owner, 3), [out(E0, b"2")], foot(2)))
+    hanging.go_on.set()
+    assert hanging.ended.wait(20.0)
+    assert values(list(log.scan(E0, 0))) == [b"2"]
+    assert log.position(GROUP, C0) == 3
+
+
+def test_a_process_whose_clients_hang_again_and_again_is_to_be_started_anew(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = Owner(log)
+    monkeypatch.setattr(kafka_log_module, "HANGS_MAX", 0)
+    (committer,) = log._committers.values()
+    committer.give_up()
+    with pytest.raises(Fenced, match="hung"):
+        log.start(owner.member)
 
 
 # --- revoke and lost ------------------------------------------------------------------------

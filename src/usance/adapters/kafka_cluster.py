@@ -6,6 +6,7 @@ Nothing here is a guess: what the cluster does not answer in time is Unavailable
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
@@ -21,7 +22,7 @@ from confluent_kafka import (
     TopicCollection,
 )
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from usance.adapters.kafka_access import connect
 from usance.adapters.kafka_settings import TRANSACTION_MS, KafkaSettings
@@ -36,6 +37,9 @@ STABLE_SECONDS = TRANSACTION_MS / 1000 + 4.0
 """How long a position is waited for that an open transaction may still move."""
 AGAIN_SECONDS = 0.005
 LOOK_SECONDS = 0.5
+RENEW_SECONDS = 5.0
+"""How long an admin client is kept at least, and its predecessors: answers to them are awaited no longer."""
+FORMER_MAX = 3
 NO_OFFSET = -1001
 
 T = TypeVar("T")
@@ -124,6 +128,8 @@ class Cluster:
         self._askers: dict[str, Consumer] = {}
         self._lock = threading.Lock()
         self._admin = connect(settings.client("admin"), clock)
+        self._renewed = clock.monotonic()
+        self._former: deque[AdminClient] = deque()
 
     # --- names ------------------------------------------------------------------------------
 
@@ -174,9 +180,11 @@ class Cluster:
         deadline = self.clock.monotonic() + seconds
         pause = AGAIN_SECONDS
         while True:
+            admin = self._admin
             try:
                 return call()
             except Late:
+                self._renew(admin)
                 raise Unavailable(
                     f"{doing}: the cluster did not answer within {seconds:g} s",
                     hint="see that the brokers are up and can be reached; try again",
@@ -186,6 +194,8 @@ class Cluster:
                 away = known and error.code() in _UNKNOWN
                 passing = away or error.retriable() or error.code() in _AGAIN
                 if not passing or self.clock.monotonic() + pause > deadline:
+                    if passing:
+                        self._renew(admin)
                     raise (_away(error, doing) if away else explained(error, doing)) from exc
                 if error.code() in _MOVED:
                     # The admin client goes on asking with what it knew, unless it is made to look.
@@ -193,6 +203,24 @@ class Cluster:
                         self._admin.list_topics(timeout=LOOK_SECONDS)
             self.clock.sleep(pause)
             pause = min(0.1, 2 * pause)
+
+    def _renew(self, old: AdminClient) -> None:
+        """Take another admin client: one that met a cluster in trouble may never get a good answer again.
+
+        It goes on asking with what it knew of leaders and their epochs, while brokers that came back refuse that.
+        """
+        now = self.clock.monotonic()
+        with self._lock:
+            if self._admin is not old or now - self._renewed < RENEW_SECONDS:
+                return
+            self._admin, self._renewed = AdminClient(self._options()), now
+            self._former.append(old)
+            gone = [self._former.popleft()] if len(self._former) > FORMER_MAX else []
+        if gone:  # letting it go takes as long as its connections need
+            threading.Thread(target=gone.clear, name="kafka-close", daemon=True).start()
+
+    def _options(self) -> dict[str, Any]:
+        return self.settings.client("admin") | {"error_cb": _ignore}
 
     def _names(self) -> dict[str, int]:
         """Return the log's topics on the cluster with their numbers of partitions."""
@@ -407,6 +435,10 @@ class Cluster:
         asked = [self.real(name) for name in names]
         if asked:
             self._ask("deleting topics", lambda: _results(self._admin.delete_topics(asked)))
+
+
+def _ignore(error: KafkaError) -> None:
+    """Take an error that whoever asked hears of anyway."""
 
 
 def _results(futures: Mapping[Any, Future[Any]]) -> dict[Any, Any]:

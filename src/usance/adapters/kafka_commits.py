@@ -18,8 +18,8 @@ from usance.kernel.errors import Fenced, Unavailable, Uncertain
 from usance.log.contract import Receipt, Start, Unit
 
 T = TypeVar("T")
-HANG_SECONDS = 40.0
-"""Longer than any call of a sound client: what hangs longer does so for ever, and its process must end."""
+HANG_SECONDS = 30.0
+"""Longer than all calls of a sound client together: what hangs longer may do so for ever."""
 STOP_SECONDS = 10.0
 
 
@@ -32,17 +32,11 @@ class KafkaUnit:
         self.pending: KafkaPending | None = None
 
 
-def _hangs() -> Fenced:
-    return Fenced(
-        f"the Kafka client has not come back from a commit for {HANG_SECONDS:g} s",
-        hint="start this process again: the log then tells what happened to the unit",
-    )
-
-
 class KafkaPending:
-    """A commit under way."""
+    """A commit under way; `give_up` is called when it takes too long to be waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, give_up: Callable[[], None] | None = None) -> None:
+        self._give_up = give_up
         self._receipt: Receipt | None = None
         self._error: BaseException | None = None
         self._over = threading.Event()
@@ -54,8 +48,8 @@ class KafkaPending:
     def result(self, timeout: float | None = None) -> Receipt:
         """Wait for the receipt; raises what the contract says."""
         if not self._over.wait(HANG_SECONDS if timeout is None else timeout):
-            if timeout is None:
-                raise _hangs()
+            if timeout is None and self._give_up is not None:
+                self._give_up()
             raise Uncertain(
                 "the commit has not returned in time",
                 hint="wait longer, or take over again: the log then tells what happened",
@@ -77,7 +71,11 @@ class KafkaPending:
 
 
 class Committer:
-    """Owns the pool of one member and the chain of its receipts."""
+    """Owns the pool of one member and the chain of its receipts.
+
+    One whose client hangs in a call is given up with its thread: another takes its place, whose producers take
+    over the same ids, so that nothing can come of the call any more (rule 12).
+    """
 
     def __init__(
         self,
@@ -95,6 +93,7 @@ class Committer:
         self._last: int | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = False
+        self.given_up = False
         self._thread = threading.Thread(target=self._run, name="kafka-commits", daemon=True)
         self._thread.start()
 
@@ -118,13 +117,17 @@ class Committer:
 
         self._jobs.put(begin)
         if not over.wait(HANG_SECONDS):
-            raise _hangs()
+            self.give_up()
+            raise Unavailable(
+                f"the Kafka client has not come back for {HANG_SECONDS:g} s",
+                hint="another one is tried next",
+            )
         if trouble:
             raise trouble[0]
 
     def submit(self, staged: KafkaUnit, after: Receipt | Start) -> KafkaPending:
         """Queue a unit; its result is in the pending commit."""
-        pending = KafkaPending()
+        pending = KafkaPending(self.give_up)
 
         def commit() -> None:
             try:
@@ -149,6 +152,8 @@ class Committer:
             )
         self._check(staged.unit)
         self._pool.next().commit(staged.sealed)
+        if self.given_up:
+            raise Uncertain("the commit came too late", hint="take over again")
         self._committed(staged.unit)
         receipt = Receipt(next(self._numbers), self._clock.now())
         self._last = receipt.number
@@ -159,9 +164,17 @@ class Committer:
             job()
         self._pool.close()
 
+    def give_up(self) -> None:
+        """Wait for this one no longer; should its thread ever come back, it ends."""
+        self.given_up = True
+        if not self._closing:
+            self._closing = True
+            self._jobs.put(None)
+
     def close(self) -> None:
         """Finish what is queued and end the thread."""
         if not self._closing:
             self._closing = True
             self._jobs.put(None)
-        self._thread.join(STOP_SECONDS)
+        if not self.given_up:
+            self._thread.join(STOP_SECONDS)

@@ -47,6 +47,8 @@ from usance.log.contract import (
 )
 
 APPEND_SECONDS = 10.0
+HANGS_MAX = 5
+"""Clients given up because they hung, after which the process is to be started anew."""
 WAIT_STEPS = (0.002, 0.05)
 """Seconds between two questions for new ends: the first, and what it grows to."""
 
@@ -63,6 +65,7 @@ class KafkaLog:
         self._scans = ScanPool(self.cluster)
         self._members: dict[str, KafkaMember] = {}
         self._committers: dict[KafkaMember, Committer] = {}
+        self._hung = 0
         self._appender: Producer | None = None
         self._appending = threading.Lock()
         self._awake = threading.Condition()
@@ -231,6 +234,14 @@ class KafkaLog:
         if self._members.get(member.group) is not member:
             raise _replaced(member.group)
         committer = self._committers.get(member)
+        if committer is not None and committer.given_up:
+            committer = None
+            self._hung += 1
+            if self._hung > HANGS_MAX:
+                raise Fenced(
+                    f"the Kafka client hung in {self._hung} commits",
+                    hint="start this process again: the log then tells what happened",
+                )
         if committer is None:
             committer = self._committers[member] = Committer(
                 Pool(self.settings, member.group, self._clock),

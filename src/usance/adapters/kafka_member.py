@@ -43,6 +43,8 @@ REST_SECONDS = 2.0
 WAKE_SECONDS = 5.0
 BEGIN_SECONDS = 0.005
 COMMIT_SECONDS = 15.0
+LEAVE_SECONDS = 15.0
+"""How long leaving a group is waited for: without a broker the client may never come back from it."""
 
 
 class Home(Protocol):
@@ -95,8 +97,11 @@ class KafkaMember:
     def poll(self) -> list[Change]:
         """Return ownership changes since the last poll, in order.
 
-        Raises Unavailable while a new partition's position is not stable: the change then waits.
+        Raises Unavailable while a new partition's position is not stable: the change then waits; Fenced when
+        the membership is over.
         """
+        if self._failure is not None:
+            raise self._failure
         found: list[Change] = []
         while True:
             with self._changed:
@@ -175,7 +180,7 @@ class KafkaMember:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(LEAVE_SECONDS)
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -322,9 +327,9 @@ class KafkaMember:
                     continue
                 self._store(self._poll())
         except KafkaException as exc:
-            self._fail(explained(first_error(exc), f"reading as group {self.group}"))
+            self._fail(_over(self.group, f"{first_error(exc).str()} ({first_error(exc).name()})"))
         except BaseException as exc:
-            self._fail(Unavailable(f"reading as group {self.group} failed: {type(exc).__name__}"))
+            self._fail(_over(self.group, type(exc).__name__))
             raise
         finally:
             self._consumer.close()
@@ -556,7 +561,15 @@ def _ended(group: str, error: KafkaError) -> UsanceError:
             f"another process is the member of group {group} that this one was",
             hint="give each process a slot of its own, and see that only one runs",
         )
-    return explained(error, f"membership of group {group}")
+    return _over(group, f"{error.str()} ({error.name()})")
+
+
+def _over(group: str, why: str) -> Fenced:
+    """Return what ends the process: its client reads no more, and nobody else can join in its place."""
+    return Fenced(
+        f"the membership of group {group} is over: {why}",
+        hint="start this process again: it joins anew and reads on where it stood",
+    )
 
 
 def parsed(token: bytes) -> tuple[int, str]:

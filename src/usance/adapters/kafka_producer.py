@@ -26,7 +26,10 @@ UNIT_SECONDS = 2.0
 """What a unit may take up to its commit; the broker ends it after `TRANSACTION_MS`."""
 SUSPECT_SECONDS = 1.0
 """A commit that took longer may have been sent twice: its producer is retired."""
-INIT_SECONDS = 15.0
+ABORT_SECONDS = 5.0
+COMMIT_SECONDS = 8.0
+"""Longer than the broker lets a transaction be open: what has no answer by then may never get one."""
+INIT_SECONDS = 10.0
 GRACE_SECONDS = 10.0
 """Fenced twice within this time: that is a twin, not a transaction that timed out."""
 
@@ -95,9 +98,10 @@ class UnitProducer:
         """Let the client go, with whatever it still holds."""
         client, self._client = self._client, None
         if client is not None:
-            with suppress(KafkaException):  # a client that met a fatal error says so once more
-                client.purge()
-                client.close()
+            # Never waited for: without a broker to say goodbye to it takes as long as it likes.
+            threading.Thread(
+                target=_let_go, args=(client,), name="kafka-close", daemon=True
+            ).start()
         if self.state is State.UNCERTAIN:
             self._to(Event.CLOSED)
         elif self.state is State.OPEN or self.state is State.IDLE:
@@ -126,7 +130,7 @@ class UnitProducer:
         self._to(Event.COMMIT)
         began = self._clock.monotonic()
         try:
-            client.commit_transaction()
+            client.commit_transaction(COMMIT_SECONDS)
         except KafkaException as exc:
             raise self._refused(client, first_error(exc)) from exc
         client.poll(0)
@@ -150,7 +154,7 @@ class UnitProducer:
             return self._lost(error)
         began = self._clock.monotonic()
         try:
-            client.abort_transaction()
+            client.abort_transaction(ABORT_SECONDS)
         except KafkaException as exc:
             failed = first_error(exc)
             if failed.fatal():
@@ -183,7 +187,7 @@ class UnitProducer:
         """A commit did not answer well: only a clean abort proves that the unit is not in the log."""
         if error.txn_requires_abort() and not error.fatal():
             try:
-                client.abort_transaction()
+                client.abort_transaction(ABORT_SECONDS)
             except KafkaException:
                 pass
             else:
@@ -195,6 +199,13 @@ class UnitProducer:
             f"the commit of a unit has no clear answer: {error.str()} ({error.name()})",
             hint="take over again: the log then tells what happened",
         )
+
+
+def _let_go(client: Producer) -> None:
+    """Close a client with whatever it still holds; one that met a fatal error says so once more."""
+    with suppress(KafkaException):
+        client.purge()
+        client.close()
 
 
 class _Late(Exception):

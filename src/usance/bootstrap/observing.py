@@ -197,6 +197,9 @@ def hindrances(runtime: Observed, lag: Mapping[str, int]) -> list[str]:
         f"{place.context}.p{place.partition} is paused: {why}"
         for place, why in list(runtime.owner.paused.items())
     ]
+    if runtime.owner.untaken:
+        why = runtime.owner.untaken_why
+        found.append(f"{len(runtime.owner.untaken)} partitions wait to be restored: {why}")
     if runtime.screener is not None and not runtime.screener.ready:
         found.append("screening lists are being compiled")
     if runtime.stopping.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -103,7 +104,8 @@ class Runtime:
             enabled=settings.telemetry.enabled,
             system="kafka" if settings.bootstrap_servers else SYSTEM,
         )
-        self.vitals = Vitals(SystemClock(), settings.telemetry.stuck_after)
+        end = _end_stuck if settings.bootstrap_servers else None
+        self.vitals = Vitals(SystemClock(), settings.telemetry.stuck_after, end)
         self.directory: Directory = read_directory(folder.people)
         self.waiters = Waiters()
         self.stopping = threading.Event()
@@ -253,6 +255,7 @@ class Runtime:
             awaits_intake=store.genesis.clock == "log",
             schemas_due=lambda: schemas.missing(store.log, store.topics, store.catalogue),
             pace=Pace() if self.settings.owner.gather and self.settings.bootstrap_servers else None,
+            alive=lambda: self.vitals.beat("owner"),
         )
 
     def _reactor(self, name: str, react: Callable[[Any], list[Outgoing]]) -> None:
@@ -457,6 +460,16 @@ class Runtime:
             _log.error("part_stopped", part="notary", error_type=type(trouble).__name__)
         if self.desk is not None:
             self.desk.election.close()
+
+
+def _end_stuck(part: str, age: float) -> None:
+    """End the process at once: its supervisor starts it again, and the log tells where it stood."""
+    _log.error("part_stopped", part=part, error_type="Stuck", duration_ms=round(age * 1_000))
+    sys.stderr.write(
+        f"{part} has been stuck for {age:.0f} s: this process ends, to be started again.\n"
+    )
+    sys.stderr.flush()
+    os._exit(Unavailable.exit_code)
 
 
 def _demand_all(roles: frozenset[str]) -> None:

@@ -22,7 +22,7 @@ from usance.engine.reading import Views
 from usance.engine.saga import SagaDecider
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.authority import Authorised
-from usance.kernel.clock import BookClock, Clock
+from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
 from usance.kernel.errors import Unavailable, UsanceError
 from usance.kernel.ids import Ids, RandomIds
@@ -98,7 +98,8 @@ class Store:
 
     def _read(self) -> None:
         UPCASTERS.check(self.catalogue.by_name)
-        self.genesis = birth.check(self.log, self.settings.namespace)
+        patience = SystemClock() if self.settings.bootstrap_servers else None
+        self.genesis = birth.check(self.log, self.settings.namespace, patience)
         self.topics = Topics(self.genesis.namespace, self.genesis.partitions)
         self.registry = schemas.current(self.log, self.topics, self.catalogue)
         self.decoder = Decoder(

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -21,15 +22,16 @@ from usance.bootstrap.roles import ALL, WEB
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import found_log
 from usance.bootstrap.supervisor import Supervisor, Worker
-from usance.cli.options import say, session
+from usance.cli.options import say, session, tell_error
 from usance.cli.show import emit_line, progress_on
 from usance.config import Settings
 from usance.engine import logs
 from usance.kernel.clock import BookClock, SystemClock
-from usance.kernel.errors import Owned, Refused, Unavailable, UsanceError
+from usance.kernel.errors import NotFound, Owned, Refused, Unavailable, UsanceError
 from usance.web.app import ConsoleServer, create_app, create_health_app, make_server
 
 BACKLOG = 128
+CLOSE_S = 15.0
 OWNED_RETRY_S = 1.5
 """A reader holds the folder for a moment while its views catch up: no reason to give up."""
 
@@ -81,8 +83,10 @@ def serve(
     port: int = listener.getsockname()[1]
     try:
         runtime = _open(resident(settings), inputs, roles)
-    except BaseException:
+    except BaseException as error:
         listener.close()
+        if isinstance(error, NotFound):  # a broker that starts knows its topics one by one
+            raise Unavailable(error.message, hint=error.hint) from error
         raise
     app = create_app(runtime) if WEB in roles else create_health_app(runtime)
     server = make_server(app, settings.web.host, port)
@@ -95,10 +99,30 @@ def serve(
     finally:
         runtime.stopping.set()
         player.join()
-        runtime.close()
+        _close(runtime, player)
     if player.error or runtime.fatal:
         raise player.error or runtime.fatal or AssertionError
     say("Stopped; everything that was answered is in the log.")
+
+
+def _close(runtime: Runtime, player: _Player) -> None:
+    """Close everything; a cluster's client that met its end may hang in that, and is not waited for long."""
+    stop = player.error or runtime.fatal
+    if stop is None or not runtime.settings.bootstrap_servers:
+        runtime.close()
+        return
+
+    def close() -> None:
+        with suppress(UsanceError):  # what ended it is told, not what followed
+            runtime.close(clean=False)
+
+    closing = threading.Thread(target=close, name="closing", daemon=True)
+    closing.start()
+    closing.join(CLOSE_S)
+    if closing.is_alive():
+        tell_error(stop)
+        sys.stderr.flush()
+        os._exit(stop.exit_code)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from usance.engine.topics import Topics
+from usance.kernel.clock import Clock
 from usance.kernel.errors import Tampered, Unavailable
 from usance.kernel.ids import Ids
 from usance.log.contract import Log, Output, TopicPartition, TopicSettings
 
 FORMAT_VERSION = 1
+COMPLETE_S = 15.0
+"""How long a cluster is given to list topics that it should have: a broker that starts knows them one by one."""
+LOOK_S = 0.25
 GENESIS_KEY = b"genesis"
 TOPIC_KEY = b"topic/"
 
@@ -72,18 +76,40 @@ def read(log: Log, namespace: str) -> Genesis | None:
     return None
 
 
-def check(log: Log, namespace: str) -> Genesis:
+class _Missing(Exception):
+    """Something is not there, or not there yet."""
+
+    def __init__(self, error: Tampered) -> None:
+        super().__init__()
+        self.error = error
+
+
+def check(log: Log, namespace: str, patience: Clock | None = None) -> Genesis:
     """Return the genesis after holding it and the topic records against the log.
 
-    Raises Tampered when records are missing beside topics with data or a topic was created again,
-    Unavailable when the log's format is newer than this program.
+    `patience` is the clock by which a cluster is waited for that does not list all of its topics yet. Raises
+    Tampered when records are missing beside topics with data or a topic was created again, Unavailable when the
+    log's format is newer than this program.
     """
+    until = patience.monotonic() + COMPLETE_S if patience is not None else 0.0
+    while True:
+        try:
+            return _check(log, namespace)
+        except _Missing as missing:
+            if patience is None or patience.monotonic() > until:
+                raise missing.error from None
+        patience.sleep(LOOK_S)
+
+
+def _check(log: Log, namespace: str) -> Genesis:
     genesis = read(log, namespace)
     topics = log.topics()
     if genesis is None:
-        raise Tampered(
-            "the log has topics but no genesis record",
-            hint="It was cut or is not ours: restore a backup, or start on an empty data folder.",
+        raise _Missing(
+            Tampered(
+                "the log has topics but no genesis record",
+                hint="It was cut or is not ours: restore a backup, or start on an empty data folder.",
+            )
         )
     if genesis.format > FORMAT_VERSION:
         raise Unavailable(
@@ -96,11 +122,16 @@ def check(log: Log, namespace: str) -> Genesis:
             continue
         noted = msgspec.json.decode(record.value, type=TopicRecord)
         real = topics.get(noted.name)
-        if real is None or (real.topic_id, real.partitions) != (noted.topic_id, noted.partitions):
-            raise Tampered(
-                f"topic {noted.name} is not the one that was created for this log",
-                hint="It was deleted or created again: restore the last good backup.",
-            )
+        if real is not None and (real.topic_id, real.partitions) == (
+            noted.topic_id,
+            noted.partitions,
+        ):
+            continue
+        error = Tampered(
+            f"topic {noted.name} is not the one that was created for this log",
+            hint="It was deleted or created again: restore the last good backup.",
+        )
+        raise error if real is not None else _Missing(error)
     return genesis
 
 

@@ -63,6 +63,7 @@ class Owner(UnitLoop):
         awaits_intake: bool = False,
         schemas_due: Callable[[], list[Any]] = list,
         pace: Pace | None = None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(
             log,
@@ -78,7 +79,9 @@ class Owner(UnitLoop):
         own = decoder.splicing()
         encoder.splices = own.splices
         self.world = World(log_id, topics, encoder, own, self.deciders, book_clock, self._parked)
-        self.takeover = Takeover(log, topics, decoder, self.deciders, log_id, OWNER_GROUP)
+        self.takeover = Takeover(
+            log, topics, decoder, self.deciders, log_id, OWNER_GROUP, alive=alive
+        )
         self.on_outcomes = on_outcomes
         self.awaits_intake = awaits_intake
         self._deadline_waits = False
@@ -165,6 +168,8 @@ class Owner(UnitLoop):
     @property
     def trouble(self) -> str:
         """What a person should know about bounds that are reached; any thread may ask."""
+        if self.untaken and self.untaken_why:
+            return f"{len(self.untaken)} partitions wait to be restored: {self.untaken_why}"
         over = sum(len(s.timers) > TIMERS_MAX for s in list(self.states.values()))
         if not over:
             return ""

@@ -6,7 +6,7 @@ Positions first, then the high watermarks, then every topic read up to its mark,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from heapq import heappush
 from typing import Any, NamedTuple
@@ -35,6 +35,8 @@ FORGOTTEN_TOGETHER = 500
 """Restored answers that are dropped in one go once the newest of them has left the window."""
 OWNED = ("events", "outcomes", "parked", "dead-letters", "snapshots")
 """Topic kinds that an owner reads back; a consume group has neither events nor snapshots."""
+ALIVE_EVERY = 5_000
+"""Records read back between two signs of life."""
 CONTROL_KEY = b"#control"
 """Key in a consume group's parked topic of the next offset of its own commands."""
 
@@ -62,6 +64,7 @@ class Takeover:
         log_id: str,
         group: str,
         kinds: tuple[str, ...] = OWNED,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.log = log
         self.topics = topics
@@ -70,6 +73,8 @@ class Takeover:
         self.log_id = log_id
         self.group = group
         self.kinds = kinds
+        self.alive = alive
+        """Called now and then: to restore much takes longer than anything else that is no sign of trouble."""
 
     def restore(self, place: Place) -> Restored:
         """Return the restored partition; raises Tampered or Unavailable with what to do."""
@@ -129,6 +134,8 @@ class Takeover:
             if meta.index != index + 1 and index >= 0:
                 raise _gap(tp, index + 1, meta.index)
             index, last = meta.index, record
+            if not index % ALIVE_EVERY:
+                self.alive()
             if isinstance(message, UnitFooter):
                 _contiguous(tp, footer, message)
                 footer, footer_index = message, index
@@ -163,6 +170,8 @@ class Takeover:
                 raise _gap(tp, index + 1, meta.index)
             index, last = meta.index, record
             read += 1
+            if not read % ALIVE_EVERY:
+                self.alive()
             key = (record.key or b"").decode()
             decider = deciders[key_parts(key).category]
             entry = entries.get(key) or Entry(decider.initial(key), 0)

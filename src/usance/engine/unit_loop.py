@@ -38,6 +38,8 @@ from usance.log.contract import (
 from usance.messages.outcome import Outcome
 
 QUIET_MAX_MS = MS_PER_DAY
+TAKE_AGAIN_S = 5.0
+"""How long a partition that could not be restored waits while others of the owner go on."""
 OUTPUTS_MAX = UNIT_RECORDS_MAX // 2
 """Outputs after which a unit takes no further record: most records cause two to five."""
 
@@ -110,7 +112,8 @@ class UnitLoop:
         self.paused: dict[Place, str] = {}
         self.cautions: dict[Place, Caution] = {}
         self.uncertain = False
-        self.untaken: list[Place] = []
+        self.untaken: dict[Place, float] = {}
+        self.untaken_why = ""
         self._asked = 0.0
         self.footed: dict[Place, int] = {}
         self.units = 0
@@ -225,7 +228,7 @@ class UnitLoop:
 
     def idle(self) -> bool:
         """Tell whether nothing is under way or waiting to be read."""
-        if self.flight is not None:
+        if self.flight is not None or self.untaken:
             return False
         ends = self.log.ends([self.topics.input(p) for p in self.states])
         return all(
@@ -262,14 +265,16 @@ class UnitLoop:
     def _membership(self) -> None:
         """Follow the group; raises Unavailable while a new partition cannot be restored yet.
 
-        What is assigned is told once: it waits in `untaken` until it is restored, and nothing is read before.
+        What is assigned is told once: it waits in `untaken` until it is restored, unread.
+        Partitions that are restored go on meanwhile.
         """
         assert self.member is not None
         for change in self.member.poll():
             places = [self.topics.place_of(tp) for tp in change.partitions]
             match change:
                 case Assigned():
-                    self.untaken += places
+                    self.untaken |= dict.fromkeys(places, 0.0)
+                    self.member.pause(change.partitions)
                 case Revoked():
                     with suppress(Unavailable, Uncertain):  # the next owner reads what happened
                         self._hand_over(places)
@@ -280,9 +285,24 @@ class UnitLoop:
                     self._drop(places)
         if self.uncertain:
             self._retake()
-        while self.untaken:
-            self._take(self.untaken[0])
-            del self.untaken[0]
+        for place, due in list(self.untaken.items()):
+            if due > self.clock.monotonic():
+                continue
+            try:
+                self._take(place)
+            except Unavailable as trouble:
+                for held in (self.states, self.positions, self.cautions):
+                    held.pop(place, None)
+                self.untaken_why = trouble.message
+                del self.untaken[place]  # the others come first
+                if not self.states:
+                    self.untaken[place] = 0.0
+                    raise
+                self.untaken[place] = self.clock.monotonic() + TAKE_AGAIN_S
+                continue
+            del self.untaken[place]
+            if place not in self.paused:
+                self.member.resume([self.topics.input(place)])
 
     def _hand_over(self, places: Iterable[Place]) -> None:
         """Settle, and say of partitions that were trusted that they were left in order (rule 15).
@@ -312,8 +332,8 @@ class UnitLoop:
 
     def _drop(self, places: Iterable[Place]) -> None:
         gone = set(places)
-        self.untaken = [place for place in self.untaken if place not in gone]
         for place in gone:
+            self.untaken.pop(place, None)
             self.states.pop(place, None)
             self.positions.pop(place, None)
             self.cautions.pop(place, None)

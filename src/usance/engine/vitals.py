@@ -2,13 +2,16 @@
 
 A part beats once per step. One that has not for longer than a bound is stuck: the program no longer
 lives, as its health says, and the stacks of all threads go to the log once, a line for each: files,
-line numbers and functions, never a value.
+line numbers and functions, never a value. One that stays stuck ends its process where a supervisor starts it
+again: a call that hangs can be left in no other way, and a record whose handling hangs is then met one at a time
+(rule 15).
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from usance.engine.logs import logger
@@ -17,6 +20,8 @@ from usance.kernel.clock import Clock
 STUCK_S = 60.0
 LOOK_S = 1.0
 FRAMES_MAX = 30
+END_AFTER = 2.0
+"""Times the bound after which a stuck part ends its process."""
 
 _log = logger("vitals")
 
@@ -24,9 +29,15 @@ _log = logger("vitals")
 class Vitals:
     """The heartbeats of a process; safe across threads."""
 
-    def __init__(self, clock: Clock, stuck_after: float = STUCK_S) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        stuck_after: float = STUCK_S,
+        end: Callable[[str, float], None] | None = None,
+    ) -> None:
         self._clock = clock
         self._stuck_after = stuck_after
+        self._end = end
         self._beats: dict[str, float] = {}
         self._told: set[str] = set()
 
@@ -53,13 +64,16 @@ class Vitals:
             self.look()
 
     def look(self) -> None:
-        """Log the stacks of all threads for each part that has got stuck since the last look."""
+        """Log the stacks of all threads for each part that got stuck since the last look; end what stays so."""
         stuck = self.stuck()
         for part in stuck.keys() - self._told:
             for thread, where in stacks().items():
                 since = round(stuck[part] * 1_000)
                 _log.error("part_stuck", part=part, duration_ms=since, thread=thread, where=where)
         self._told = set(stuck)
+        for part, age in stuck.items():
+            if self._end is not None and age > END_AFTER * self._stuck_after:
+                self._end(part, age)
 
 
 def stacks() -> dict[str, str]:

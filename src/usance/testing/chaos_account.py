@@ -63,6 +63,7 @@ def account(feeder: Feeding, book: Book) -> dict[str, Any]:
         )
         _check_inputs(verdict, book)
         _check_sum(verdict, book)
+        _check_conflicts(verdict, book)
         _check_books(verdict, book)
         _check_views(verdict, book, runtime)
     finally:
@@ -76,6 +77,8 @@ def account(feeder: Feeding, book: Book) -> dict[str, Any]:
         "credits": len(book.applications),
         "issued": len(book.approved),
         "events": verdict.records["events"],
+        "commands": verdict.records["commands"],
+        "answers": dict(sorted(verdict.answers.items())),
         "duplicates": verdict.answers["duplicate"],
         "conflicts": verdict.answers["conflict"],
         "words": verdict.words,
@@ -150,6 +153,15 @@ def _check_sum(verdict: Verdict, book: Book) -> None:
     )
     if ended + dead != len(ids) + garbage:
         verdict.broken(f"{len(ids) + garbage} inputs, and {ended + dead} of them have an end")
+
+
+def _check_conflicts(verdict: Verdict, book: Book) -> None:
+    """A conflict is an id used for two bodies: by intent, or bytes that are no input under two file names."""
+    ids = {one.command_id for one in book.given}
+    for command_id, times in verdict.conflicts.items():
+        garbage = command_id not in ids and verdict.interim.get(command_id) == "dead-lettered"
+        if command_id not in book.doubles and not garbage:
+            verdict.broken(f"{command_id} met {times} conflicts, and was given one body")
 
 
 def _check_books(verdict: Verdict, book: Book) -> None:

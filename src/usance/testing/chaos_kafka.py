@@ -46,6 +46,8 @@ RESTS = 3
 PAUSE_S = (0.5, 1.5)
 FEED_S = (0.4, 1.2)
 HTTP_SHARE = 0.25
+LONE_BROKER = {"broker.session.timeout.ms": "30000"}
+"""One that froze is not to lose its partitions: nobody else could lead them (see `broker_stopped`)."""
 
 
 class ClusterFeeder(Feeder):
@@ -148,7 +150,8 @@ def run_kafka_chaos(
             folder = Path(made)
         cluster = None
         if not log:
-            cluster = stack.enter_context(KafkaCluster(brokers, proxied=True))
+            alone = LONE_BROKER if brokers == 1 else None
+            cluster = stack.enter_context(KafkaCluster(brokers, proxied=True, settings=alone))
             log = f"kafka://{cluster.bootstrap}"
         run = _Run(seed, log, folder, cluster)
         stack.callback(run.close)
