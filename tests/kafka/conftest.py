@@ -30,6 +30,13 @@ def only_one() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def machine_alone() -> Iterator[None]:
+    """Hold the machine's turn for a test that starts its cluster itself."""
+    with only_one():
+        yield
+
+
 @pytest.fixture(scope="module")
 def cluster_of(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaCluster]]:
     """Make a cluster of this module's own: `cluster_of(3, proxied=True)`."""

@@ -18,8 +18,9 @@ from usance.kernel.errors import Fenced, Unavailable, Uncertain
 from usance.log.contract import Receipt, Start, Unit
 
 T = TypeVar("T")
-HANG_SECONDS = 30.0
-"""Longer than all calls of a sound client together: what hangs longer may do so for ever."""
+HANG_SECONDS = 12.0
+"""Longer than any call of a sound client: what hangs longer may do so for ever."""
+WATCH_SECONDS = 0.5
 STOP_SECONDS = 10.0
 
 
@@ -33,10 +34,10 @@ class KafkaUnit:
 
 
 class KafkaPending:
-    """A commit under way; `give_up` is called when it takes too long to be waited for."""
+    """A commit under way; `hangs` tells, and notes, that a call of it takes too long to be waited for."""
 
-    def __init__(self, give_up: Callable[[], None] | None = None) -> None:
-        self._give_up = give_up
+    def __init__(self, hangs: Callable[[], bool] | None = None) -> None:
+        self._hangs = hangs
         self._receipt: Receipt | None = None
         self._error: BaseException | None = None
         self._over = threading.Event()
@@ -47,9 +48,7 @@ class KafkaPending:
 
     def result(self, timeout: float | None = None) -> Receipt:
         """Wait for the receipt; raises what the contract says."""
-        if not self._over.wait(HANG_SECONDS if timeout is None else timeout):
-            if timeout is None and self._give_up is not None:
-                self._give_up()
+        if not self._wait(timeout):
             raise Uncertain(
                 "the commit has not returned in time",
                 hint="wait longer, or take over again: the log then tells what happened",
@@ -58,6 +57,14 @@ class KafkaPending:
             raise self._error
         assert self._receipt is not None
         return self._receipt
+
+    def _wait(self, timeout: float | None) -> bool:
+        if timeout is not None or self._hangs is None:
+            return self._over.wait(timeout)
+        while not self._over.wait(WATCH_SECONDS):
+            if self._hangs():
+                return self._over.is_set()
+        return True
 
     def succeed(self, receipt: Receipt) -> None:
         """Publish the receipt; called once."""
@@ -116,18 +123,18 @@ class Committer:
             over.set()
 
         self._jobs.put(begin)
-        if not over.wait(HANG_SECONDS):
-            self.give_up()
-            raise Unavailable(
-                f"the Kafka client has not come back for {HANG_SECONDS:g} s",
-                hint="another one is tried next",
-            )
+        while not over.wait(WATCH_SECONDS):
+            if self.hangs():
+                raise Unavailable(
+                    f"the Kafka client has not come back for {HANG_SECONDS:g} s",
+                    hint="another one is tried next",
+                )
         if trouble:
             raise trouble[0]
 
     def submit(self, staged: KafkaUnit, after: Receipt | Start) -> KafkaPending:
         """Queue a unit; its result is in the pending commit."""
-        pending = KafkaPending(self.give_up)
+        pending = KafkaPending(self.hangs)
 
         def commit() -> None:
             try:
@@ -163,6 +170,13 @@ class Committer:
         while (job := self._jobs.get()) is not None:
             job()
         self._pool.close()
+
+    def hangs(self) -> bool:
+        """Tell whether a call has not come back for too long; this one is given up then."""
+        since = self._pool.called_at()
+        if since is not None and self._clock.monotonic() - since > HANG_SECONDS:
+            self.give_up()
+        return self.given_up
 
     def give_up(self) -> None:
         """Wait for this one no longer; should its thread ever come back, it ends."""

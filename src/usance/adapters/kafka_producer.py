@@ -7,8 +7,8 @@ commit. Only the commit itself can be in doubt: whatever fails before it certain
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -59,9 +59,20 @@ class UnitProducer:
         self._client: Producer | None = None
         self._failed: KafkaError | None = None
         self._trouble = False
+        self.called_at: float | None = None
+        """When the call under way began, if one is."""
         self.built = 0
         """How often a client was made: more than once means that one was retired."""
         self._fenced_at: float | None = None
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Let others see for how long a call of the client has been under way."""
+        self.called_at = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self.called_at = None
 
     def _to(self, event: Event) -> None:
         self.state = after(self.state, event)
@@ -82,7 +93,8 @@ class UnitProducer:
             deadline = self._clock.monotonic() + INIT_SECONDS
             while True:
                 try:
-                    client.init_transactions(max(0.1, deadline - self._clock.monotonic()))
+                    with self._call():
+                        client.init_transactions(max(0.1, deadline - self._clock.monotonic()))
                     break
                 except KafkaException as exc:
                     error = first_error(exc)
@@ -121,7 +133,8 @@ class UnitProducer:
             self._to(Event.BEGIN)
             self._send(client, unit.rows, deadline)
             if unit.positions:
-                client.send_offsets_to_transaction(unit.positions, unit.token, UNIT_SECONDS)
+                with self._call():
+                    client.send_offsets_to_transaction(unit.positions, unit.token, UNIT_SECONDS)
             self._send(client, unit.footers, deadline)
         except KafkaException as exc:
             raise self._drop(client, first_error(exc)) from exc
@@ -130,7 +143,8 @@ class UnitProducer:
         self._to(Event.COMMIT)
         began = self._clock.monotonic()
         try:
-            client.commit_transaction(COMMIT_SECONDS)
+            with self._call():
+                client.commit_transaction(COMMIT_SECONDS)
         except KafkaException as exc:
             raise self._refused(client, first_error(exc)) from exc
         client.poll(0)
@@ -143,7 +157,8 @@ class UnitProducer:
         produce, delivered = client.produce, self._delivered
         for topic, value, key, partition, headers in rows:
             produce(topic, value, key, partition, delivered, headers=headers)
-        client.flush(max(0.05, deadline - self._clock.monotonic()))
+        with self._call():
+            client.flush(max(0.05, deadline - self._clock.monotonic()))
         if self._failed is not None or len(client):
             raise _Late
 
@@ -154,7 +169,8 @@ class UnitProducer:
             return self._lost(error)
         began = self._clock.monotonic()
         try:
-            client.abort_transaction(ABORT_SECONDS)
+            with self._call():
+                client.abort_transaction(ABORT_SECONDS)
         except KafkaException as exc:
             failed = first_error(exc)
             if failed.fatal():
@@ -187,7 +203,8 @@ class UnitProducer:
         """A commit did not answer well: only a clean abort proves that the unit is not in the log."""
         if error.txn_requires_abort() and not error.fatal():
             try:
-                client.abort_transaction(ABORT_SECONDS)
+                with self._call():
+                    client.abort_transaction(ABORT_SECONDS)
             except KafkaException:
                 pass
             else:
@@ -242,6 +259,11 @@ class Pool:
     def retired(self) -> int:
         """Return how many producers were given up and replaced (rule 12)."""
         return sum(max(0, producer.built - 1) for producer in self._producers)
+
+    def called_at(self) -> float | None:
+        """Return when the longest call under way began, None for none."""
+        found = [p.called_at for p in self._producers]
+        return min((at for at in found if at is not None), default=None)
 
     def open(self) -> None:
         """Take over every id of the slot that is not in use (rule 5), all at once."""

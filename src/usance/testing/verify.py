@@ -208,6 +208,9 @@ def verify_log(
             partition.outcomes()
             partition.chained("dead-letters")
             footer = verdict.footers.get(place)
+            said = (footer.dead_letters_index, footer.dead_letters_tail) if footer else None
+            if said is not None and partition.ends["dead-letters"] != said:
+                verdict.broken(f"{place}: dead letters do not end where the last footer says")
             position = log.position(group, topics.at(context, "commands", number))
             if footer is not None:
                 partition.inputs(footer.range_end)
