@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from usance.adapters import sqlite_store
 from usance.adapters.sqlite_views import SqliteViews
 from usance.kernel.errors import NotFound, Unavailable
 from usance.testing.views_conformance import PLACE, VIEW, ViewsConformance, names, written
@@ -41,3 +42,20 @@ def test_a_copy_of_views_in_use_is_whole(tmp_path: Path) -> None:
     with pytest.raises(NotFound), copied.reading() as reading:
         reading.select("nothing")
     copied.close()
+
+
+def test_who_makes_the_views_second_finds_them_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes over one folder begin at once: the second looked before the first one had written."""
+    first = SqliteViews(tmp_path / "views.sqlite")
+    look, looks = sqlite_store.check_format, [False]
+    monkeypatch.setattr(
+        sqlite_store,
+        "check_format",
+        lambda *given, **more: looks.pop() if looks else look(*given, **more),
+    )
+    second = SqliteViews(tmp_path / "views.sqlite")
+    assert not looks
+    second.close()
+    first.close()

@@ -102,7 +102,9 @@ class SqliteViews(SqlViews):
             raise Unavailable(f"{self.path} holds no views yet", hint="run usance start once")
         with self._writing() as run:
             # Processes that share a folder begin at once: who comes second finds the tables made.
-            if sqlite_store.check_format(self._writer, self.path, mark=MARK, version=FORMAT_VERSION):
+            if sqlite_store.check_format(
+                self._writer, self.path, mark=MARK, version=FORMAT_VERSION
+            ):
                 return
             for statement in self._tables_made().split(";")[:-1]:
                 run(statement)
