@@ -151,6 +151,12 @@ class ProofSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     anchor_every: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 3_600
 
 
+class CardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Card numbers in what comes in: `refuse`, or `off` (let pass)."""
+
+    action: Literal["refuse", "off"] = "refuse"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. `namespace` prefixes topics; `partitions` counts only when a log is founded."""
 
@@ -166,6 +172,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     telemetry: TelemetrySettings = TelemetrySettings()
     kafka: KafkaSettings = KafkaSettings()
     keys: KeySettings = KeySettings()
+    cards: CardSettings = CardSettings()
     proof: ProofSettings = ProofSettings()
 
     @property

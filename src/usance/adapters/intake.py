@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 
+from usance.crypto.card_policy import HINT, CardPolicy
 from usance.engine.reactor import Outgoing
 from usance.kernel.decider import Actor, key_of
 from usance.kernel.errors import Unreadable
@@ -23,6 +24,9 @@ SOURCE, ORDINAL, FILE_DIGEST = "usance-source", "usance-ordinal", "usance-file-s
 INPUT_DIGEST, SIZE = "usance-sha256", "usance-size"
 """Headers of an intake record: SHA-256 (hex) and bytes of the input itself."""
 
+CARDS = "usance-cards"
+"""Header of an intake record that was kept masked: why it is not acted upon."""
+
 INTAKE = Actor("intake", "", "gateway")
 
 People = Mapping[str, Collection[str]]
@@ -34,16 +38,20 @@ def intake_reaction(
     our_bic: str,
     noted: Callable[[Input], None] | None = None,
     people: People | None = None,
+    cards: CardPolicy | None = None,
 ) -> Callable[[Record], list[Outgoing]]:
     """Return the reaction of a reactor on the intake topic: one input, one command.
 
     `noted` hears of inputs taken in despite a breach of their format; with `people` nobody acts who
-    is not among them. Command ids depend on content alone, so that a record that was written twice
+    is not among them; `cards` looks at records that other programs wrote, and the gateway's say for
+    themselves that they were masked. Command ids depend on content alone, so that a record that was written twice
     is decided once.
     """
 
     def react(record: Record) -> list[Outgoing]:
-        received = record.value or b""
+        received, refusal = record.value or b"", _said(record, CARDS)
+        if cards is not None and not refusal:
+            received, refusal = cards.kept(received)
         digest = hashlib.sha256(received).hexdigest()
         outgoing = input_command(
             received,
@@ -55,6 +63,7 @@ def intake_reaction(
             causation=f"intake:{record.topic}/{record.partition}/{record.offset}",
             noted=noted,
             people=people,
+            refusal=refusal,
         )
         return [outgoing]
 
@@ -72,9 +81,15 @@ def input_command(
     causation: str,
     noted: Callable[[Input], None] | None = None,
     people: People | None = None,
+    refusal: str = "",
 ) -> Outgoing:
-    """Return the command of one input; `file_digest` and `ordinal` name one that is unreadable."""
+    """Return the command of one input; `file_digest` and `ordinal` name one that is unreadable.
+
+    With a `refusal` it is not even read: its dead letter says why.
+    """
     try:
+        if refusal:
+            raise Unreadable("cards", refusal, hint=HINT)
         found = decode_input(received, tenant=tenant, our_bic=our_bic)
         _known(found.actor, people)
     except Unreadable as error:

@@ -3,7 +3,8 @@
 In: a file is read whole, cut into inputs, and each becomes one record of the intake topic; only then
 does it move to `archive/<date>/`. A crash in between means that it is read again, which is harmless:
 commands are known by their content. Out: an effect worker writes each message once, whole, under a
-name of its own. Nothing is judged here.
+name of its own. Nothing is judged here, but card numbers: what holds one is recorded and archived masked
+(or with tokens), and the file itself is removed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from usance.adapters.intake import FILE_DIGEST, INPUT_DIGEST, ORDINAL, SIZE, SOURCE
+from usance.adapters.intake import CARDS, FILE_DIGEST, INPUT_DIGEST, ORDINAL, SIZE, SOURCE
+from usance.crypto.card_policy import CardPolicy, Kept
 from usance.domain.message_exchange import (
     MessageAbandoned,
     MessageQueued,
@@ -62,13 +64,21 @@ class FileDrop:
     """Takes files from `in/` in the order of their names; `trouble` says what stays there and why."""
 
     def __init__(
-        self, folder: Path, log: Log, topics: Topics, clock: Clock, *, settle: float = 0.2
+        self,
+        folder: Path,
+        log: Log,
+        topics: Topics,
+        clock: Clock,
+        *,
+        settle: float = 0.2,
+        cards: CardPolicy | None = None,
     ) -> None:
         self.inbox, self.archive = make_folders(folder)
         self.log = log
         self.topics = topics
         self.clock = clock
         self.settle = settle
+        self.cards = cards or CardPolicy()
         self.troubles: dict[str, str] = {}
         self.taken = 0
         self._seen: dict[str, _Seen] = {}
@@ -112,9 +122,6 @@ class FileDrop:
         try:
             if not self._complete(name, path):
                 return 0
-            if self._recorded.get(name) == self._seen[name][:3]:
-                self._put_away(name, path)  # it stayed because the archive was full or closed
-                return 0
             data = _read_whole(path)
         except FileNotFoundError:
             self._seen.pop(name, None)  # somebody took it back before it was read
@@ -129,9 +136,16 @@ class FileDrop:
         if any(len(one) > INPUT_MAX for one in inputs):
             self._object(name, f"holds one input of more than {INPUT_MAX:,} bytes: split it")
             return 0
-        self._record(name, data, inputs)
+        kept = [self.cards.kept(one) for one in inputs]
+        clean = None
+        if any(k.data != one for k, one in zip(kept, inputs, strict=True)):
+            data = clean = b"\n".join(k.data for k in kept)
+        if self._recorded.get(name) == self._seen[name][:3]:
+            self._put_away(name, path, clean)  # it stayed because the archive was full or closed
+            return 0
+        self._record(name, data, kept)
         self._recorded[name] = self._seen[name][:3]
-        self._put_away(name, path)
+        self._put_away(name, path, clean)
         self.taken += 1
         return max(len(inputs), 1)
 
@@ -155,14 +169,14 @@ class FileDrop:
         shown = name.encode("utf-8", "replace").decode()
         self.troubles[name] = f"in/{shown} {why}"
 
-    def _record(self, name: str, data: bytes, inputs: list[bytes]) -> None:
+    def _record(self, name: str, data: bytes, inputs: list[Kept]) -> None:
         """Append one intake record per input, in order, all in one partition."""
         topic = self.topics.name("trade", "intake")
         partition = partition_of("files", self.topics.partitions)
         whole = hashlib.sha256(data).hexdigest().encode()
         batch: list[Output] = []
         size = 0
-        for ordinal, value in enumerate(inputs, 1):
+        for ordinal, (value, refusal) in enumerate(inputs, 1):
             if batch and (len(batch) == APPEND_RECORDS or size + len(value) > APPEND_BYTES):
                 self.log.append(batch)
                 batch, size = [], 0
@@ -172,6 +186,7 @@ class FileDrop:
                 (FILE_DIGEST, whole),
                 (INPUT_DIGEST, hashlib.sha256(value).hexdigest().encode()),
                 (SIZE, str(len(value)).encode()),
+                *([(CARDS, refusal.encode())] if refusal else []),
             )
             key = os.fsencode(name) + b"#" + str(ordinal).encode()
             batch.append(Output(topic, partition, key, value, headers))
@@ -179,8 +194,12 @@ class FileDrop:
         if batch:
             self.log.append(batch)
 
-    def _put_away(self, name: str, path: Path) -> None:
-        """Move a recorded file to the archive; never over another one."""
+    def _put_away(self, name: str, path: Path, clean: bytes | None) -> None:
+        """Move a recorded file to the archive; never over another one.
+
+        Where it held card numbers, `clean` is archived and the file removed: its bytes may stay on the
+        medium until they are overwritten, as with every file.
+        """
         folder = self.archive / date_text(self.clock.now())
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -188,7 +207,12 @@ class FileDrop:
             while os.path.lexists(target):
                 number += 1
                 target = folder / f"{name}.{number}"
-            path.rename(target)
+            if clean is None:
+                path.rename(target)
+            else:
+                target.write_bytes(clean)
+                path.unlink()
+                sync_folder(self.inbox)
             sync_folder(folder)
             self.troubles.pop(name, None)
         except FileNotFoundError:

@@ -34,6 +34,7 @@ from usance.bootstrap.store import (
 )
 from usance.bootstrap.viewing import ViewsApart
 from usance.config import Settings
+from usance.crypto.card_policy import CardPolicy
 from usance.engine import collector, schemas
 from usance.engine import genesis as birth
 from usance.engine.following import NOTARY_DESK_GROUP
@@ -134,7 +135,10 @@ class Runtime:
         self.queries = make_queries(store, self.views)
         self.projector: Projector | ViewsApart = make_projector(store, self.views)
         self.owner = self._owner()
-        self.drop = FileDrop(self.folder.gateway, store.log, store.topics, self.clock)
+        self.cards = CardPolicy(self.settings.cards.action)
+        self.drop = FileDrop(
+            self.folder.gateway, store.log, store.topics, self.clock, cards=self.cards
+        )
         self.fin_out = FinOut(self.folder.gateway, store.decoder, store.history)
         if OWNER in self.roles:
             self.owner.open()
@@ -171,7 +175,8 @@ class Runtime:
     def _make_intake(self) -> None:
         bank = self.settings.bank
         self.parts["file-drop"] = self.drop
-        react = intake_reaction(bank.tenant, bank.bic, people=self.directory.roles())
+        people = self.directory.roles()
+        react = intake_reaction(bank.tenant, bank.bic, people=people, cards=self.cards)
         self._reactor("intake", react)
         if self.settings.gateway.loopback:
             self.parts["loopback"] = Loopback(self.folder.gateway, self.clock)

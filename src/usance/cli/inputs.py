@@ -107,6 +107,7 @@ def _take(desk: Desk, file: Path) -> list[Taken]:
 
 
 def _commands(desk: Desk, name: str, data: bytes) -> list[Outgoing]:
+    desk.cards.passed(data)
     return [
         intake_command(desk, data, one, name, ordinal)
         for ordinal, one in enumerate(split_inputs(data), 1)

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from usance.crypto.card_policy import CardPolicy
 from usance.engine.control import Discard, Redrive
 from usance.engine.reactor import Outgoing
 from usance.engine.telemetry import format_traceparent, parse_traceparent
@@ -66,6 +67,7 @@ class Desk:
         self.topics = Topics(backend.genesis.namespace, backend.genesis.partitions)
         self.ids = RandomIds()
         self.tenant = backend.settings.bank.tenant
+        self.cards = CardPolicy(backend.settings.cards.action)
         self._namespace = namespace_of(self.tenant)
         self._actors: dict[str, Actor] = {}
 
@@ -238,7 +240,7 @@ class CommandEndpoint:
         if body is None:
             await send_problem(send, too_large())
             return
-        command = kind.decode(body)
+        command = kind.decode(desk.cards.passed(body))
         idempotency_key = headers.get(b"idempotency-key", b"").decode("latin-1")
         command_id = desk.command_id(idempotency_key)
         actor = desk.actor(said_by(headers))
@@ -302,9 +304,8 @@ async def _one(desk: Desk, item: Item, actor: Actor, *, dry: bool) -> dict[str, 
     try:
         kind = command_type(item.type)
         command_id = desk.command_id(item.id)
-        outgoing = desk.outgoing(
-            kind, kind.decode(bytes(item.command)), item.key, actor, command_id
-        )
+        command = kind.decode(desk.cards.passed(bytes(item.command)))
+        outgoing = desk.outgoing(kind, command, item.key, actor, command_id)
         if dry:
             told: Any = await run_in_threadpool(desk.forecast, outgoing)
             return {"status": 200, "answer": told}

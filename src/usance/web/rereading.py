@@ -66,7 +66,7 @@ def _again(desk: Desk, dead_letter_id: str, actor: Actor) -> tuple[DeadLetterRow
 async def endpoint(request: Request) -> Response:
     """Answer `POST /dead-letters/{id}/reread`; `?dry_run` records nothing."""
     desk: Desk = request.app.state.desk
-    wanted = _decode(await request.body())
+    wanted = _decode(desk.cards.passed(await request.body()))
     actor = desk.actor(said_by(dict(request.scope["headers"])))
     ref: str = request.path_params["ref"]
     if "dry_run" in request.query_params:

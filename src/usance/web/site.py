@@ -289,13 +289,14 @@ class Site:
     async def do(self, request: Request) -> Response:
         """Take a form: preview its command or send it, then show what became of it."""
         fields = await _fields(request)
-        values = dict(fields)
+        values = self.desk.cards.shown_fields(fields)
         back, form = local(fields.pop("back", "/")), fields.pop("form", "")
         name = request.path_params.get("command") or fields.pop("command", "")
         key, once = fields.pop("key", ""), fields.pop("once", "")
         preview = fields.pop("preview", None) is not None
         looked_at = fields.pop("if_match", "")
         try:
+            fields = self.desk.cards.passed_fields(fields)
             actor = self.desk.actor(said_by(dict(request.scope["headers"])))
             if name == REREAD:
                 return await self._reread(request, values, actor, back, preview=preview)
