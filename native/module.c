@@ -13,6 +13,7 @@ static int module_exec(PyObject *module) {
     state->clear = PyUnicode_InternFromString("clear");
     state->splices = PyUnicode_InternFromString("splices");
     state->digest = PyUnicode_InternFromString("digest");
+    state->open = PyUnicode_InternFromString("open");
     state->sha256 = found_in("hashlib", "sha256");
     state->sha1 = found_in("hashlib", "sha1");
     state->sha1_names = Py_BuildValue("(s)", "usedforsecurity");
@@ -21,8 +22,8 @@ static int module_exec(PyObject *module) {
     state->copy = base == NULL ? NULL : PyObject_GetAttrString(base, "__copy__");
     Py_XDECREF(base);
     state->program = (PyTypeObject *)PyType_FromModuleAndSpec(module, &usance_program_spec, NULL);
-    if (state->clear == NULL || state->splices == NULL || state->digest == NULL || state->sha256 == NULL
-        || state->sha1 == NULL || state->sha1_names == NULL || state->receipt_names == NULL
+    if (state->clear == NULL || state->splices == NULL || state->digest == NULL || state->open == NULL
+        || state->sha256 == NULL || state->sha1 == NULL || state->sha1_names == NULL || state->receipt_names == NULL
         || state->copy == NULL || state->program == NULL)
         return -1;
     if (PyModule_AddIntConstant(module, "LAYOUT", LAYOUT) < 0) return -1;
@@ -45,6 +46,7 @@ static int module_clear(PyObject *module) {
     Py_CLEAR(state->clear);
     Py_CLEAR(state->splices);
     Py_CLEAR(state->digest);
+    Py_CLEAR(state->open);
     Py_CLEAR(state->sha256);
     Py_CLEAR(state->sha1);
     Py_CLEAR(state->sha1_names);

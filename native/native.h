@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* Changes whenever Python and C must change together; kernel/native.py asks for its own number. */
-#define LAYOUT 3
+#define LAYOUT 4
 
 /* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
 #define DEPTH_MAX 48
@@ -78,7 +78,7 @@ struct Private {
 typedef struct {
     PyTypeObject *program;
     PyObject *copy;             /* msgspec.Struct.__copy__ */
-    PyObject *clear, *splices, *digest;     /* names of attributes */
+    PyObject *clear, *splices, *digest, *open;      /* names of attributes */
     PyObject *sha256, *sha1, *sha1_names;   /* hashlib's */
     PyObject *receipt_names;    /* of a receipt's fields */
     PyObject *shorts[SHORTS];
@@ -98,6 +98,7 @@ typedef struct {
     unsigned char *start, *at, *end;
     unsigned char *heap;
     PyObject *splices;
+    PyObject *seal;     /* seal(number of the block, subject, its Avro) -> sealed bytes; NULL: in clear */
 } Out;
 
 int usance_room(Out *out, Py_ssize_t more);

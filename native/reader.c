@@ -10,6 +10,7 @@ typedef struct {
     State *state;
     PyObject *data, *blocks;
     PyObject *keep;     /* the dictionary of splices, or NULL */
+    PyObject *open;     /* open(number of the block, subject, sealed bytes); NULL: blocks stand in clear */
 } In;
 
 static PyObject *read_node(In *in, const Node *node);
@@ -210,8 +211,36 @@ static int same_text(PyObject *text, const unsigned char *at, Py_ssize_t size) {
     return same;
 }
 
-/* Reads one clear block of the newest schema into the message; 0 when something is not as usual. */
-static int read_block(In *in, const Block *block, PyObject *made) {
+/* Reads a block's Avro, which fills what `in` has, and holds its subject against the one before it. */
+static PyObject *read_inner(In *in, const Block *block, const unsigned char *subject, Py_ssize_t size) {
+    PyObject *inner = read_node(in, block->node);
+    if (inner == NULL) return NULL;
+    PyObject *owner = *(PyObject **)((char *)inner + block->subject_at);
+    if (in->at != in->end || owner == NULL || same_text(owner, subject, size) != 1) Py_CLEAR(inner);
+    return inner;
+}
+
+/* Opens a sealed block: what `open` gives is its Avro, or an object that stands for what cannot be read. */
+static PyObject *read_sealed(In *in, const Block *block, const unsigned char *subject, Py_ssize_t size,
+                             Py_ssize_t body, Py_ssize_t number) {
+    PyObject *which = PyLong_FromSsize_t(number), *plain = NULL;
+    PyObject *owner = which == NULL ? NULL : PyUnicode_DecodeUTF8((const char *)subject, size, NULL);
+    PyObject *sealed = owner == NULL ? NULL : PyBytes_FromStringAndSize((const char *)in->at, body);
+    PyObject *call[] = {which, owner, sealed};
+    if (sealed != NULL) plain = PyObject_Vectorcall(in->open, call, 3, NULL);
+    Py_XDECREF(which);
+    Py_XDECREF(owner);
+    Py_XDECREF(sealed);
+    if (plain == NULL || !PyBytes_CheckExact(plain)) return plain;
+    const unsigned char *data = (const unsigned char *)PyBytes_AS_STRING(plain);
+    In own = {data, data + PyBytes_GET_SIZE(plain), data, in->state, plain, in->blocks, NULL, NULL};
+    PyObject *inner = read_inner(&own, block, subject, size);
+    Py_DECREF(plain);
+    return inner;
+}
+
+/* Reads one usual block of the newest schema into the message; 0 when something is not as usual. */
+static int read_block(In *in, const Block *block, PyObject *made, Py_ssize_t number) {
     if (in->end - in->at < block->head_size || memcmp(in->at, block->head, (size_t)block->head_size) != 0)
         return 0;
     in->at += block->head_size;
@@ -224,18 +253,19 @@ static int read_block(In *in, const Block *block, PyObject *made) {
     in->at += 8;
     Py_ssize_t body = read_size(in);
     if (body < 1) return -1;
-    if (*in->at != 0) return 0;
+    if (*in->at != (in->open != NULL)) return 0;
     const unsigned char *end = in->at + body, *whole = in->end;
-    in->at++;
-    in->end = end;
-    PyObject *inner = read_node(in, block->node);
-    in->end = whole;
-    if (inner == NULL) return -1;
-    PyObject *owner = *(PyObject **)((char *)inner + block->subject_at);
-    if (in->at != end || owner == NULL || same_text(owner, subject, size) != 1) {
-        Py_DECREF(inner);
-        return -1;
+    PyObject *inner;
+    if (in->open != NULL) {
+        inner = read_sealed(in, block, subject, size, body, number);
+    } else {
+        in->at++;
+        in->end = end;
+        inner = read_inner(in, block, subject, size);
+        in->end = whole;
     }
+    if (inner == NULL) return -1;
+    in->at = end;
     settle(made, block->at, inner);
     return 1;
 }
@@ -251,7 +281,7 @@ static int read_usual(In *in, const Private *private, PyObject *made) {
     for (Py_ssize_t i = 0; i < private->count; i++) {
         const Block *block = &private->blocks[i];
         const unsigned char *before = in->at;
-        int got = left > 0 ? read_block(in, block, made) : 0;
+        int got = left > 0 ? read_block(in, block, made, i) : 0;
         if (got < 0) return -1;
         if (got) {
             left--;
@@ -295,8 +325,13 @@ static int read_private(In *in, const Private *private, PyObject *made) {
     if (clear == NULL) return -1;
     bool may = clear == Py_True;
     Py_DECREF(clear);
+    PyObject *open = may ? NULL : PyObject_GetAttr(in->blocks, in->state->open);
+    if (!may && open == NULL) return -1;
+    in->open = open == Py_None ? NULL : open;
     const unsigned char *before = in->at;
-    int done = may ? read_usual(in, private, made) : 0;
+    int done = may || in->open != NULL ? read_usual(in, private, made) : 0;
+    in->open = NULL;
+    Py_XDECREF(open);
     if (done) return done < 0 ? -1 : 0;
     in->at = before;
     for (Py_ssize_t i = 0; i < private->count; i++) settle(made, private->blocks[i].at, Py_NewRef(Py_None));
@@ -392,7 +427,7 @@ static PyObject *read_node(In *in, const Node *node) {
 
 static PyObject *read_whole(Program *self, PyObject *data, Py_ssize_t start, PyObject *blocks) {
     const unsigned char *bytes = (const unsigned char *)PyBytes_AS_STRING(data);
-    In in = {bytes + start, bytes + PyBytes_GET_SIZE(data), bytes, self->state, data, blocks, NULL};
+    In in = {bytes + start, bytes + PyBytes_GET_SIZE(data), bytes, self->state, data, blocks, NULL, NULL};
     PyObject *keep = NULL;
     if (self->keeps && blocks != Py_None) {
         keep = PyObject_GetAttr(blocks, self->state->splices);

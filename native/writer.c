@@ -91,12 +91,31 @@ static int write_map(Out *out, const Node *node, PyObject *dict) {
     return put_byte(out, 0);
 }
 
-static int write_block(Out *out, const Block *block, PyObject *inner) {
+/* Writes a block's Avro, and the sealed bytes that `seal` makes of it in its place. */
+static int write_sealed(Out *out, const Block *block, PyObject *inner, PyObject *subject, Py_ssize_t number) {
+    Py_ssize_t front = out->at - out->start;
+    if (write_node(out, block->node, inner) < 0) return -1;
+    PyObject *plain = PyBytes_FromStringAndSize((char *)out->start + front, out->at - out->start - front);
+    PyObject *which = plain == NULL ? NULL : PyLong_FromSsize_t(number);
+    PyObject *call[] = {which, subject, plain};
+    PyObject *sealed = which == NULL ? NULL : PyObject_Vectorcall(out->seal, call, 3, NULL);
+    Py_XDECREF(which);
+    Py_XDECREF(plain);
+    out->at = out->start + front;
+    int done = -1;
+    if (sealed != NULL && PyBytes_CheckExact(sealed))
+        done = put_sized(out, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed));
+    Py_XDECREF(sealed);
+    return done;
+}
+
+static int write_block(Out *out, const Block *block, PyObject *inner, Py_ssize_t number) {
     if (!Py_IS_TYPE(inner, block->node->cls)) return -1;
     PyObject *subject = *(PyObject **)((char *)inner + block->subject_at);
     if (subject == NULL || put(out, block->head, block->head_size) < 0 || write_text(out, subject) < 0
         || put(out, block->print, 8) < 0)
         return -1;
+    if (out->seal != NULL) return write_sealed(out, block, inner, subject, number);
     /* A body of 64 to 8191 bytes is the rule: room for its length is left in front, and corrected after. */
     Py_ssize_t front = out->at - out->start;
     if (put(out, "\0\0\0", 3) < 0 || write_node(out, block->node, inner) < 0) return -1;
@@ -120,7 +139,7 @@ static int write_private(Out *out, const Private *private, PyObject *message) {
     }
     if (put_long(out, total) < 0) return -1;
     for (Py_ssize_t i = 0; i < private->count; i++)
-        if (found[i] != Py_None && write_block(out, &private->blocks[i], found[i]) < 0) return -1;
+        if (found[i] != Py_None && write_block(out, &private->blocks[i], found[i], i) < 0) return -1;
     return total ? put_byte(out, 0) : 0;
 }
 
@@ -211,11 +230,12 @@ static int write_node(Out *out, const Node *node, PyObject *value) {
 }
 
 PyObject *usance_write(Program *self, PyObject *const *args, Py_ssize_t count) {
-    if ((count == 2 || count == 3) && self->root != NULL && PyBytes_CheckExact(args[1])
+    if (count >= 2 && count <= 4 && self->root != NULL && PyBytes_CheckExact(args[1])
         && (count == 2 || PyDict_CheckExact(args[2]))) {
         unsigned char stack[STACK];
-        Out out = {stack, stack, stack + STACK, NULL, NULL};
-        if (count == 3 && PyDict_GET_SIZE(args[2])) out.splices = args[2];
+        Out out = {stack, stack, stack + STACK, NULL, NULL, NULL};
+        if (count == 4 && args[3] != Py_None) out.seal = args[3];
+        if (count >= 3 && PyDict_GET_SIZE(args[2])) out.splices = args[2];
         PyObject *data = NULL;
         if (put(&out, PyBytes_AS_STRING(args[1]), PyBytes_GET_SIZE(args[1])) == 0
             && write_node(&out, self->root, args[0]) == 0)

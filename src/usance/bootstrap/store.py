@@ -15,6 +15,7 @@ from usance.domain.deciders import DECIDERS
 from usance.engine import genesis as birth
 from usance.engine import schemas
 from usance.engine.history import History
+from usance.engine.keys import KeyDecider
 from usance.engine.owner import OWNER_GROUP
 from usance.engine.projector import Projector
 from usance.engine.reactor import Commands
@@ -145,7 +146,7 @@ class Store:
 
 def all_deciders() -> Mapping[str, Decider[Any]]:
     """Return every decider of the program by category."""
-    found = (*DECIDERS, CaseDecider(), ScreeningDecider(), SagaDecider(DEFINITIONS))
+    found = (*DECIDERS, CaseDecider(), ScreeningDecider(), SagaDecider(DEFINITIONS), KeyDecider())
     return {d.category: Authorised(d) for d in found}
 
 

@@ -50,33 +50,8 @@ _LABEL = b"\x00\x0dusance.seal.1"
 _HEAD_END, _NONCE_END = 2 + KEY_ID_BYTES, 2 + KEY_ID_BYTES + NONCE_BYTES
 _COMMIT_END = _NONCE_END + COMMIT_BYTES
 _u64 = struct.Struct(">Q").pack
-_REVISION = b"\x00\x08"
-
-
-class Sealed(NamedTuple):
-    """A private block that nobody tried to open: its place, whose data it is, its bytes."""
-
-    name: str
-    subject: str
-    schema: bytes
-    block: bytes
-
-
-class Erased(NamedTuple):
-    """Stands for a block whose key was destroyed: when (ms UTC), and under which certificate."""
-
-    name: str
-    subject: str
-    key_id: bytes
-    at: int
-    certificate: str
-
-
-class Denied(NamedTuple):
-    """Stands for a block that whoever asks may not open."""
-
-    name: str
-    subject: str
+_NUMBERS = [b"\x00\x08" + n.to_bytes(8, "big") for n in range(1024)]
+_LENGTHS = [n.to_bytes(2, "big") for n in range(1024)]
 
 
 class Place(NamedTuple):
@@ -101,10 +76,21 @@ def _part(data: bytes) -> bytes:
     return len(data).to_bytes(2, "big") + data
 
 
-@lru_cache(maxsize=8_192)
-def stream_prefix(tenant: str, stream: str) -> bytes:
-    """Return the AAD's first parts, which all records of a stream share."""
-    return _LABEL + _part(tenant.encode()) + _part(stream.encode()) + _REVISION
+@lru_cache(maxsize=256)
+def tenant_prefix(tenant: str) -> bytes:
+    """Return the AAD's first parts, which all records of a tenant share."""
+    return _LABEL + _part(tenant.encode())
+
+
+def record_prefix(tenant: str, stream: bytes, revision: int, record_id: bytes) -> bytes:
+    """Return the AAD up to the record's id, which all blocks of a record share."""
+    number = _NUMBERS[revision] if 0 <= revision < 1024 else b"\x00\x08" + _u64(revision)
+    size, length = len(stream), len(record_id)
+    if size > 1023 or length > 1023:
+        return b"".join((tenant_prefix(tenant), _part(stream), number, _part(record_id)))
+    return b"".join(
+        (tenant_prefix(tenant), _LENGTHS[size], stream, number, _LENGTHS[length], record_id)
+    )
 
 
 @lru_cache(maxsize=8_192)
@@ -113,15 +99,11 @@ def block_suffix(fullname: str, name: str, schema: bytes) -> bytes:
     return _part(fullname.encode()) + _part(name.encode()) + _part(schema)
 
 
-def place_prefix(place: Place) -> bytes:
-    """Return the AAD up to the record's id, which all blocks of a record share."""
-    prefix = stream_prefix(place.tenant, place.stream)
-    return prefix + _u64(place.revision) + _part(place.record_id.encode())
-
-
 def place_aad(place: Place, name: str, schema: bytes) -> bytes:
     """Return the AAD of a block but for its own head, which `DataKey` adds."""
-    return place_prefix(place) + block_suffix(place.fullname, name, schema)
+    stream, record_id = place.stream.encode(), place.record_id.encode()
+    prefix = record_prefix(place.tenant, stream, place.revision, record_id)
+    return prefix + block_suffix(place.fullname, name, schema)
 
 
 class Nonces:
@@ -163,7 +145,7 @@ NONCES = Nonces()
 class DataKey:
     """One version of a data key, ready to open blocks. Shown nowhere, and never pickled."""
 
-    __slots__ = ("_aead", "_decrypt", "commit", "head", "key_id", "suite")
+    __slots__ = ("_aead", "commit", "decrypt", "head", "key_id", "suite")
 
     def __init__(self, key_id: bytes, secret: bytes, suite: int = AES_GCM) -> None:
         if len(key_id) != KEY_ID_BYTES or len(secret) != KEY_BYTES:
@@ -176,7 +158,8 @@ class DataKey:
         committing = _hkdf(secret, b"usance/seal/v1/commit")
         self.commit = hmac.digest(committing, self.head[1:], "sha256")[:COMMIT_BYTES]
         self._aead = SUITES[suite](_hkdf(secret, b"usance/seal/v1/enc"))
-        self._decrypt = self._aead.decrypt
+        self.decrypt = self._aead.decrypt
+        """The bare cipher: `open` is what checks."""
 
     def open(self, sealed: bytes, aad: bytes) -> bytes:
         """Return what a block holds; raises Tampered when anything about it was changed."""
@@ -188,7 +171,7 @@ class DataKey:
         if head != self.head or not known:
             raise tampered("it was sealed under another key or suite than it says")
         try:
-            return self._decrypt(sealed[_HEAD_END:_NONCE_END], sealed[_COMMIT_END:], aad + head)  # type: ignore[no-any-return]
+            return self.decrypt(sealed[_HEAD_END:_NONCE_END], sealed[_COMMIT_END:], aad + head)  # type: ignore[no-any-return]
         except InvalidTag:
             raise tampered("its bytes or its place were changed") from None
 
@@ -204,11 +187,12 @@ class DataKey:
 class SealingKey(DataKey):
     """A data key that may still protect: only an active one is ever of this type."""
 
-    __slots__ = ("_encrypt",)
+    __slots__ = ("encrypt",)
 
     def __init__(self, key_id: bytes, secret: bytes, suite: int = AES_GCM) -> None:
         super().__init__(key_id, secret, suite)
-        self._encrypt = self._aead.encrypt
+        self.encrypt = self._aead.encrypt
+        """The bare cipher: `seal` is what makes a block."""
 
     def seal(self, plain: bytes, aad: bytes, nonce: bytes | None = None) -> bytes:
         """Return the sealed block of some bytes; `nonce` is for vectors alone."""
@@ -223,7 +207,7 @@ class SealingKey(DataKey):
         elif len(nonce) != NONCE_BYTES:
             raise Unreadable("encrypt", "a nonce has 12 bytes")
         head = self.head
-        return b"".join((head, nonce, self.commit, self._encrypt(nonce, plain, aad + head)))
+        return b"".join((head, nonce, self.commit, self.encrypt(nonce, plain, aad + head)))
 
 
 def key_id_of(sealed: bytes) -> bytes:

@@ -190,7 +190,7 @@ class GroupParks(ParkKeeper):
         else:
             self.group_handling.queue(park, record_of(waits))
 
-    def wait(
+    def wait_until(
         self, record: Record, meta: Meta, key: str, reason: str, due: Instant, rounds: int
     ) -> None:
         """Park a key until an instant at which its record is tried again."""
@@ -397,7 +397,7 @@ class GroupHandling(Handling):
         due = work.clock.now() + work.retry.wait(meta.command_id, rounds)
         name = key or own or alone(record)
         first = self.share.overlay.park(name) is None
-        self.parks.wait(record, meta, name, kind, due, rounds)
+        self.parks.wait_until(record, meta, name, kind, due, rounds)
         if first:
             _log.warning("key_parked", error_type=kind, **record_fields(record))
             words = f"Its handler met {kind}; it is tried again in a while."

@@ -19,7 +19,11 @@ TOPIC_KEY = b"topic/"
 
 
 class Genesis(msgspec.Struct, frozen=True, kw_only=True):
-    """A log's birth record: `clock` is log or book, `hash` names the placement function."""
+    """A log's birth record: `clock` is log or book, `hash` names the placement function.
+
+    `secret` is the id (hex) of the key from which pseudonyms and body hashes are made, where private blocks
+    are sealed; empty where they stand in clear.
+    """
 
     log_id: str
     namespace: str
@@ -28,6 +32,7 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT_VERSION
     clock: str = "log"
     clear_blocks: bool = True
+    secret: str = ""
     founded_at: int = 0
 
 
@@ -40,7 +45,17 @@ class TopicRecord(msgspec.Struct, frozen=True, kw_only=True):
     topic_id: str
 
 
-def found(log: Log, *, namespace: str, partitions: int, clock: str, ids: Ids, now: int) -> Genesis:
+def found(
+    log: Log,
+    *,
+    namespace: str,
+    partitions: int,
+    clock: str,
+    ids: Ids,
+    now: int,
+    clear_blocks: bool = True,
+    secret: str = "",
+) -> Genesis:
     """Write the genesis and create all topics of an empty log; returns the genesis.
 
     A crash on the way leaves empty topics, which the next try takes over. Raises Tampered beside
@@ -57,7 +72,13 @@ def found(log: Log, *, namespace: str, partitions: int, clock: str, ids: Ids, no
     meta = TopicPartition(topics.name("system", "meta"), 0)
     log.create_topic(topics.settings()[0])
     genesis = Genesis(
-        log_id=ids.fresh(), namespace=namespace, partitions=partitions, clock=clock, founded_at=now
+        log_id=ids.fresh(),
+        namespace=namespace,
+        partitions=partitions,
+        clock=clock,
+        clear_blocks=clear_blocks,
+        secret=secret,
+        founded_at=now,
     )
     outputs = [Output(meta.topic, 0, GENESIS_KEY, msgspec.json.encode(genesis))]
     outputs += [_topic_output(meta.topic, log.create_topic(s)) for s in topics.settings()]

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from usance.crypto.vault import KeyUnavailable, SubjectErased
 from usance.engine import control
+from usance.engine.keys import CATEGORY, created
+from usance.engine.logs import logger, record_fields
 from usance.engine.parking import ParkKeeper
 from usance.engine.state import (
     OUTCOME_WINDOW_MS,
@@ -24,7 +27,7 @@ from usance.engine.topics import Place
 from usance.engine.unit import PartitionBroken, PartitionUnit
 from usance.kernel.authority import role_missing
 from usance.kernel.decider import Context, Decision, Refusal, Send, key_parts
-from usance.kernel.errors import Tampered, Unreadable
+from usance.kernel.errors import Refused, Tampered, Unreadable
 from usance.kernel.ids import derived
 from usance.kernel.timers import FireTimer, TimerCancelled, TimerDue, TimerFired, TimerSet
 from usance.log.contract import Output, Record
@@ -32,6 +35,7 @@ from usance.messages.envelope import InputPosition, Meta
 from usance.messages.outcome import Answer as AnswerName
 from usance.messages.outcome import Outcome, OutcomePointer, Receipt, UnreadableInput
 
+_log = logger("owner")
 _NO_REFUSAL = Refusal("", "")
 _TIMERS = frozenset((TimerSet, TimerCancelled, TimerFired))
 _CONTROL = frozenset(control.CONTROL)
@@ -51,6 +55,9 @@ class Handling:
         self.share = share
         self.world = share.world
         self.parks = ParkKeeper(share, self)
+        sealer = self.world.encoder.sealer
+        if sealer is not None:
+            sealer.uses = share.overlay.uses
 
     def handle(self, record: Record) -> str | None:
         """Handle one command record; returns the error type if it failed by an exception."""
@@ -127,6 +134,11 @@ class Handling:
     def _first_time(self, record: Record, meta: Meta, position: InputPosition) -> str | None:
         try:
             message = self.world.decoder.message(record.headers, record.value)
+        except KeyUnavailable as down:
+            return self._wait(record, meta, position, down)
+        except SubjectErased as erased:
+            self._refuse(meta, position, refusal_of(erased))
+            return None
         except Unreadable as broken:
             self.parks.dead_letter(record, meta, position, broken.stage, "poison", broken.reason)
             return None
@@ -157,11 +169,40 @@ class Handling:
             self._decide(meta, position, key, message)
         except (Tampered, EvolveBroken):
             raise
+        except KeyUnavailable as down:
+            return self._wait(record, meta, position, down)
+        except SubjectErased as erased:
+            self._refuse(meta, position, refusal_of(erased))
         except Exception as bug:  # noqa: BLE001  a decider must not raise: this is an incident
             kind = type(bug).__name__
             self.parks.dead_letter(record, meta, position, "decide", "poison", kind)
             return kind
         return None
+
+    def _wait(
+        self, record: Record, meta: Meta, position: InputPosition, down: KeyUnavailable
+    ) -> str | None:
+        """Let a command wait with its key until the key service answers; nothing is given up for that.
+
+        No failure that breakers count: the error's type is told only to whoever tries it again.
+        """
+        key = self.parks.key_of(record)
+        held = self.share.overlay.park(key)
+        if held is not None and not self.parks.draining:
+            self.parks.queue_behind(held, record, meta, position)
+            return None
+        if not self.parks.parkable(key):
+            words = "The key service does not answer."
+            refusal = Refusal("KEY_SERVICE_DOWN", words, hint="Send it again, under a new id.")
+            self._refuse(meta, position, refusal)
+            return None
+        self.parks.wait(record, meta, key, "the key service does not answer")
+        if held is None:
+            _log.warning("key_parked", error_type=type(down).__name__, **record_fields(record))
+            words = "The key service does not answer; the command is tried again by itself."
+            hint = "Nothing needs to be sent again. `usance park list` shows what waits."
+            self._answer(meta, position, "parked", refusal=Refusal("WAITS", words, hint=hint))
+        return type(down).__name__ if self.parks.draining else None
 
     def _decide(self, meta: Meta, position: InputPosition, key: str, message: Any) -> None:
         share = self.share
@@ -241,14 +282,56 @@ class Handling:
                 state = self._evolved(decider, state, event)
             revision += len(staged)
         sends = [self._send(meta, key, n, s) for n, s in enumerate(decision.sends)]
-        if staged:
+        sealer = self.world.encoder.sealer
+        if sealer is not None and sealer.fresh:
+            fresh, sealer.fresh = sealer.fresh, []
+            index, last = self._first_uses(fresh, meta, position, receipts, index, last, staged)
+        if decision.events:
             recent = with_recent(entry.recent, recent_id(meta.command_id, meta.body_hash))
             overlay.entries[key] = Entry(state, revision, recent, timers)
+        if staged:
             overlay.tails["events"] = Tail(index, last)
             share.merge("events", staged)
         if sends:
             share.merge("elsewhere", sends)
         self._answer(meta, position, "accepted", receipts=receipts, revision=revision)
+
+    def _first_uses(
+        self,
+        fresh: list[bytes],
+        meta: Meta,
+        position: InputPosition,
+        receipts: list[Receipt],
+        index: int,
+        last: bytes,
+        staged: list[Output],
+    ) -> tuple[int, bytes]:
+        """Say of data keys that sealed here for the first time what they are (rule 19)."""
+        world, overlay = self.world, self.share.overlay
+        assert world.vault is not None
+        for key_id in fresh:
+            if overlay.below.used(key_id):
+                continue
+            stream, event = created(world.vault.record(key_id), self.share.place)
+            if stream in overlay.entries:
+                continue
+            made, said, last = world.encoder.aside(
+                event,
+                meta,
+                stream=stream.encode(),
+                ordinal=len(receipts),
+                index=index,
+                prev=last,
+                instant=self.share.instant,
+                input=position,
+                to=self.share.events_to,
+            )
+            staged += made
+            receipts += said
+            decider = world.deciders[CATEGORY]
+            overlay.entries[stream] = Entry(decider.evolve(decider.initial(stream), event), 1)
+            index += 1
+        return index, last
 
     def _evolved(self, decider: Any, state: Any, event: Any) -> Any:
         try:
@@ -371,6 +454,11 @@ class Handling:
     ) -> None:
         """Record an outcome and remember it."""
         self._answer(meta, position, answer, refusal=refusal)
+
+
+def refusal_of(refused: Refused) -> Refusal:
+    """Return an error of business as the answer to a command."""
+    return Refusal(refused.code, refused.message, refused.article, refused.hint)
 
 
 def _moved(

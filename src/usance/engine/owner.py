@@ -13,6 +13,7 @@ from typing import Any
 from usance.engine import schemas
 from usance.engine.gather import Pace
 from usance.engine.handling import Handling
+from usance.engine.key_use import KeyUse, due_parks
 from usance.engine.snapshots import (
     ROUND_EVENTS,
     SLICE_RECORDS,
@@ -24,13 +25,14 @@ from usance.engine.state import TIMERS_MAX, Tail
 from usance.engine.takeover import Restored, Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
-from usance.engine.unit import PartitionUnit, World
+from usance.engine.unit import PartitionUnit, UnitBuilder, World
 from usance.engine.unit_loop import UnitLoop
 from usance.kernel.clock import Clock
 from usance.kernel.decider import Actor, Decider, key_parts
 from usance.kernel.ids import derived
 from usance.kernel.timers import FireTimer
-from usance.log.contract import Log, Output
+from usance.log.contract import Batch, Log, Output
+from usance.messages.meta import Meta
 from usance.messages.outcome import Outcome
 
 OWNER_GROUP = "usance-owner"
@@ -78,9 +80,20 @@ class Owner(UnitLoop):
         self.deciders: Mapping[str, Decider[Any]] = {d.category: d for d in deciders}
         own = decoder.splicing()
         encoder.splices = own.splices
-        self.world = World(log_id, topics, encoder, own, self.deciders, book_clock, self._parked)
+        vault = own.vault
+        self.world = World(
+            log_id, topics, encoder, own, self.deciders, book_clock, self._parked, vault
+        )
+        self.keys = KeyUse(vault)
         self.takeover = Takeover(
-            log, topics, decoder, self.deciders, log_id, OWNER_GROUP, alive=alive
+            log,
+            topics,
+            decoder if vault is None else decoder.counted(),
+            self.deciders,
+            log_id,
+            OWNER_GROUP,
+            unseal=self.keys.unseal if vault is not None else None,
+            alive=alive,
         )
         self.on_outcomes = on_outcomes
         self.awaits_intake = awaits_intake
@@ -108,7 +121,15 @@ class Owner(UnitLoop):
     def _before(self) -> int:
         self._register_due()
         self._rounds()
-        return self._fire_due()
+        return self._fire_due() + self._retry_due()
+
+    def _ahead(self, batch: Batch) -> None:
+        """Have the data keys of a batch in memory, all for one question to the key service."""
+        if self.world.vault is not None:
+            self.world.vault.tick()
+            self.world.decoder.prefetch(
+                (r.headers, r.value) for records in batch.records.values() for r in records
+            )
 
     def idle(self) -> bool:
         """Tell whether nothing is under way, due or waiting to be read."""
@@ -122,6 +143,7 @@ class Owner(UnitLoop):
 
     def _restored(self, place: Place, restored: Restored) -> None:
         self._look_at_schemas |= place == SCHEMAS_PLACE
+        self.keys.waits(place, restored.state.parks.values())
         self.restored[place] = (restored.events_read, restored.from_snapshot)
         self.dirty[place] = {}
         self.since_round[place] = 0
@@ -131,7 +153,23 @@ class Owner(UnitLoop):
             self.bases.add(place)
             self.dirty[place] = dict.fromkeys(restored.state.entries)
 
+    def _publish(self, builder: UnitBuilder) -> None:
+        self.keys.kept(builder.minted)
+        super()._publish(builder)
+
+    def _rewind(self) -> None:
+        self.keys.again()
+        super()._rewind()
+
+    def _retake(self) -> None:
+        self.keys.again()
+        super()._retake()
+
     def _published(self, place: Place, share: PartitionUnit) -> None:
+        if share.overlay.parks:
+            self.keys.waits(place, share.overlay.parks.values())
+        if share.overlay.uses:
+            self.keys.used(place, share.overlay.uses, self.states[place].uses)
         if share.overlay.entries:
             self.dirty[place].update(dict.fromkeys(share.overlay.entries))
             self.since_round[place] += share.counts["events"]
@@ -213,6 +251,35 @@ class Owner(UnitLoop):
         self._settle()
         return len(due)
 
+    # -- what waits for the key service
+
+    def _retry_due(self) -> int:
+        """Try again what was parked until an instant, one bounded unit per partition."""
+        now = self.clock.now()
+        return sum(self._retry(place, now) for place in self.keys.due(now) if place in self.states)
+
+    def _retry(self, place: Place, now: int) -> int:
+        self._settle()
+        state = self.states[place]
+        due = due_parks(state.parks, now)
+        self.keys.waits(place, state.parks.values(), anew=True)
+        if not due:
+            return 0
+        builder = self._bare_unit()
+        share = builder.share(place, state, self.positions[place])
+        if not self.world.book_clock:
+            share.instant = max(share.instant, now)
+        handling = self._handling(share)
+        for at, key in due:
+            command_id = derived(self.world.log_id, "retry", place.partition, key, at)
+            cause = f"retry:{key}"
+            engine = Actor("engine", "", "system")
+            handling.parks.retry(key, Meta.bare(command_id, actor=engine, causation=cause))
+        self._commit(builder)
+        self._settle()
+        self.keys.waits(place, self.states[place].parks.values(), anew=True)
+        return len(due)
+
     # -- schemas
 
     def _register_due(self) -> None:
@@ -253,7 +320,8 @@ class Owner(UnitLoop):
         self._settle()
         state, dirty = self.states[place], self.dirty[place]
         assert state.scalars is not None
-        snapshots = slice_of(dirty, state.entries, self.deciders, most)
+        seal = self.keys.seal if self.world.vault is not None else None
+        snapshots = slice_of(dirty, state.entries, self.deciders, most, seal)
         if len(snapshots) == len(dirty):
             end = self.log.end(self.topics.at(place.context, "events", place.partition))
             self.restarts[place] = (end, state.tails["events"])
@@ -264,6 +332,7 @@ class Owner(UnitLoop):
             self.restarts[place],
             state.scalars.unit,
             snapshots,
+            self.keys.lately(place, state.uses, everything=place in self.bases),
         )
         builder = self._bare_unit()
         share = builder.share(place, state, self.positions[place])

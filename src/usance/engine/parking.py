@@ -12,6 +12,7 @@ from weakref import proxy
 
 import msgspec
 
+from usance.crypto.vault import KeyUnavailable, SubjectErased
 from usance.engine import control
 from usance.engine.state import OpenDeadLetter, Park
 from usance.engine.unit import PartitionUnit
@@ -25,6 +26,8 @@ from usance.messages.envelope import InputPosition, Meta
 from usance.messages.outcome import Answer, dead_letter_headers
 
 LOOK = "See `usance dead-letter list` for what is open."
+WAIT_FIRST_MS, WAIT_MAX_MS = 1_000, 60_000
+"""First and longest pause before a record that waits for the key service is tried again."""
 DRAIN_RECORDS_MAX = 100
 """Parked records decided per drain unit."""
 
@@ -256,6 +259,15 @@ class ParkKeeper:
         )
         self.handling.answer(meta, position, "parked", refusal)
 
+    def wait(self, record: Record, meta: Meta, key: str, reason: str) -> None:
+        """Park a key until an instant at which its record is tried again, later each time."""
+        before = self.share.overlay.park(key)
+        tries = before.attempts + 1 if before is not None else 1
+        spread = 1 + int(derived(meta.command_id, "wait", tries)[:4], 16) / 0x20000
+        pause = min(WAIT_MAX_MS, WAIT_FIRST_MS << min(tries - 1, 16))
+        due = self.share.instant + int(pause * spread)
+        self._park(record, meta, key, "", reason, due=due, attempts=tries)
+
     # -- out again
 
     def release(self, command: control.Release, meta: Meta, position: InputPosition) -> None:
@@ -405,6 +417,13 @@ class ParkKeeper:
             if isinstance(message, control.CONTROL):
                 return self._control_again(message, meta, position)
             return self.handling.decide_and_record(record, meta, position, key, message) is None
+        except KeyUnavailable:
+            self.wait(record, meta, key, "the key service does not answer")
+            return False
+        except SubjectErased as erased:
+            refusal = Refusal(erased.code, erased.message, hint=erased.hint)
+            self.handling.answer(meta, position, "refused", refusal)
+            return True
         except Unreadable as broken:
             self.dead_letter(record, meta, position, broken.stage, "poison", broken.reason)
             return False

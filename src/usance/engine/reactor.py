@@ -109,6 +109,7 @@ class Commands:
 
     def write(self, outputs: Sequence[Output]) -> None:
         """Append what `output` made, in portions that the log's bounds allow."""
+        self.encoder.keep_keys()
         portion: list[Output] = []
         size = 0
         for output in outputs:

@@ -7,7 +7,7 @@ states that the manifests list and folds all events from the restart offset.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import msgspec
 
 from usance.engine.state import Entry, Tail
 from usance.kernel.decider import Decider, key_parts
+from usance.kernel.errors import Tampered
 from usance.log.contract import Log, TopicPartition
 
 ROUND_EVENTS = 20_000
@@ -49,6 +50,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     events_index: int
     events_tail: bytes
     aggregates: dict[str, tuple[int, bytes]]
+    uses: dict[bytes, int] = {}
+    """Seals by data key, of the keys used since the last round (rule 19)."""
+
+
+SealState = Callable[[str, int, str, bytes], bytes]
+"""Seals or opens a snapshot: of stream, revision and fold id, these bytes."""
+SEALED_BYTE = 1
+"""Begins a sealed snapshot; one in clear begins with MessagePack's mark of a map."""
 
 
 class Taken(NamedTuple):
@@ -65,6 +74,7 @@ class Round(NamedTuple):
     entries: dict[str, Entry]
     restart: int
     tail: Tail
+    uses: dict[bytes, int]
 
 
 def slice_of(
@@ -72,21 +82,29 @@ def slice_of(
     entries: Mapping[str, Entry],
     deciders: Mapping[str, Decider[Any]],
     most: int = SLICE_RECORDS,
+    seal: SealState | None = None,
 ) -> list[Taken]:
-    """Return snapshots of the first changed aggregates, at most `most`, as one unit can carry them."""
+    """Return snapshots of the first changed aggregates, at most `most`, as one unit can carry them.
+
+    A state that holds people's words is sealed where the log seals (`holds_words` of its decider).
+    """
     most = min(most, SLICE_RECORDS)
     taken: list[Taken] = []
     size = 0
     for key in dirty:
         entry = entries[key]
+        decider = deciders[key_parts(key).category]
         snapshot = Snapshot(
-            fold_id=deciders[key_parts(key).category].fold_id,
+            fold_id=decider.fold_id,
             revision=entry.revision,
             state=msgspec.msgpack.encode(entry.state),
             recent=entry.recent,
             timers=list(entry.timers),
         )
         value = msgspec.msgpack.encode(snapshot)
+        holds = getattr(decider, "holds_words", None) if seal is not None else None
+        if seal is not None and holds is not None and holds(entry.state):
+            value = seal(key, entry.revision, decider.fold_id, value)
         size += len(value)
         if taken and size > SLICE_BYTES:
             break
@@ -102,6 +120,7 @@ def make_round(
     restart: tuple[int, Tail],
     unit: int,
     snapshots: Iterable[Taken],
+    uses: Mapping[bytes, int] | None = None,
 ) -> list[tuple[bytes, bytes]]:
     """Return the records (key, value) of a round: snapshots, then the manifest.
 
@@ -117,6 +136,7 @@ def make_round(
         events_index=restart[1].next,
         events_tail=restart[1].hash,
         aggregates={s.key: (s.revision, sha256(s.value).digest()) for s in snapshots},
+        uses=dict(uses or {}),
     )
     records.append((MANIFEST_KEY + str(number).encode(), msgspec.msgpack.encode(manifest)))
     return records
@@ -130,7 +150,11 @@ class Loaded(NamedTuple):
 
 
 def load_round(
-    log: Log, tp: TopicPartition, mark: int, deciders: Mapping[str, Decider[Any]]
+    log: Log,
+    tp: TopicPartition,
+    mark: int,
+    deciders: Mapping[str, Decider[Any]],
+    unseal: SealState | None = None,
 ) -> Loaded:
     """Return the snapshots that the manifests list, or none on anything in doubt."""
     records: dict[bytes, bytes] = {}
@@ -139,8 +163,9 @@ def load_round(
             records[record.key] = record.value
     number = _last_number(records)
     try:
-        return Loaded(_round(records, deciders), number)
-    except (msgspec.MsgspecError, ValueError):  # another layout than this program's: fold instead
+        return Loaded(_round(records, deciders, unseal), number)
+    except (msgspec.MsgspecError, ValueError, Tampered):  # another layout, or sealed by a key that
+        # is gone: fold instead
         return Loaded(None, number)
 
 
@@ -149,7 +174,11 @@ def _last_number(records: Mapping[bytes, bytes]) -> int:
     return max((int(name) for name in names if name.isdigit()), default=0)
 
 
-def _round(records: Mapping[bytes, bytes], deciders: Mapping[str, Decider[Any]]) -> Round | None:
+def _round(
+    records: Mapping[bytes, bytes],
+    deciders: Mapping[str, Decider[Any]],
+    unseal: SealState | None,
+) -> Round | None:
     manifests = _manifests(records)
     while manifests and not manifests[0].base:
         manifests.pop(0)
@@ -160,11 +189,14 @@ def _round(records: Mapping[bytes, bytes], deciders: Mapping[str, Decider[Any]])
     contiguous = all(b.number == a.number + 1 for a, b in pairwise(manifests))
     if not manifests or not contiguous:
         return None
-    entries = _entries(records, manifests, deciders)
+    entries = _entries(records, manifests, deciders, unseal)
     if entries is None:
         return None
     last = manifests[-1]
-    return Round(entries, last.restart, Tail(last.events_index, last.events_tail))
+    uses: dict[bytes, int] = {}
+    for manifest in manifests:
+        uses.update(manifest.uses)
+    return Round(entries, last.restart, Tail(last.events_index, last.events_tail), uses)
 
 
 def _manifests(records: Mapping[bytes, bytes]) -> list[Manifest]:
@@ -180,6 +212,7 @@ def _entries(
     records: Mapping[bytes, bytes],
     manifests: list[Manifest],
     deciders: Mapping[str, Decider[Any]],
+    unseal: SealState | None,
 ) -> dict[str, Entry] | None:
     listed: dict[str, tuple[int, bytes]] = {}
     for manifest in manifests:
@@ -189,8 +222,12 @@ def _entries(
         value = records.get(key.encode())
         if value is None or sha256(value).digest() != digest:
             return None
-        found = msgspec.msgpack.decode(value, type=Snapshot)
         decider = deciders.get(key_parts(key).category)
+        if value[:1] == bytes((SEALED_BYTE,)):
+            if decider is None or unseal is None:
+                return None
+            value = unseal(key, revision, decider.fold_id, value)
+        found = msgspec.msgpack.decode(value, type=Snapshot)
         if decider is None or found.fold_id != decider.fold_id or found.revision != revision:
             return None
         state = msgspec.msgpack.decode(found.state, type=type(decider.initial(key)))

@@ -100,6 +100,7 @@ class Layer:
         "passed",
         "scalars",
         "tails",
+        "uses",
     )
 
     def __init__(self) -> None:
@@ -110,6 +111,8 @@ class Layer:
         self.fired: dict[tuple[str, str], int | None] = {}
         self.passed: dict[int, Instant] = {}
         self.tails: dict[str, Tail] = {}
+        self.uses: dict[bytes, int] = {}
+        """Seals by data key: of an overlay its own, of a partition all (rule 19)."""
         self.scalars: Scalars | None = None
 
 
@@ -143,6 +146,8 @@ class PartitionState(Layer):
                 heappush(self.heap, (armed[0], key, timer_id))
         self.passed.update(layer.passed)
         self.tails.update(layer.tails)
+        for key_id, n in layer.uses.items():
+            self.uses[key_id] = self.uses.get(key_id, 0) + n
         if layer.scalars is not None:
             self.scalars = layer.scalars
             self._forget(layer.scalars.last_instant - OUTCOME_WINDOW_MS)
@@ -195,6 +200,10 @@ class PartitionState(Layer):
         """Return the end of a chained partition."""
         return self.tails[kind]
 
+    def used(self, key_id: bytes) -> bool:
+        """Tell whether a data key has sealed anything here."""
+        return key_id in self.uses
+
     def _forget(self, before: Instant) -> None:
         """Drop remembered outcomes older than the window, a unit's at a time, oldest first."""
         queue = self.oldest_answers
@@ -246,6 +255,10 @@ class Overlay(Layer):
     def tail(self, kind: str) -> Tail:
         """Return the end of a chained partition."""
         return self.tails.get(kind) or self.below.tail(kind)
+
+    def used(self, key_id: bytes) -> bool:
+        """Tell whether a data key has sealed anything here."""
+        return key_id in self.uses or self.below.used(key_id)
 
 
 def recent_id(command_id: str, body_hash: bytes) -> bytes:

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from usance.audit.chain import chain_start, envelope_hash
 from usance.engine.handling import timers_after
+from usance.engine.keys import TAKEOVER_USES
 from usance.engine.parking import parked_state
-from usance.engine.snapshots import load_round
+from usance.engine.snapshots import SealState, load_round
 from usance.engine.state import (
     OUTCOME_WINDOW_MS,
     Answer,
@@ -65,6 +66,7 @@ class Takeover:
         group: str,
         kinds: tuple[str, ...] = OWNED,
         alive: Callable[[], None] = lambda: None,
+        unseal: SealState | None = None,
     ) -> None:
         self.log = log
         self.topics = topics
@@ -75,6 +77,7 @@ class Takeover:
         self.kinds = kinds
         self.alive = alive
         """Called now and then: to restore much takes longer than anything else that is no sign of trouble."""
+        self.unseal = unseal
 
     def restore(self, place: Place) -> Restored:
         """Return the restored partition; raises Tampered or Unavailable with what to do."""
@@ -103,7 +106,8 @@ class Takeover:
         self, state: PartitionState, at: dict[str, TopicPartition], marks: dict[str, int]
     ) -> tuple[int, int, int, tuple[int, Tail]]:
         """Fold the events from the newest snapshots on, or all of them where those do not fit."""
-        loaded = load_round(self.log, at["snapshots"], marks["snapshots"], self.deciders)
+        snapshots = at["snapshots"]
+        loaded = load_round(self.log, snapshots, marks["snapshots"], self.deciders, self.unseal)
         rounds = loaded.round
         events = at["events"]
         try:
@@ -157,6 +161,9 @@ class Takeover:
 
     def _events(self, state: PartitionState, tp: TopicPartition, mark: int, rounds: Any) -> int:
         start = self.log.begin(tp)
+        counting = self.decoder.counting
+        if counting is not None:
+            counting.clear()
         if rounds is not None:
             state.entries.update(rounds.entries)
             start = max(start, rounds.restart)
@@ -192,6 +199,10 @@ class Takeover:
                 recent = with_recent(recent, packed)
             timers = timers_after(entry.timers, event)
             entries[key] = Entry(decider.evolve(entry.state, event), meta.revision, recent, timers)
+        if counting is not None:
+            before = rounds.uses if rounds is not None else {}
+            keys = before.keys() | counting.keys()
+            state.uses = {k: before.get(k, 0) + counting.get(k, 0) + TAKEOVER_USES for k in keys}
         for key, entry in entries.items():
             for timer_id, due, reason in entry.timers:
                 state.timers[(key, timer_id)] = (due, reason)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from usance.crypto.vault import Vault
 from usance.engine.state import Overlay, PartitionState, Scalars, Tail
 from usance.engine.topics import Place, Topics
 from usance.kernel.clock import Instant
@@ -29,6 +30,8 @@ class World(NamedTuple):
     deciders: Mapping[str, Decider[Any]]
     book_clock: bool
     parked: Callable[[Place], dict[bytes, bytes | None]]
+    vault: Vault | None = None
+    """The data keys, in logs that seal private blocks."""
 
 
 class PartitionBroken(Exception):
@@ -147,6 +150,8 @@ class UnitBuilder:
         self.shares: dict[Place, PartitionUnit] = {}
         self.extra: list[Output] = []
         self.batch_count = batch.count
+        self.minted = 0
+        """Data keys whose records go with this unit."""
 
     def share(self, place: Place, below: Overlay | PartitionState, start: int) -> PartitionUnit:
         """Return the share of a partition, beginning it at input offset `start`."""
@@ -158,6 +163,12 @@ class UnitBuilder:
     def build(self) -> Unit:
         """Return the finished unit: outputs, then positions, then footers."""
         outputs: list[Output] = list(self.extra)
+        vault = self.world.vault
+        if vault is not None:
+            # Durable before the unit, or within it: an event without its key could never be opened.
+            kept = vault.staged()
+            self.minted = len(kept)
+            outputs += kept
         positions: dict[TopicPartition, int] = {}
         starts: dict[TopicPartition, int] = {}
         footers: list[Output] = []

@@ -129,6 +129,9 @@ class UnitLoop:
         """Do what comes before reading more; returns how much was done."""
         return 0
 
+    def _ahead(self, batch: Batch) -> None:
+        """Fetch what the records of a batch will need, before any of them is handled."""
+
     def _restored(self, place: Place, restored: Restored) -> None:
         """Take note of a partition that was just restored."""
 
@@ -344,6 +347,7 @@ class UnitLoop:
         assert self.member is not None
         builder = self.building = UnitBuilder(self.world, batch.fence, batch)
         self.world.decoder.splices.clear()
+        self._ahead(batch)
         with self.telemetry.poll_span(batch):
             for tp, records in batch.records.items():
                 place = self.topics.place_of(tp)

@@ -7,7 +7,7 @@ checkers: the tier is fixed when an approval is asked for, and `tier_missing` ho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from usance.kernel.decider import Context, Decider, Decision, Refusal
@@ -123,6 +123,7 @@ class Authorised:
         self.fold_id = decider.fold_id
         self.initial = decider.initial
         self.evolve = decider.evolve
+        self.holds_words: Callable[[Any], bool] | None = getattr(decider, "holds_words", None)
         self._decide = decider.decide
 
     def decide(self, state: Any, command: Any, context: Context) -> Decision | Refusal:

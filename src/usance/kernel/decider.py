@@ -21,6 +21,30 @@ class PrivateBlock:
     __slots__ = ()
 
 
+class Erased(NamedTuple):
+    """Stands in the field of a private block whose key was destroyed: for good, and lawfully.
+
+    `at` is ms UTC, `certificate` the erasure's.
+    """
+
+    name: str
+    subject: str
+    key_id: bytes
+    at: int
+    certificate: str
+
+
+class Denied(NamedTuple):
+    """Stands in the field of a private block that whoever reads may not open."""
+
+    name: str
+    subject: str
+
+
+WITHHELD = (Erased, Denied)
+"""What may stand in the field of a private block, instead of the block."""
+
+
 class Actor(NamedTuple):
     """Who acts: an opaque person id (four-eyes compares this), a login, and the role used."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from usance.kernel.decider import PrivateBlock
+from usance.kernel.decider import Denied, Erased, PrivateBlock
+
+ERASED_TEXT, DENIED_TEXT = "[erased]", "[sealed]"
+"""What people read where words were erased, or are not for them."""
 
 
 class Words(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
@@ -14,6 +17,10 @@ class Words(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
     text: str
 
 
-def text_of(words: Words | None) -> str:
-    """Return what was said, empty where nothing was."""
-    return words.text.strip() if words is not None else ""
+def text_of(words: Words | Erased | Denied | None) -> str:
+    """Return what was said, empty where nothing was, and a mark where it is withheld."""
+    if words is None:
+        return ""
+    if isinstance(words, Erased):
+        return ERASED_TEXT
+    return DENIED_TEXT if isinstance(words, Denied) else words.text.strip()

@@ -32,7 +32,11 @@ from usance.messages.varints import (
 )
 
 Writer = Callable[..., bytes]
-"""`write(value, prefix)` returns prefix + Avro bytes; a third argument are the `Splices` at hand."""
+"""`write(value, prefix)` returns prefix + Avro bytes; a third argument are the `Splices` at hand.
+
+A fourth one seals private blocks: `seal(number of the block in its class, subject, Avro)` returns what
+stands in the block's place; without it they stand in clear, as 0x00 and Avro.
+"""
 Splices = dict[int, tuple[Any, str, bytes]]
 """Public records as they were read: by `id`, the object, its schema's tag, and its Avro bytes.
 
@@ -188,7 +192,7 @@ class _WriterSource(Source):
         """Return the function over a list of lengths, which falls back to the unbounded table."""
         slow = self.function(head)
         self.lines = ["    try:", *("    " + line for line in self.lines)]
-        self.line("except IndexError: return SLOW(m, prefix, splices)")
+        self.line("except IndexError: return SLOW(m, prefix, splices, seal)")
         self.names = self.names | {"X": LENGTHS, "SLOW": slow}
         return self.function(head)
 
@@ -344,20 +348,21 @@ class _WriterSource(Source):
         self.line(f"{total} = {' + '.join([str(fixed), *dynamic])}")
         parts = [f"V[{total}]"]
         for local, block in zip(names, blocks, strict=True):
+            number = blocks.index(block)
             if not block.optional:
-                parts += self.block(local, block)
+                parts += self.block(local, block, number)
                 continue
             out = self.fresh()
             self.line(f"if {local} is None: {out} = E")
             self.line("else:")
             self.depth += 1
-            inner = self.block(local, block)
+            inner = self.block(local, block, number)
             self.line(f"{out} = {self.joined(inner)}")
             self.depth -= 1
             parts.append(out)
         return [*parts, "Z" if fixed else f"(Z if {total} else E)"]
 
-    def block(self, local: str, block: Private) -> list[str]:
+    def block(self, local: str, block: Private, number: int) -> list[str]:
         node = block.schema.root
         hints = field_hints(node, block.cls)
         parts: list[str] = []
@@ -368,7 +373,9 @@ class _WriterSource(Source):
                 subject = own
             parts += own
         body = self.fresh()
-        self.line(f"{body} = J((Z, {', '.join(parts)}))")
+        text = f"J(({', '.join(parts)},))"
+        self.line(f"if seal is None: {body} = Z + {text}")
+        self.line(f"else: {body} = seal({number}, {local}.subject, {text})")
         name = block.field.encode()
         head = self.constant(VARINTS[len(name)] + name)
         return [head, *subject, self.constant(block.schema.fingerprint), f"X[len({body})]", body]
@@ -468,4 +475,4 @@ def make_writer(node: Node, cls: Any = None, private: tuple[Private, ...] = ()) 
     else:
         parts = source.value(node, "m", cls)
     source.line(f"return J((prefix, {', '.join(parts)}))" if parts else "return prefix")
-    return typing.cast(Writer, source.with_fallback("m, prefix, splices=EMPTY"))
+    return typing.cast(Writer, source.with_fallback("m, prefix, splices=EMPTY, seal=None"))

@@ -35,6 +35,7 @@ MODULES: tuple[str, ...] = (
     "usance.aml.case",
     "usance.aml.decision",
     "usance.engine.control",
+    "usance.engine.keys",
     "usance.engine.saga_messages",
     "usance.domain.credit.amendment_messages",
     "usance.domain.credit.drawing_messages",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
+from usance.crypto.sealing import AES_GCM, OVERHEAD, SEALED
+from usance.crypto.vault import KeyUnavailable, Scope, SubjectErased, Vault
+from usance.kernel.decider import Actor
 from usance.kernel.errors import Tampered, Unreadable
 from usance.messages.avro import decode, modernise, unreadable
 from usance.messages.avro_codegen import (
@@ -17,17 +21,9 @@ from usance.messages.codec import make_reader
 from usance.messages.meta import Meta
 from usance.messages.outcome import Headers
 from usance.messages.registry import RegistryState, frame
+from usance.messages.sealed import Kinds, Looking, Opening, Unopened, stands_in
 from usance.messages.upcasting import UPCASTERS
 from usance.messages.varints import Read, read_length, read_long
-
-
-class Sealed(NamedTuple):
-    """An encrypted private block: which field of which record, whose data, which inner schema."""
-
-    name: str
-    subject: str
-    schema: bytes
-    block: bytes
 
 
 class Decoded(NamedTuple):
@@ -47,31 +43,102 @@ class _Entry(NamedTuple):
     fingerprint: bytes
     old: str | None
     version: int
+    kinds: Kinds | None
+    """What its sealed blocks are opened by; None where there can be none."""
 
 
 class Decoder:
     """Reads records. All failures are Unreadable, or Tampered where a block breaks the log's rules.
 
-    `clear_blocks` says whether the genesis allows private blocks in clear.
+    `clear_blocks` says whether the genesis allows private blocks in clear. Where it does not, `vault` opens
+    them (KeyUnavailable while it cannot); without one each is `Denied`. A block whose key was destroyed is
+    `Erased`: both stand in the field of the block.
     """
 
+    open = None
+
     def __init__(
-        self, *, catalogue: Catalogue, registry: RegistryState, clear_blocks: bool = True
+        self,
+        *,
+        catalogue: Catalogue,
+        registry: RegistryState,
+        clear_blocks: bool = True,
+        vault: Vault | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.registry = registry
         self.clear = clear_blocks
+        self.vault = vault
         self.splices: Splices | None = None
+        self._last: tuple[Headers, Meta] | None = None
+        self.strict = False
+        """Whether a block of an erased subject is refused (SubjectErased), instead of `Erased`."""
+        self.counting: dict[bytes, int] | None = None
+        """Blocks read by key id, where somebody counts."""
+        self.looking: Looking | None = None
         self._entries: dict[bytes, _Entry] = {}
         self._blocks: dict[tuple[str, bytes], Reader] = {}
         self._meta_frame = frame(registry.id_of(catalogue.meta.schema))
         self._meta_reader = catalogue.meta.reader
 
     def splicing(self) -> Decoder:
-        """Return a decoder for one thread that keeps the bytes of public records in `splices`."""
-        own = Decoder(catalogue=self.catalogue, registry=self.registry, clear_blocks=self.clear)
+        """Return a decoder for one thread that keeps the bytes of public records in `splices`.
+
+        It is the owner's: commands about erased subjects are refused.
+        """
+        own = self._like(self.vault)
         own.splices = {}
+        own.strict = True
         return own
+
+    def counted(self) -> Decoder:
+        """Return a decoder for one thread that counts in `counting` how often it met each key."""
+        own = self._like(self.vault)
+        own.counting = {}
+        return own
+
+    def closed(self) -> Decoder:
+        """Return a decoder that opens nothing: for whoever may not see what blocks hold."""
+        return self._like(None)
+
+    def _like(self, vault: Vault | None) -> Decoder:
+        return Decoder(
+            catalogue=self.catalogue,
+            registry=self.registry,
+            clear_blocks=self.clear,
+            vault=vault,
+        )
+
+    def prefetch(self, records: Iterable[tuple[Headers, bytes | None]]) -> None:
+        """Bring the data keys into memory that records need, all in one question to the key service.
+
+        A record whose keys are all there costs a look at its bytes. What fails here, fails again where the
+        record is read.
+        """
+        if self.clear or self.vault is None:
+            return
+        known, entries = self.vault.open_keys, self._entries
+        looking = Looking()
+        for headers, value in records:
+            entry = entries.get(value[:5]) if value else None
+            if value is None or (entry is not None and entry.kinds is None) or warm(value, known):
+                continue
+            self.looking = looking
+            try:
+                self.message(headers, value)
+            except (Unopened, Unreadable, Tampered, KeyUnavailable, SubjectErased):
+                continue
+            finally:
+                self.looking = None
+        if looking.ids:
+            self._bring(list(looking.scopes), list(looking.ids))
+
+    def _bring(self, scopes: list[Scope], ids: list[bytes]) -> None:
+        assert self.vault is not None
+        try:
+            self.vault.prepare(scopes, ids)
+        except (KeyUnavailable, Tampered):
+            return  # told by the record that needs the key
 
     def meta(self, headers: Headers) -> Meta:
         """Return what `usance-meta` says; raises Unreadable when it is missing or malformed."""
@@ -85,6 +152,8 @@ class Decoder:
         try:
             if raw[:5] == self._meta_frame:
                 meta: Meta = self._meta_reader(raw, 5, None)
+                if not self.clear:
+                    self._last = (headers, meta)
                 return meta
         except MALFORMED as error:
             raise unreadable(error) from error
@@ -95,7 +164,7 @@ class Decoder:
 
     def message(self, headers: Headers, value: bytes | None) -> Any:
         """Return the message; its schema must be the one that `ce_type` names."""
-        entry, message = self._value(value)
+        entry, message = self._value(value, headers)
         if len(headers) < 3 or headers[2] != entry.header:
             self._check_type(headers, entry)
         return message
@@ -103,7 +172,7 @@ class Decoder:
     def record(self, key: bytes | None, value: bytes | None, headers: Headers) -> Decoded:  # noqa: ARG002
         """Return meta and message, having checked them against each other."""
         meta = self.meta(headers)
-        entry, message = self._value(value)
+        entry, message = self._value(value, headers)
         self._check_type(headers, entry)
         if meta.schema != entry.fingerprint:
             raise Unreadable(
@@ -128,19 +197,20 @@ class Decoder:
                 "schema", "ce_type and schema id name two types", hint="correct the sender"
             )
 
-    def _value(self, value: bytes | None) -> tuple[_Entry, Any]:
+    def _value(self, value: bytes | None, headers: Headers = ()) -> tuple[_Entry, Any]:
         entry = self._entries.get(value[:5]) if value else None
         if entry is None:
             entry = self._entry(value)
         assert value is not None
+        blocks = self if entry.kinds is None else self._opening(entry.kinds, headers)
         try:
             if entry.old is None:
-                return entry, entry.read(value, 5, self)
+                return entry, entry.read(value, 5, blocks)
         except MALFORMED as error:
             raise unreadable(error) from error
         versions = (entry.version, entry.type.version)
         body = modernise(entry.old, entry.type.schema, value, 5, versions)
-        return entry, decode(entry.read, body, 0, self)
+        return entry, decode(entry.read, body, 0, blocks)
 
     def _entry(self, value: bytes | None) -> _Entry:
         if not value or len(value) < 5 or value[0] != 0:
@@ -167,45 +237,52 @@ class Decoder:
             known.schema.fingerprint,
             None if same else known.schema.text,
             known.version,
+            Kinds(entry) if not self.clear and entry.private else None,
         )
         return made
 
     # -- private blocks
 
+    def _opening(self, kinds: Kinds, headers: Headers) -> Any:
+        """Return what opens the blocks of a record: they are bound to what its headers say."""
+        last = self._last
+        if last is not None and last[0] is headers:
+            meta = last[1]
+        elif headers:
+            meta = self.meta(headers)
+        else:
+            meta = Meta.bare("", actor=_NOBODY, causation="")
+        if len(headers) > 4 and headers[1][0] == "ce_id" and headers[4][0] == "ce_subject":
+            record_id, stream = headers[1][1], headers[4][1]
+        else:
+            stream = next((v for k, v in headers if k == "ce_subject"), b"")
+            record_id = next((v for k, v in headers if k == "ce_id"), b"")
+        vault = self.vault if headers else None
+        return _Opening(self, vault, meta.tenant, stream, meta.revision, record_id, kinds)
+
     def read(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:
         """Read a `private` array, whose blocks must be those of `table`, each once."""
-        found: dict[str, Any] = {}
-        while (first := read(1)) != b"\x00":
-            n = read_long(read, first)
-            if n < 0:
-                n = -n
-                read_length(read, read(1))
-            if n > len(table):
-                raise ValueError("more private blocks than the type has")
-            for _ in range(n):
-                spec = table[read(read_length(read, read(1)))]
-                if spec.field in found:
-                    raise ValueError("a private block stands twice")
-                subject = read(read_length(read, read(1)))
-                schema = read(8)
-                block = read(read_length(read, read(1)))
-                found[spec.field] = self._open(spec, subject, schema, block)
-        return found
+        return read_blocks(read, table, self.in_clear)
 
-    def _open(self, spec: Private, subject: bytes, schema: bytes, block: bytes) -> Any:
+    def in_clear(self, spec: Private, subject: bytes, schema: bytes, block: bytes) -> Any:
+        """Return the struct of a block in clear, where the log allows that."""
         marker = block[:1]
         if marker != b"\x00":
-            raise self._not_clear(marker, Sealed(spec.field, subject.decode(), schema, block))
+            raise self._not_clear(marker, spec.field)
         if not self.clear:
             raise Tampered(
                 "a private block stands in clear, which this log's genesis forbids",
                 hint="find who wrote it: usance log verify",
             )
+        return self.inner(spec, subject, schema, block[1:])
+
+    def inner(self, spec: Private, subject: bytes, schema: bytes, plain: bytes) -> Any:
+        """Return the struct of a block's Avro, held against the subject that stands before it."""
         if schema == spec.schema.fingerprint:
             reader = self._blocks.get((spec.field, schema)) or self._block_reader(spec)
-            inner = reader(block, 1, None)
+            inner = reader(plain, 0, None)
         else:
-            inner = self._old_block(spec, schema, block)
+            inner = self._old_block(spec, schema, plain)
         if inner.subject.encode() != subject:
             raise ValueError("a private block belongs to another subject than it says")
         return inner
@@ -220,14 +297,14 @@ class Decoder:
         if known is None or known.schema.fullname != spec.schema.fullname:
             raise ValueError("a private block has an unknown schema")
         newest = self.catalogue.named(spec.schema.fullname).version
-        body = modernise(known.schema.text, spec.schema, block, 1, (known.version, newest))
+        body = modernise(known.schema.text, spec.schema, block, 0, (known.version, newest))
         return decode(self._block_reader(spec), body)
 
-    def _not_clear(self, marker: bytes, sealed: Sealed) -> Exception:
-        if marker == b"\x01":
+    def _not_clear(self, marker: bytes, name: str) -> Exception:
+        if marker == bytes((SEALED,)):
             return Unreadable(
                 "decrypt",
-                f"sealed blocks need keys ({sealed.name})",
+                f"sealed blocks need keys ({name})",
                 hint="give this program access to the key service",
             )
         if not marker:
@@ -235,3 +312,70 @@ class Decoder:
         return Tampered(
             "a private block has an unknown marker", hint="find who wrote it: usance log verify"
         )
+
+
+_NOBODY = Actor("", "", "system")
+
+
+class _Opening(Opening):
+    """Opens the blocks of one record, those that are not as usual included."""
+
+    __slots__ = ("_decoder",)
+
+    def __init__(self, decoder: Decoder, vault: Vault | None, *place: Any) -> None:
+        super().__init__(vault, decoder.splices, *place)
+        self.looking = decoder.looking
+        self.strict = decoder.strict
+        self.counting = decoder.counting
+        self._decoder = decoder
+
+    def read(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:
+        """Read a `private` array of sealed blocks; raises Tampered for one in clear."""
+        return read_blocks(read, table, self._one)
+
+    def _one(self, spec: Private, subject: bytes, schema: bytes, block: bytes) -> Any:
+        if block[:1] != bytes((SEALED,)):
+            return self._decoder.in_clear(spec, subject, schema, block)
+        if schema == spec.schema.fingerprint:
+            plain = self.open(self._kinds.names.index(spec.field), subject.decode(), block)
+        else:
+            plain = self.open_old(spec.field, subject.decode(), schema, block)
+        if stands_in(plain):
+            return plain
+        return self._decoder.inner(spec, subject, schema, plain)
+
+
+_HEADS = bytes((SEALED, AES_GCM))
+
+
+def warm(value: bytes, known: Container[bytes]) -> bool:
+    """Tell whether all keys that a record's bytes name are at hand; a chance likeness tells no."""
+    at = value.find(_HEADS)
+    while at >= 0:
+        if value[at + 2 : at + 18] not in known:
+            return False
+        at = value.find(_HEADS, at + OVERHEAD)
+    return True
+
+
+def read_blocks(
+    read: Read, table: dict[bytes, Private], open_one: Callable[..., Any]
+) -> dict[str, Any]:
+    """Read a `private` array, whose blocks must be those of `table`, each once."""
+    found: dict[str, Any] = {}
+    while (first := read(1)) != b"\x00":
+        n = read_long(read, first)
+        if n < 0:
+            n = -n
+            read_length(read, read(1))
+        if n > len(table):
+            raise ValueError("more private blocks than the type has")
+        for _ in range(n):
+            spec = table[read(read_length(read, read(1)))]
+            if spec.field in found:
+                raise ValueError("a private block stands twice")
+            subject = read(read_length(read, read(1)))
+            schema = read(8)
+            block = read(read_length(read, read(1)))
+            found[spec.field] = open_one(spec, subject, schema, block)
+    return found

@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import Any
 
 from usance.audit.chain import ABSENT, envelope, envelope_hash, prefixed
+from usance.crypto.sealing import NO_REVISION
 from usance.kernel.clock import Instant, iso
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound
@@ -49,6 +50,7 @@ from usance.messages.headers import BIN, Headers, bin_of, packed_pair, unpack_he
 from usance.messages.meta import NO_HASH, InputOffset, InputPosition, Meta
 from usance.messages.outcome import Outcome, Receipt, UnitFooter
 from usance.messages.registry import RegistryState, frame
+from usance.messages.sealed import Kinds, Sealer
 from usance.messages.varints import VARINTS
 
 __all__ = [
@@ -120,11 +122,14 @@ class Encoder:
         catalogue: Catalogue,
         registry: RegistryState,
         body_key: bytes = BODY_KEY_CLEAR,
+        sealer: Sealer | None = None,
     ) -> None:
         self.log_id = log_id
         self.catalogue = catalogue
         self.registry = registry
         self.body_key = body_key
+        self.sealer = sealer
+        """Seals private blocks; None in logs where they stand in clear."""
         self._log_namespace = namespace_of(log_id)
         native = codec.NATIVE
         self._native = native
@@ -139,6 +144,11 @@ class Encoder:
         self._outcome = self._type(Outcome)
         self.splices: Splices = {}
         """The bytes of public records just read, where the decoder of this thread keeps them."""
+
+    def keep_keys(self) -> None:
+        """Make data keys durable that were minted here, before what they sealed is appended."""
+        if self.sealer is not None:
+            self.sealer.vault.save()
 
     # -- commands
 
@@ -166,13 +176,18 @@ class Encoder:
         entry = self._types.get(type(message)) or self._type(type(message))
         raw_key = key.encode()
         value = encode(entry.writer, message, entry.fullname, entry.prefix)
+        body = value[5:]
+        if entry.kinds is not None:
+            value = self._value(
+                entry, message, tenant, raw_key, NO_REVISION, command_id.encode(), {}
+            )
         meta = Meta(
             tenant=tenant,
             actor=actor,
             correlation=correlation or command_id,
             causation=causation,
             command_id=command_id,
-            body_hash=body_hash(self.body_key, command_id, entry.fullname, key, value[5:]),
+            body_hash=body_hash(self.body_key, command_id, entry.fullname, key, body),
             schema=entry.meta_tail[:8],
             instant=instant,
             reply=reply,
@@ -214,18 +229,50 @@ class Encoder:
         chain before it. Raises Unreadable (stage `serialize`), NotFound for an unknown class.
         """
         types, values = [], []
+        ids = namespace_of(meta.command_id)
         for message in messages:
             entry = self._types.get(type(message)) or self._type(type(message))
-            try:
-                values.append(entry.writer(message, entry.prefix, self.splices))
-            except UNWRITABLE as error:
-                raise unwritable(error, entry.fullname) from error
+            if entry.kinds is None:
+                try:
+                    values.append(entry.writer(message, entry.prefix, self.splices))
+                except UNWRITABLE as error:
+                    raise unwritable(error, entry.fullname) from error
+            else:
+                n = len(values)
+                ce_id = self._uuid5(ids, str(n).encode())
+                place = (meta.tenant, stream, revision + n, ce_id)
+                values.append(self._value(entry, message, *place, self.splices))
             types.append(entry)
-        ids = namespace_of(meta.command_id)
         frame = self._frame_of(stream, stream, input.topic, instant, traceparent)
         cause = self._caused(meta, input)
         return self._chain(
             types, values, ids, cause, frame, stream, revision, index, prev, to, Receipt
+        )
+
+    def aside(
+        self,
+        message: Any,
+        meta: Meta,
+        *,
+        stream: bytes,
+        ordinal: int,
+        index: int,
+        prev: bytes,
+        instant: Instant,
+        input: InputPosition,  # noqa: A002 - the protocol's word
+        to: Destination,
+    ) -> Chained:
+        """Return the first event of another stream that a command causes, and the chain after.
+
+        `ordinal` counts all events of the command; the message holds no private blocks.
+        """
+        entry = self._types.get(type(message)) or self._type(type(message))
+        value = encode(entry.writer, message, entry.fullname, entry.prefix)
+        ce_id = self._uuid5(namespace_of(meta.command_id), str(ordinal).encode())
+        frame = self._frame_of(stream, stream, input.topic, instant, None)
+        cause = self._caused(meta, input)
+        return self._chain(
+            [entry], [value], ce_id, cause, frame, stream, 1, index, prev, to, Receipt
         )
 
     def event(
@@ -246,8 +293,8 @@ class Encoder:
         cause = self._caused(meta, input)
         key = stream.encode()
         entry = self._types.get(type(message)) or self._type(type(message))
-        value = encode(entry.writer, message, entry.fullname, entry.prefix)
         ce_id = self._uuid5(namespace_of(meta.command_id), str(ordinal).encode())
+        value = self._value(entry, message, meta.tenant, key, revision, ce_id, {})
         frame = self._frame_of(key, key, input.topic, instant, traceparent)
         sealed = self._sealed(entry, cause, frame, ce_id, value, revision, index, prev)
         return key, value, unpack_headers(sealed[0]), sealed[1]
@@ -416,6 +463,26 @@ class Encoder:
                 return made
         return frames.chain(types, values, ids, head, middle, *rest)
 
+    def _value(
+        self,
+        entry: Type,
+        message: Any,
+        tenant: str,
+        stream: bytes,
+        revision: int,
+        record_id: bytes,
+        splices: Splices,
+    ) -> bytes:
+        """Return a message's framed Avro, its private blocks sealed for the record it stands in."""
+        kinds, sealer = entry.kinds, self.sealer
+        try:
+            if kinds is None or sealer is None:
+                return entry.writer(message, entry.prefix, splices)
+            sealer.at(tenant, stream, revision, record_id, kinds)
+            return entry.writer(message, entry.prefix, splices, sealer.seal)
+        except UNWRITABLE as error:
+            raise unwritable(error, entry.fullname) from error
+
     # -- what is kept ready
 
     def _type(self, cls: type) -> Type:
@@ -434,6 +501,7 @@ class Encoder:
             frame(self.registry.id_of(found.schema)),
             ("ce_type", name),
             found.fullname,
+            Kinds(found) if self.sealer is not None and found.private else None,
         )
         return entry
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from usance.audit.chain import ABSENT, prefixed
 from usance.messages.avro_codegen import Writer
 from usance.messages.headers import BIN, array_of, bin_of, packed_name, packed_pair
+from usance.messages.sealed import Kinds
 from usance.messages.varints import VARINTS
 
 SPEC_VERSION = ("ce_specversion", b"1.0")
@@ -40,6 +41,8 @@ class Type(NamedTuple):
     prefix: bytes
     header: tuple[str, bytes]
     fullname: str
+    kinds: Kinds | None = None
+    """What its private blocks are sealed by; None where they stand in clear, or there are none."""
 
 
 Frame = tuple[bytes, bytes, bytes, bytes, bytes]

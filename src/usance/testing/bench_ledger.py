@@ -23,7 +23,7 @@ from usance.kernel.decider import Context, Decision, key_parts
 from usance.log.contract import Batch, Record
 from usance.messages.meta import InputPosition, Meta
 from usance.messages.outcome import Outcome
-from usance.testing.bench_rig import Mismatch, Rig, thread_seconds, warmed
+from usance.testing.bench_rig import Mismatch, Profile, Rig, thread_seconds, warmed
 from usance.testing.workload import Workload
 
 UNIT = 500
@@ -45,10 +45,10 @@ class _Case(NamedTuple):
     decision: Decision
 
 
-def ledger(seed: int = 1) -> dict[str, float]:
+def ledger(seed: int = 1, profile: Profile = "default") -> dict[str, float]:
     """Return microseconds per command by step, and the sums."""
     with tempfile.TemporaryDirectory(prefix="usance-ledger-") as made:
-        rig, work = warmed(Path(made), seed)
+        rig, work = warmed(Path(made), seed, profile=profile)
         try:
             gc.collect()
             gc.freeze()

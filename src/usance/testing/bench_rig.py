@@ -11,13 +11,17 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from usance.adapters.sqlite_keys import SqliteKeys
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_views import SqliteViews
 from usance.bootstrap.store import all_deciders, make_projector
+from usance.crypto.keyring import Keyring
+from usance.crypto.secret import KEY_BYTES, Secret
+from usance.crypto.vault import Vault
 from usance.engine import collector
 from usance.engine import genesis as birth
 from usance.engine.owner import OWNER_GROUP, Owner
@@ -25,18 +29,22 @@ from usance.engine.reactor import Commands, Outgoing
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Tampered
-from usance.kernel.ids import RandomIds
+from usance.kernel.ids import RandomIds, system_entropy
 from usance.log.contract import Output
 from usance.messages.catalogue import default
-from usance.messages.envelope import Decoder, Encoder
+from usance.messages.envelope import BODY_KEY_CLEAR, Decoder, Encoder
 from usance.messages.outcome import DECIDING, Outcome
 from usance.messages.registry import registered
+from usance.messages.sealed import Sealer
 from usance.testing.verify import Verdict, verify_log
 from usance.testing.workload import Workload, batches
 
+Profile = Literal["default", "secure"]
 PARTITIONS = 4
 PRELOAD = 500
-WARM_UP = 1_000
+WARM_UP = 2_000
+SUBJECTS = 40
+"""Data subjects of what is measured: after the warm-up their keys are in memory, as those of a bank are."""
 
 
 class Mismatch(Tampered):
@@ -67,10 +75,11 @@ class Latency(NamedTuple):
 class Rig:
     """A log in a folder with an owner on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, profile: Profile = "default") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.clock = SystemClock()
+        self.vault = _vault(folder, self.clock) if profile == "secure" else None
         self.log = SqliteLog.open(folder / "log.sqlite", clock=self.clock)
         self.genesis = birth.found(
             self.log,
@@ -79,12 +88,18 @@ class Rig:
             clock="log",
             ids=RandomIds(),
             now=self.clock.now(),
+            clear_blocks=self.vault is None,
         )
         self.topics = Topics("usance", PARTITIONS)
         places = [self.topics.at(c, "commands", p) for c in CONTEXTS for p in range(PARTITIONS)]
         self.log.set_positions(OWNER_GROUP, dict.fromkeys(places, 0))
         self.catalogue, self.registry = default(), registered(default())
-        self.decoder = Decoder(catalogue=self.catalogue, registry=self.registry)
+        self.decoder = Decoder(
+            catalogue=self.catalogue,
+            registry=self.registry,
+            clear_blocks=self.vault is None,
+            vault=self.vault,
+        )
         self.commands = Commands(self.log, self.topics, self.encoder(), book_clock=False)
         self.deciders = all_deciders()
         self.answered: dict[str, float] = {}
@@ -93,7 +108,14 @@ class Rig:
 
     def encoder(self) -> Encoder:
         """Return an encoder; each thread needs its own."""
-        return Encoder(log_id=self.genesis.log_id, catalogue=self.catalogue, registry=self.registry)
+        vault = self.vault
+        return Encoder(
+            log_id=self.genesis.log_id,
+            catalogue=self.catalogue,
+            registry=self.registry,
+            body_key=BODY_KEY_CLEAR if vault is None else vault.derived("body"),
+            sealer=None if vault is None else Sealer(vault),
+        )
 
     def new_owner(self, on_outcomes: Callable[..., None] | None = None) -> Owner:
         """Return an owner, opened."""
@@ -258,6 +280,15 @@ class Rig:
         """Leave the folder."""
         self.owner.close(clean=False)
         self.log.close()
+        if self.vault is not None:
+            self.vault.store.close()
+
+
+def _vault(folder: Path, clock: SystemClock) -> Vault:
+    """Return a vault as the secure profile has it, over a key service in memory."""
+    secret = Secret(system_entropy(KEY_BYTES))
+    store = SqliteKeys(folder / "keys.sqlite")
+    return Vault(Keyring(clock), store, clock, secret, partitions=PARTITIONS)
 
 
 def thread_seconds() -> float:
@@ -272,9 +303,9 @@ def at_share(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def warmed(folder: Path, seed: int) -> tuple[Rig, Workload]:
+def warmed(folder: Path, seed: int, *, profile: Profile = "default") -> tuple[Rig, Workload]:
     """Return a rig that has worked for a while, and the workload that goes on."""
-    rig, work = Rig(folder), Workload(seed)
+    rig, work = Rig(folder, profile=profile), Workload(seed, SUBJECTS)
     rig.preload(work.take(WARM_UP))
     rig.work_off()
     return rig, work

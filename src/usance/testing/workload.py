@@ -41,8 +41,9 @@ _WORDS = (
 class Workload:
     """An endless, repeatable stream of commands; the same seed gives the same bytes."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, subjects: int = 5_000) -> None:
         self.seed = seed
+        self.subjects = subjects
         self._random = random.Random(seed)  # noqa: S311  examples, not secrets
         self._made = 0
 
@@ -77,7 +78,7 @@ class Workload:
 
     def _application(self, number: int) -> ApplyForCredit:
         pick = self._random.choice
-        subject = f"party-{number % 5_000}"
+        subject = f"party-{number % self.subjects}"
         kinds = ("invoice", "bill_of_lading", "packing_list", "insurance")
         terms = Terms(
             currency="USD",

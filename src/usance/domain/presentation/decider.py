@@ -15,6 +15,7 @@ from usance.domain.presentation import messages as m
 from usance.domain.presentation.state import PresentationState, State
 from usance.kernel.decider import Context, Decision, Refusal
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerFired, TimerSet
+from usance.kernel.words import Words, text_of
 
 Answer = Decision | Refusal
 
@@ -58,7 +59,9 @@ def _signed(new: PresentationState, person: str) -> None:
 def _discrepancy(new: PresentationState, event: m.DiscrepancyRaised) -> None:
     finding = event.finding
     if event.words is not None:
-        finding = replace(finding, explanation=event.words.text)
+        words = event.words  # the key of an old stream may be destroyed
+        said = words.text if isinstance(words, Words) else text_of(words)
+        finding = replace(finding, explanation=said)
     new.findings = (*new.findings, finding)
     if event.by != "rules":
         _signed(new, event.by)
@@ -160,6 +163,10 @@ class PresentationDecider:
     def initial(self, key: str) -> PresentationState:  # noqa: ARG002 - all start alike
         """Return the state of documents nobody presented."""
         return PresentationState()
+
+    def holds_words(self, state: PresentationState) -> bool:
+        """Tell whether a state may hold an examiner's own words: its snapshots are then sealed."""
+        return bool(state.findings)
 
     def decide(self, state: PresentationState, command: Any, context: Context) -> Answer:
         """Answer a command on the presentation."""

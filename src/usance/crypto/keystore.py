@@ -1,0 +1,286 @@
+"""Where wrapped data keys are kept, and what is known of those that were destroyed.
+
+One record per version of a data key, written once by whoever mints it; only rewrapping and destruction
+change it afterwards. Records name no person: `subject` is a pseudonym, an HMAC under a key of the log.
+A destroyed key leaves a record without key material, which is what tells `Erased` from damage for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from usance.crypto.keyservice import KekId, KeyContext, KeyState, Purpose, Wrapped
+from usance.kernel.errors import Refused
+
+DEAD = frozenset((KeyState.DESTROYED, KeyState.DESTROYED_COMPROMISED))
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A data key as it is stored: wrapped, or destroyed (`blob` empty).
+
+    `subject` is a pseudonym; `check` the first bytes of the key's commitment, which tell a wrong key from
+    the right one; instants are ms UTC, 0: not yet. `kek` is the version of the tenant's KEK.
+    """
+
+    key_id: bytes
+    tenant: str
+    subject: str
+    retention: str
+    version: int
+    state: KeyState
+    kek: int
+    blob: bytes
+    check: bytes
+    created: int
+    purpose: Purpose = Purpose.DATA
+    destroyed: int = 0
+    certificate: str = ""
+
+    @property
+    def dead(self) -> bool:
+        """Whether the key is destroyed."""
+        return self.state in DEAD
+
+    @property
+    def wrapped(self) -> Wrapped:
+        """What the key service unwraps."""
+        context = KeyContext(
+            self.tenant, self.subject, self.retention, self.key_id, self.version, self.purpose
+        )
+        return Wrapped(KekId(self.tenant, self.kek), context, self.blob)
+
+    def __repr__(self) -> str:
+        """Show which key it is."""
+        return f"KeyRecord({self.key_id.hex()}, {self.state.value})"
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A legal hold: while it stands, no key of the subject is destroyed."""
+
+    tenant: str
+    subject: str
+    reason: str
+    by: str
+    since: int
+
+
+class KeyStore(Protocol):
+    """The port. Errors: Unavailable; Refused where a hold stands against a destruction."""
+
+    def by_id(self, ids: Sequence[bytes]) -> dict[bytes, KeyRecord]:
+        """Return the records of keys, destroyed ones included; unknown ids are left out."""
+        ...
+
+    def of_subject(self, tenant: str, subject: str) -> list[KeyRecord]:
+        """Return all records of a pseudonym, oldest version first."""
+        ...
+
+    def of_subjects(self, tenant: str, subjects: Sequence[str]) -> dict[str, list[KeyRecord]]:
+        """Return the records of many pseudonyms, in few questions; empty lists where there are none."""
+        ...
+
+    def records(self) -> Iterator[KeyRecord]:
+        """Return every record."""
+        ...
+
+    def put(self, records: Sequence[KeyRecord]) -> None:
+        """Keep new records; durable on return."""
+        ...
+
+    def outputs(self, records: Sequence[KeyRecord]) -> Sequence[Any]:
+        """Return the log outputs that keep new records within a unit.
+
+        A store of its own returns none: it has them durably already, before the unit's commit.
+        """
+        ...
+
+    def rewrap(self, records: Sequence[KeyRecord]) -> int:
+        """Replace blob and KEK version of records that are not destroyed; returns how many."""
+        ...
+
+    def turn(self, ids: Sequence[bytes], state: KeyState) -> None:
+        """Set the state of keys that are not destroyed."""
+        ...
+
+    def destroy(
+        self, tenant: str, subject: str, at: int, certificate: str, obliged: Iterable[str] = ()
+    ) -> list[KeyRecord]:
+        """Destroy every version of every key of a subject; returns what is left of them.
+
+        Raises Refused while a hold stands, or while `obliged` names a reason: whoever asked has
+        checked before, and it is checked again where the keys are.
+        """
+        ...
+
+    def hold(self, hold: Hold) -> None:
+        """Put a legal hold on a subject."""
+        ...
+
+    def release(self, tenant: str, subject: str) -> None:
+        """Take the holds of a subject away."""
+        ...
+
+    def holds(self, tenant: str, subject: str) -> list[Hold]:
+        """Return the holds on a subject."""
+        ...
+
+    def generation(self) -> int:
+        """Return a number that grows whenever keys are destroyed or change their state."""
+        ...
+
+    def acknowledge(self, instance: str, generation: int, at: int) -> None:
+        """Say that a process has let go of everything destroyed up to a generation."""
+        ...
+
+    def acks(self) -> list[tuple[str, int, int]]:
+        """Return (instance, generation, instant) of every process that has the store open."""
+        ...
+
+    def leave(self, instance: str) -> None:
+        """A process ends: nobody waits for it any more."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...
+
+
+def demand_no_hold(holds: Sequence[Hold], obliged: Iterable[str]) -> None:
+    """Raise Refused while anything stands against destroying a subject's keys."""
+    for hold in holds:
+        raise Refused(
+            "LEGAL_HOLD",
+            f"a legal hold stands since {hold.since}: {hold.reason}",
+            hint="It goes first: usance subject hold SUBJECT --release.",
+        )
+    for reason in obliged:
+        raise Refused(
+            "RETENTION_OBLIGES",
+            f"the data must be kept: {reason}",
+            hint="Ask again once the obligation has ended.",
+        )
+
+
+class MemoryKeys:
+    """A key store in memory, for tests and simulations; others inherit how they answer."""
+
+    def __init__(self) -> None:
+        self._records: dict[bytes, KeyRecord] = {}
+        self._subjects: dict[tuple[str, str], list[bytes]] = {}
+        self._holds: dict[tuple[str, str], list[Hold]] = {}
+        self._acks: dict[str, tuple[int, int]] = {}
+        self._generation = 0
+
+    def by_id(self, ids: Sequence[bytes]) -> dict[bytes, KeyRecord]:
+        """Return the records of keys."""
+        known = self._records
+        return {i: known[i] for i in ids if i in known}
+
+    def of_subject(self, tenant: str, subject: str) -> list[KeyRecord]:
+        """Return all records of a pseudonym."""
+        return [self._records[i] for i in self._subjects.get((tenant, subject), ())]
+
+    def of_subjects(self, tenant: str, subjects: Sequence[str]) -> dict[str, list[KeyRecord]]:
+        """Return the records of many pseudonyms."""
+        return {name: self.of_subject(tenant, name) for name in subjects}
+
+    def records(self) -> Iterator[KeyRecord]:
+        """Return every record."""
+        yield from list(self._records.values())
+
+    def put(self, records: Sequence[KeyRecord]) -> None:
+        """Keep new records."""
+        for record in records:
+            self.keep(record)
+
+    def outputs(self, records: Sequence[KeyRecord]) -> Sequence[Any]:
+        """Keep new records; nothing goes into the unit."""
+        self.put(records)
+        return ()
+
+    def keep(self, record: KeyRecord) -> None:
+        """Take one record into memory; nothing brings a destroyed key back."""
+        known = self._records.get(record.key_id)
+        if known is None:
+            self._subjects.setdefault((record.tenant, record.subject), []).append(record.key_id)
+        elif known.dead and not record.dead:
+            return
+        self._records[record.key_id] = record
+
+    def rewrap(self, records: Sequence[KeyRecord]) -> int:
+        """Replace blob and KEK version."""
+        done = 0
+        for record in records:
+            known = self._records.get(record.key_id)
+            if known is not None and not known.dead:
+                changed = msgspec.structs.replace(known, blob=record.blob, kek=record.kek)
+                self._records[record.key_id] = changed
+                done += 1
+        return done
+
+    def turn(self, ids: Sequence[bytes], state: KeyState) -> None:
+        """Set the state of keys."""
+        for key_id in ids:
+            known = self._records.get(key_id)
+            if known is not None and not known.dead:
+                self._records[key_id] = msgspec.structs.replace(known, state=state)
+        self._generation += 1
+
+    def destroy(
+        self, tenant: str, subject: str, at: int, certificate: str, obliged: Iterable[str] = ()
+    ) -> list[KeyRecord]:
+        """Destroy every version of every key of a subject."""
+        demand_no_hold(self.holds(tenant, subject), obliged)
+        found = [destroyed(r, at, certificate) for r in self.of_subject(tenant, subject)]
+        for record in found:
+            self._records[record.key_id] = record
+        self._generation += 1
+        return found
+
+    def hold(self, hold: Hold) -> None:
+        """Put a legal hold on a subject."""
+        self._holds.setdefault((hold.tenant, hold.subject), []).append(hold)
+
+    def release(self, tenant: str, subject: str) -> None:
+        """Take the holds of a subject away."""
+        self._holds.pop((tenant, subject), None)
+
+    def holds(self, tenant: str, subject: str) -> list[Hold]:
+        """Return the holds on a subject."""
+        return list(self._holds.get((tenant, subject), ()))
+
+    def generation(self) -> int:
+        """Return a number that grows whenever keys are destroyed or change their state."""
+        return self._generation
+
+    def acknowledge(self, instance: str, generation: int, at: int) -> None:
+        """Say that a process has let go of everything destroyed up to a generation."""
+        self._acks[instance] = (generation, at)
+
+    def acks(self) -> list[tuple[str, int, int]]:
+        """Return (instance, generation, instant) of every process."""
+        return [(instance, *said) for instance, said in self._acks.items()]
+
+    def leave(self, instance: str) -> None:
+        """A process ends."""
+        self._acks.pop(instance, None)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def destroyed(record: KeyRecord, at: int, certificate: str) -> KeyRecord:
+    """Return what is left of a key: who and when, and no key material."""
+    if record.dead:
+        return record
+    last = (
+        KeyState.DESTROYED_COMPROMISED
+        if record.state is KeyState.COMPROMISED
+        else KeyState.DESTROYED
+    )
+    return msgspec.structs.replace(
+        record, state=last, blob=b"", destroyed=at, certificate=certificate
+    )
