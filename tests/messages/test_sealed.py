@@ -26,6 +26,7 @@ from usance.crypto.vault import KeyUnavailable, SubjectErased
 from usance.kernel.decider import Denied, Erased
 from usance.kernel.errors import Tampered, Unreadable
 from usance.messages.envelope import Decoder, Encoder, Meta
+from usance.messages.headers import unpack_headers
 from usance.messages.registry import registered
 from usance.messages.sealed import Sealer
 from usance.testing.secrecy import Switched, memory_vault
@@ -80,17 +81,19 @@ def test_a_command_and_an_event_are_read_as_they_were_written(world: Sealed) -> 
     assert world.decoder.message(headers, value) == COMMAND
     value, headers = world.event()
     assert world.decoder.message(headers, value) == EVENT
-    records, _ = world.encoder.events(
+    made, _, _ = world.encoder.events(
         [EVENT, EVENT],
         world.decoder.meta(headers),
-        stream=KEY,
+        stream=KEY.encode(),
         revision=7,
         index=1,
         prev=PREV,
         instant=INSTANT,
         input=INPUT,
+        to=(lambda *parts: parts, "usance.trade.events", 0),
     )
-    assert len(records) == 2
+    for _, _, _, value, packed in made:
+        assert world.decoder.message(unpack_headers(packed), value) == EVENT
 
 
 def test_nothing_of_a_private_block_stands_in_what_is_written(world: Sealed) -> None:
