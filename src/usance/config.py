@@ -158,8 +158,13 @@ class CardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All settings. `namespace` prefixes topics; `partitions` counts only when a log is founded."""
+    """All settings. `namespace` prefixes topics; `partitions` and `profile` count when a log is founded.
 
+    `profile`: in a log founded as `secure`, private blocks are sealed under a key per data subject; in a
+    `default` one they stand in clear. It is fixed for the log's life.
+    """
+
+    profile: Literal["default", "secure"] = "default"
     namespace: Word = "usance"
     partitions: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     data: str = "data"

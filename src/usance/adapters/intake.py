@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 
+from msgspec.structs import replace
+
 from usance.crypto.card_policy import HINT, CardPolicy
 from usance.engine.reactor import Outgoing
 from usance.kernel.decider import Actor, key_of
@@ -17,6 +19,7 @@ from usance.kernel.ids import NAMESPACE, uuid5_text
 from usance.log.contract import Record, header
 from usance.messages.inputs import Input, decode_input
 from usance.messages.outcome import UnreadableInput
+from usance.messages.sealed import Raw
 
 SOURCE, ORDINAL, FILE_DIGEST = "usance-source", "usance-ordinal", "usance-file-sha256"
 """Headers of an intake record: file name, place in the file (from 1), SHA-256 (hex) of the file."""
@@ -39,8 +42,11 @@ def intake_reaction(
     noted: Callable[[Input], None] | None = None,
     people: People | None = None,
     cards: CardPolicy | None = None,
+    raw: Raw | None = None,
 ) -> Callable[[Record], list[Outgoing]]:
     """Return the reaction of a reactor on the intake topic: one input, one command.
+
+    `raw` opens what was taken in where it is sealed, and seals what cannot be read for its command.
 
     `noted` hears of inputs taken in despite a breach of their format; with `people` nobody acts who
     is not among them; `cards` looks at records that other programs wrote, and the gateway's say for
@@ -50,6 +56,11 @@ def intake_reaction(
 
     def react(record: Record) -> list[Outgoing]:
         received, refusal = record.value or b"", _said(record, CARDS)
+        if raw is not None:
+            opened = raw.open(record.key or b"", received)
+            if opened is None:
+                return []  # its day's key is gone: nobody can know what it was
+            received = opened
         if cards is not None and not refusal:
             received, refusal = cards.kept(received)
         digest = hashlib.sha256(received).hexdigest()
@@ -65,6 +76,10 @@ def intake_reaction(
             people=people,
             refusal=refusal,
         )
+        command = outgoing.command
+        if raw is not None and isinstance(command, UnreadableInput):
+            sealed = raw.seal_input(outgoing.key, outgoing.id, command.received)
+            outgoing = outgoing._replace(command=replace(command, received=sealed))
         return [outgoing]
 
     return react

@@ -34,6 +34,7 @@ from usance.kernel.errors import Unavailable, Unreadable
 from usance.kernel.ids import derived, partition_of
 from usance.log.contract import Log, Output, Record, header
 from usance.messages.inputs import split_inputs
+from usance.messages.sealed import Raw
 from usance.messages.swift.acks import acknowledge
 from usance.messages.swift.fin import Message, build, parse
 from usance.messages.swift.validation import validate
@@ -60,8 +61,15 @@ class _Seen(NamedTuple):
     since: float
 
 
+DIGEST = "sha256:"
+"""Begins the note of a message of which no copy is kept."""
+
+
 class FileDrop:
-    """Takes files from `in/` in the order of their names; `trouble` says what stays there and why."""
+    """Takes files from `in/` in the order of their names; `trouble` says what stays there and why.
+
+    With `raw` what is taken in is sealed, and the archive keeps the file's name alone.
+    """
 
     def __init__(
         self,
@@ -72,7 +80,9 @@ class FileDrop:
         *,
         settle: float = 0.2,
         cards: CardPolicy | None = None,
+        raw: Raw | None = None,
     ) -> None:
+        self.raw = raw
         self.inbox, self.archive = make_folders(folder)
         self.log = log
         self.topics = topics
@@ -189,6 +199,8 @@ class FileDrop:
                 *([(CARDS, refusal.encode())] if refusal else []),
             )
             key = os.fsencode(name) + b"#" + str(ordinal).encode()
+            if self.raw is not None:
+                value = self.raw.seal(key, value, date_text(self.clock.now()))
             batch.append(Output(topic, partition, key, value, headers))
             size += len(value)
         if batch:
@@ -207,7 +219,10 @@ class FileDrop:
             while os.path.lexists(target):
                 number += 1
                 target = folder / f"{name}.{number}"
-            if clean is None:
+            if self.raw is not None:
+                os.truncate(path, 0)
+                path.rename(target)
+            elif clean is None:
                 path.rename(target)
             else:
                 target.write_bytes(clean)
@@ -229,11 +244,15 @@ class FinOut:
     `react` is for a reactor on the events of trade. A copy is kept in `archive/sent/`: what stands
     there was handed over and is never written again, even when the interface has taken the file.
     `history` tells which messages were abandoned while they waited, and which were handed over from
-    another machine's folder: these are not written.
+    another machine's folder: these are not written. `keeps` says whether the copy is the message, or its
+    digest alone.
     """
 
-    def __init__(self, folder: Path, decoder: Any, history: History | None = None) -> None:
+    def __init__(
+        self, folder: Path, decoder: Any, history: History | None = None, *, keeps: bool = True
+    ) -> None:
         make_folders(folder)
+        self.keeps = keeps
         self.history = history
         self.out = folder / "out"
         self.sent = folder / "archive" / "sent"
@@ -291,7 +310,7 @@ class FinOut:
         kept, target, draft = self.sent / file, self.out / file, self.sent / f".{file}.tmp"
         try:
             for known in (kept, target):
-                if known.exists() and hashlib.sha256(known.read_bytes()).hexdigest() != digest:
+                if known.exists() and _digest_of(known) != digest:
                     self.troubles[file] = f"{file} exists with another text: nothing was sent"
                     return False
             if kept.exists():
@@ -299,8 +318,7 @@ class FinOut:
             if draft.exists() and draft.stat().st_nlink > 1:
                 # It was handed over just before an end of the program: only the name is missing.
                 # Writing it again would change the file under the eyes of the interface.
-                draft.rename(kept)
-                sync_folder(self.sent)
+                self._keep(draft, kept, digest)
                 return True
             draft.unlink(missing_ok=True)
             with draft.open("xb") as stream:
@@ -311,8 +329,7 @@ class FinOut:
                 # The link makes the whole file appear at once; the kept copy follows it.
                 os.link(draft, target)
                 sync_folder(self.out)
-            draft.rename(kept)
-            sync_folder(self.sent)
+            self._keep(draft, kept, digest)
         except OSError as error:
             raise Unavailable(
                 "outgoing messages cannot be written",
@@ -320,6 +337,25 @@ class FinOut:
             ) from error
         self.troubles.pop(file, None)
         return True
+
+    def _keep(self, draft: Path, kept: Path, digest: str) -> None:
+        """Leave word that a message was handed over: its copy, or its digest."""
+        if self.keeps:
+            draft.rename(kept)
+        else:
+            note = self.sent / f".{kept.name}.note"
+            note.write_text(DIGEST + digest, encoding="ascii")
+            note.rename(kept)
+            draft.unlink()
+        sync_folder(self.sent)
+
+
+def _digest_of(file: Path) -> str:
+    """Return the SHA-256 of a message that was handed over, from its copy or the note of it."""
+    data = file.read_bytes()
+    if data.startswith(DIGEST.encode()):
+        return data.decode("ascii").removeprefix(DIGEST)
+    return hashlib.sha256(data).hexdigest()
 
 
 class Loopback:
@@ -329,7 +365,10 @@ class Loopback:
     `in/`; a message that breaks a rule of the current release gets a NAK, as the network would.
     """
 
-    def __init__(self, folder: Path, clock: Clock, *, delay: float = 1.0) -> None:
+    def __init__(
+        self, folder: Path, clock: Clock, *, delay: float = 1.0, keeps: bool = True
+    ) -> None:
+        self.keeps = keeps
         self.inbox, archive = make_folders(folder)
         self.out = folder / "out"
         self.done = archive / "loopback"
@@ -364,7 +403,10 @@ class Loopback:
             draft = self.inbox / f".{path.stem}.tmp"
             draft.write_bytes(data)
             draft.rename(self.inbox / f"loopback-{path.stem}.fin")
-        path.rename(self.done / path.name)
+        if self.keeps:
+            path.rename(self.done / path.name)
+        else:
+            path.unlink()
         self._since.pop(path.name, None)
 
     def _verdict(self, message: Message, stem: str) -> Message:

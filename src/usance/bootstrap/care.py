@@ -107,7 +107,7 @@ def verified(folder: Folder, settings: Settings, progress: Progress | None = Non
     try:
         reports = verify_log(store.log, store.genesis.log_id, store.decoder, progress)
     finally:
-        store.log.close()
+        store.close()
     for report in reports:
         if report.broken is not None:
             raise Tampered(

@@ -120,7 +120,7 @@ class Desk:
             self.runtime.close()
         if self.runtime is None or self.store is not self.runtime.store:
             self.views.close()
-            self.store.log.close()
+            self.store.close()
 
     def _drop(self, name: str, data: bytes) -> None:
         inbox, _ = make_folders(self.folder.gateway)

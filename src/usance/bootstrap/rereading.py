@@ -11,7 +11,7 @@ from usance.engine.reactor import Outgoing
 from usance.kernel.authority import role_missing
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Refused
-from usance.log.contract import TopicPartition
+from usance.log.contract import TopicPartition, header
 from usance.messages.inputs import decode_input
 from usance.messages.outcome import UnreadableInput, read_dead_letter
 from usance.views.results import DeadLetterRow
@@ -26,7 +26,11 @@ def received(store: Store, row: DeadLetterRow) -> bytes | None:
             message = store.decoder.message(original, record.value)
         except Exception:  # noqa: BLE001  the letter may be here because nothing can read it
             return None
-        return message.received if isinstance(message, UnreadableInput) else None
+        if not isinstance(message, UnreadableInput):
+            return None
+        if store.raw is None:
+            return message.received
+        return store.raw.open(header(original, "ce_id") or b"", message.received)
     return None
 
 

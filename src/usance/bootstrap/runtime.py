@@ -32,6 +32,7 @@ from usance.bootstrap.store import (
     prepare_folder,
     reactor_topics,
 )
+from usance.bootstrap.vaults import placed
 from usance.bootstrap.viewing import ViewsApart
 from usance.config import Settings
 from usance.crypto.card_policy import CardPolicy
@@ -122,7 +123,7 @@ class Runtime:
         try:
             self._make_parts()
         except BaseException:
-            self.store.log.close()
+            self.store.close()
             raise
 
     # -- parts
@@ -137,9 +138,16 @@ class Runtime:
         self.owner = self._owner()
         self.cards = CardPolicy(self.settings.cards.action)
         self.drop = FileDrop(
-            self.folder.gateway, store.log, store.topics, self.clock, cards=self.cards
+            self.folder.gateway,
+            store.log,
+            store.topics,
+            self.clock,
+            cards=self.cards,
+            raw=store.raw,
         )
-        self.fin_out = FinOut(self.folder.gateway, store.decoder, store.history)
+        self.fin_out = FinOut(
+            self.folder.gateway, store.decoder, store.history, keeps=store.raw is None
+        )
         if OWNER in self.roles:
             self.owner.open()
         if WEB in self.roles:
@@ -175,11 +183,15 @@ class Runtime:
     def _make_intake(self) -> None:
         bank = self.settings.bank
         self.parts["file-drop"] = self.drop
-        people = self.directory.roles()
-        react = intake_reaction(bank.tenant, bank.bic, people=people, cards=self.cards)
+        people, raw = self.directory.roles(), self.store.raw
+        react = intake_reaction(
+            bank.tenant, bank.bic, people=people, cards=self.cards, raw=raw
+        )
         self._reactor("intake", react)
         if self.settings.gateway.loopback:
-            self.parts["loopback"] = Loopback(self.folder.gateway, self.clock)
+            self.parts["loopback"] = Loopback(
+                self.folder.gateway, self.clock, keeps=self.store.raw is None
+            )
 
     def _make_projector(self) -> None:
         """Keep the views: here alone, or by one of the processes over one data folder."""
@@ -360,6 +372,7 @@ class Runtime:
 
     def start(self, *, views_apart: bool = False) -> None:
         """Give each part a thread; `views_apart` gives the read models a process."""
+        views_apart = views_apart and self._opens_alone()
         if views_apart and PROJECTOR in self.roles and not self.settings.bootstrap_servers:
             self.projector.close()
             self.projector = self.parts["projector"] = ViewsApart(self.store, self.views)
@@ -373,6 +386,12 @@ class Runtime:
         )
         watch.start()
         self.threads.append(watch)
+
+    def _opens_alone(self) -> bool:
+        """Tell whether another process can open the data keys without asking a person."""
+        if self.store.genesis.clear_blocks or not self.settings.keys.service.startswith("file:"):
+            return True
+        return bool(placed(self.settings, self.folder.root).keys.secret_file)
 
     def _run(self, name: str, part: Part) -> None:
         while not self.stopping.is_set():
@@ -449,7 +468,7 @@ class Runtime:
         else:
             self.projector.close()
         self.views.close()
-        self.store.log.close()
+        self.store.close()
 
     def _close_sealing(self, *, clean: bool) -> None:
         """Seal what is left, unless the log is not what was sealed: then a person must look first."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from usance.adapters.sqlite_views import SqliteViews
 from usance.aml.case import CaseDecider
 from usance.aml.decision import ScreeningDecider
 from usance.bootstrap.backend import open_log
+from usance.bootstrap.vaults import demand_profile, found_secret, open_vault
 from usance.config import Settings
+from usance.crypto.vault import Vault
 from usance.domain.deciders import DECIDERS
 from usance.engine import genesis as birth
 from usance.engine import schemas
@@ -29,7 +34,8 @@ from usance.kernel.errors import Unavailable, UsanceError
 from usance.kernel.ids import Ids, RandomIds
 from usance.log.contract import Log, TopicPartition
 from usance.messages.catalogue import Catalogue, default
-from usance.messages.envelope import Decoder, Encoder
+from usance.messages.envelope import BODY_KEY_CLEAR, Decoder, Encoder
+from usance.messages.sealed import Raw, Sealer
 from usance.messages.upcasting import UPCASTERS
 from usance.sagas.advice import ADVICE
 from usance.sagas.amendment import AMENDMENT
@@ -103,17 +109,56 @@ class Store:
         self.genesis = birth.check(self.log, self.settings.namespace, patience)
         self.topics = Topics(self.genesis.namespace, self.genesis.partitions)
         self.registry = schemas.current(self.log, self.topics, self.catalogue)
-        self.decoder = Decoder(
+        demand_profile(self.settings, self.genesis)
+        self.closed = Decoder(
             catalogue=self.catalogue,
             registry=self.registry,
             clear_blocks=self.genesis.clear_blocks,
         )
+        """Opens no sealed block: for whoever shows records to people."""
         self.deciders = all_deciders()
-        self.history = History(self.log, self.topics, self.decoder)
+
+    @cached_property
+    def vault(self) -> Vault | None:
+        """The data keys of a log that seals private blocks; opened by whoever first needs them."""
+        if self.genesis.clear_blocks:
+            return None
+        return open_vault(self.settings, self.folder.root, self.log, self.genesis)
+
+    @cached_property
+    def raw(self) -> Raw | None:
+        """Seals and opens bytes as received, in logs that seal."""
+        vault = self.vault
+        return None if vault is None else Raw(vault, self.settings.bank.tenant)
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Opens sealed blocks: for what decides, reacts and keeps views."""
+        vault = self.vault
+        return self.closed if vault is None else self.closed.opened(vault)
+
+    @cached_property
+    def history(self) -> History:
+        """Streams as reactions see them, their private blocks open."""
+        return History(self.log, self.topics, self.decoder)
 
     def encoder(self) -> Encoder:
         """Return an encoder; each thread needs its own."""
-        return Encoder(log_id=self.genesis.log_id, catalogue=self.catalogue, registry=self.registry)
+        vault = self.vault
+        return Encoder(
+            log_id=self.genesis.log_id,
+            catalogue=self.catalogue,
+            registry=self.registry,
+            body_key=BODY_KEY_CLEAR if vault is None else vault.derived("body"),
+            sealer=None if vault is None else Sealer(vault),
+        )
+
+    def close(self) -> None:
+        """Close log and key store."""
+        vault = self.__dict__.get("vault")
+        self.log.close()
+        if vault is not None:
+            vault.store.close()
 
     def commands(self, reply: int | None = None) -> Commands:
         """Return what appends commands; each thread needs its own.
@@ -177,7 +222,7 @@ def make_queries(store: Store, views: Views) -> Queries:
     return Queries(
         views,
         store.log,
-        store.decoder,
+        store.closed,
         store.topics,
         store.deciders,
         definitions={d.name: d for d in DEFINITIONS},
@@ -202,6 +247,7 @@ def found_log(folder: Folder, settings: Settings, clock: Clock, ids: Ids | None 
 
     Raises Tampered where records stand without the genesis that they belong to.
     """
+    settings = replace(settings, data=str(folder.root))
     log = open_log(folder.log, settings, clock)  # makes the folder, or says why it cannot
     try:
         if birth.read(log, settings.namespace) is None:
@@ -234,8 +280,12 @@ def complete_log(log: Log, settings: Settings, clock: Clock, ids: Ids | None = N
     """Write what an open log lacks: genesis, topic records, first positions; tells whether it is new."""
     fresh = birth.read(log, settings.namespace) is None
     if fresh:
+        root = Path(settings.data)
+        topics = Topics(settings.namespace, settings.partitions)
+        secure = settings.profile == "secure"
         birth.found(
             log,
+            make_secret=(lambda: found_secret(settings, root, log, topics)) if secure else None,
             namespace=settings.namespace,
             partitions=settings.partitions,
             clock="book" if isinstance(clock, BookClock) else "log",

@@ -155,7 +155,7 @@ def _follow(folder: Folder, settings: Settings, stopping: threading.Event) -> No
     finally:
         projector.close()
         views.close()
-        store.log.close()
+        store.close()
 
 
 if __name__ == "__main__":

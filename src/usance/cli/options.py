@@ -57,6 +57,7 @@ class Session:
             "log": "log",
             "keys": "keys.service",
             "tenant": "bank.tenant",
+            "profile": "profile",
         }
         return {names[k]: v for k, v in self.said.items() if k in names}
 
@@ -95,6 +96,11 @@ def shared_options() -> list[click.Option]:
             "--keys",
             text="Key service (USANCE_KEYS_SERVICE): file:, pkcs11:, vault: or aws:.",
             metavar="ADDRESS",
+        ),
+        _anywhere(
+            "--profile",
+            text="Of a log to be founded (USANCE_PROFILE): default, or secure with sealed fields.",
+            type=click.Choice(["default", "secure"]),
         ),
         _anywhere("--as", "person", text="Who acts (USANCE_AS).", metavar="PERSON[:ROLE]"),
         _anywhere("--tenant", text="Whose book it is.", metavar="NAME"),

@@ -68,6 +68,8 @@ def _worker(settings: Settings, roles: frozenset[str], number: int) -> Worker:
         "USANCE_VIEWS": settings.views,
         "USANCE_BANK_TENANT": settings.bank.tenant,
         "USANCE_KAFKA_SLOT": f"{settings.kafka.slot}-{number}",
+        "USANCE_KEYS_SERVICE": settings.keys.service,
+        "USANCE_KEYS_SECRET_FILE": settings.keys.secret_file,
     }
     return Worker(f"worker {number}", arguments, environ)
 

@@ -247,6 +247,16 @@ class Vault:
             raise tampered("it names a destroyed key of somebody else")
         return gone
 
+    def raw_key(self, key_id: bytes) -> DataKey | None:
+        """Return the key of bytes that name no subject, None where it was destroyed; raises as `opens`."""
+        if key_id not in self.open_keys and key_id not in self._tombstones:
+            with self._lock:
+                self._fetch([key_id])
+        found = self.open_keys.get(key_id)
+        if found is None and key_id not in self._tombstones:
+            raise tampered("it names a key that never was")
+        return found
+
     def _fetch(self, ids: Sequence[bytes]) -> None:
         if not ids:
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from usance.engine.topics import Topics
@@ -53,10 +55,12 @@ def found(
     clock: str,
     ids: Ids,
     now: int,
-    clear_blocks: bool = True,
-    secret: str = "",
+    make_secret: Callable[[], str] | None = None,
 ) -> Genesis:
     """Write the genesis and create all topics of an empty log; returns the genesis.
+
+    `make_secret` makes the key of a log that seals private blocks, once its topics are there, and returns
+    the key's id; without it they stand in clear.
 
     A crash on the way leaves empty topics, which the next try takes over. Raises Tampered beside
     records: their genesis is missing, or they are those of another namespace.
@@ -71,17 +75,17 @@ def found(
     topics = Topics(namespace, partitions)
     meta = TopicPartition(topics.name("system", "meta"), 0)
     log.create_topic(topics.settings()[0])
+    outputs = [_topic_output(meta.topic, log.create_topic(s)) for s in topics.settings()]
     genesis = Genesis(
         log_id=ids.fresh(),
         namespace=namespace,
         partitions=partitions,
         clock=clock,
-        clear_blocks=clear_blocks,
-        secret=secret,
+        clear_blocks=make_secret is None,
+        secret=make_secret() if make_secret is not None else "",
         founded_at=now,
     )
-    outputs = [Output(meta.topic, 0, GENESIS_KEY, msgspec.json.encode(genesis))]
-    outputs += [_topic_output(meta.topic, log.create_topic(s)) for s in topics.settings()]
+    outputs.insert(0, Output(meta.topic, 0, GENESIS_KEY, msgspec.json.encode(genesis)))
     log.append(outputs)
     return genesis
 

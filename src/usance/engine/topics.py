@@ -34,6 +34,7 @@ _CLEANUP: dict[str, str] = {
     "meta": "compact",
     "schemas": "keep",
     "lists": "compact",
+    "keys": "compact",
 }
 
 
@@ -96,6 +97,7 @@ class Topics:
         found.append(self._settings("system", "replies", self.partitions))
         found.append(self._settings("system", "schemas", 1))
         found.append(self._settings("system", "lists", 1))
+        found.append(self._settings("system", "keys", 1))
         return found
 
     def _settings(self, context: str, kind: str, partitions: int) -> TopicSettings:

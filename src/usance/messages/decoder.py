@@ -101,6 +101,10 @@ class Decoder:
         """Return a decoder that opens nothing: for whoever may not see what blocks hold."""
         return self._like(None)
 
+    def opened(self, vault: Vault) -> Decoder:
+        """Return a decoder that opens what is sealed."""
+        return self._like(vault)
+
     def _like(self, vault: Vault | None) -> Decoder:
         return Decoder(
             catalogue=self.catalogue,

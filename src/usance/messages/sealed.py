@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from usance.crypto.sealing import (
     NO_REVISION,
     NONCES,
+    PLAIN_BYTES_MAX,
     DataKey,
     SealingKey,
     block_suffix,
     key_id_of,
     record_prefix,
+    tampered,
 )
 from usance.crypto.vault import Scope, SubjectErased, Tombstone, Vault
 from usance.kernel.decider import WITHHELD, Denied, Erased
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 class Unopened(Exception):
     """A key is not in memory: ends a reading that only looks for keys."""
+
+
+RETAIN, RETAIN_INTAKE = "relationship", "intake"
 
 
 def stands_in(value: Any) -> bool:
@@ -192,3 +197,48 @@ class Looking:
         """Take note of a key."""
         self.ids[key_id] = None
         self.scopes[scope] = None
+
+
+class Raw:
+    """Seals bytes as received, which may hold anything: intake records, and inputs that nobody can read."""
+
+    def __init__(self, vault: Vault, tenant: str) -> None:
+        self._vault = vault
+        self._tenant = tenant
+
+    def seal(self, name: bytes, data: bytes, day: str) -> bytes:
+        """Return an intake record's value; the key of a day (YYYY-MM-DD) goes with the topic's retention."""
+        return self._seal(f"{self._tenant}/intake/{day}", name, RETAIN_INTAKE, data)
+
+    def seal_input(self, key: str, command_id: str, data: bytes) -> bytes:
+        """Return the bytes of an unreadable input as its command carries them."""
+        return self._seal(key, command_id.encode(), RETAIN, data)
+
+    def _seal(self, subject: str, name: bytes, retention: str, data: bytes) -> bytes:
+        key = self._vault.seals(self._tenant, subject, retention)
+        self._vault.save()  # whoever appends what this returns does so outside of any unit
+        parts = [data[at : at + PLAIN_BYTES_MAX] for at in range(0, len(data), PLAIN_BYTES_MAX)]
+        parts = parts or [b""]
+        sealed = [key.seal(p, self._aad(name, n, len(parts))) for n, p in enumerate(parts)]
+        return b"".join(len(s).to_bytes(4, "big") + s for s in sealed)
+
+    def _aad(self, name: bytes, part: int, parts: int) -> bytes:
+        prefix = record_prefix(self._tenant, b"raw", part, name)
+        return prefix + block_suffix("usance.Raw", str(parts), bytes(8))
+
+    def open(self, name: bytes, value: bytes) -> bytes | None:
+        """Return what was received; None where its key was destroyed. Raises Tampered, KeyUnavailable."""
+        pieces, at = [], 0
+        while at < len(value):
+            size = int.from_bytes(value[at : at + 4], "big")
+            pieces.append(value[at + 4 : at + 4 + size])
+            at += 4 + size
+        if at != len(value) or not pieces:
+            raise tampered("what was received stands in clear, or is cut")
+        whole = b""
+        for n, piece in enumerate(pieces):
+            found = self._vault.raw_key(key_id_of(piece))
+            if found is None:
+                return None
+            whole += found.open(piece, self._aad(name, n, len(pieces)))
+        return whole

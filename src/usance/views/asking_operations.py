@@ -317,7 +317,9 @@ class OperationQuestions(WorkQuestions):
             others: dict[str, int] = {}
             commands = 0
             for prefix in _prefixes(viewer):
-                for row in reading.select(f"{prefix}event_counts", (), (Order("type"),)):
+                # What data keys say of themselves is no fact of the book: it counts the same sealed or not.
+                book = (Where("type", "!=", "KeyCreated"),)
+                for row in reading.select(f"{prefix}event_counts", book, (Order("type"),)):
                     events[row["type"]] = events.get(row["type"], 0) + row["count"]
                 commands += reading.count(f"{prefix}commands")
                 inner = (Where("input", "=", 0),)

@@ -1,0 +1,165 @@
+"""The key store on a cluster: the compacted topic `keys`; the unit that first uses a key writes it.
+
+A record's key is the key id, its value what is stored; a destroyed key is written over by a record without key
+material, and its old bytes leave the segments once the broker has compacted them. Holds and
+acknowledgements stand beside, under names of their own. Everything is read into memory: 300 bytes a key.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from usance.crypto.keyservice import KeyState
+from usance.crypto.keystore import Hold, KeyRecord, MemoryKeys
+from usance.log.contract import Log, Output, TopicPartition
+
+HOLD, ACK = b"hold/", b"ack/"
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """A process has let go of everything destroyed up to a generation."""
+
+    generation: int
+    at: int
+
+
+class LogKeys(MemoryKeys):
+    """The key store over a log; each question reads on to the end of the topic first."""
+
+    def __init__(self, log: Log, place: TopicPartition) -> None:
+        super().__init__()
+        self._log = log
+        self._place = place
+        self._read_to = 0
+        self._reading = threading.RLock()
+
+    def _follow(self) -> None:
+        with self._reading:
+            end = self._log.end(self._place)
+            if end <= self._read_to:
+                return
+            start = max(self._read_to, self._log.begin(self._place))
+            for record in self._log.scan(self._place, start, end):
+                self._take(record.key or b"", record.value)
+                self._read_to = record.offset + 1
+            self._read_to = end
+
+    def _take(self, key: bytes, value: bytes | None) -> None:
+        if key.startswith(HOLD):
+            tenant, _, subject = key.removeprefix(HOLD).decode().partition("/")
+            found = msgspec.msgpack.decode(value, type=list[Hold]) if value else []
+            self._holds[tenant, subject] = found
+        elif key.startswith(ACK):
+            name = key.removeprefix(ACK).decode()
+            if value is None:
+                self._acks.pop(name, None)
+            else:
+                ack = msgspec.msgpack.decode(value, type=Ack)
+                self._acks[name] = (ack.generation, ack.at)
+        elif value is not None:
+            record = msgspec.msgpack.decode(value, type=KeyRecord)
+            before = self._records.get(record.key_id)
+            if before is not None and before.state is not record.state:
+                self._generation += 1
+            self.keep(record)
+
+    def by_id(self, ids: Sequence[bytes]) -> dict[bytes, KeyRecord]:
+        """Return the records of keys; those in memory are looked for in the topic all the same."""
+        self._follow()
+        return super().by_id(ids)
+
+    def of_subject(self, tenant: str, subject: str) -> list[KeyRecord]:
+        """Return all records of a pseudonym."""
+        self._follow()
+        return super().of_subject(tenant, subject)
+
+    def of_subjects(self, tenant: str, subjects: Sequence[str]) -> dict[str, list[KeyRecord]]:
+        """Return the records of many pseudonyms."""
+        self._follow()
+        return {name: super(LogKeys, self).of_subject(tenant, name) for name in subjects}
+
+    def records(self) -> Iterator[KeyRecord]:
+        """Return every record."""
+        self._follow()
+        return super().records()
+
+    def put(self, records: Sequence[KeyRecord]) -> None:
+        """Keep new records; acknowledged by the brokers on return."""
+        self._log.append(self._outputs(records))
+
+    def outputs(self, records: Sequence[KeyRecord]) -> Sequence[Output]:
+        """Return the outputs that keep new records in the unit of their first use."""
+        return self._outputs(records)
+
+    def _outputs(self, records: Iterable[KeyRecord]) -> list[Output]:
+        topic, partition = self._place
+        encode = msgspec.msgpack.encode
+        return [Output(topic, partition, r.key_id, encode(r)) for r in records]
+
+    def rewrap(self, records: Sequence[KeyRecord]) -> int:
+        """Write records again under another KEK version, those that are not destroyed meanwhile."""
+        self._follow()
+        living = [r for r in records if not self._records[r.key_id].dead]
+        self.put(living)
+        return len(living)
+
+    def turn(self, ids: Sequence[bytes], state: KeyState) -> None:
+        """Set the state of keys."""
+        self._follow()
+        known = (self._records.get(i) for i in ids)
+        changed = [msgspec.structs.replace(r, state=state) for r in known if r and not r.dead]
+        self.put(changed)
+
+    def destroy(
+        self, tenant: str, subject: str, at: int, certificate: str, obliged: Iterable[str] = ()
+    ) -> list[KeyRecord]:
+        """Write what is left of every key of a subject over it."""
+        self._follow()
+        gone = super().destroy(tenant, subject, at, certificate, obliged)
+        self.put(gone)
+        return gone
+
+    def hold(self, hold: Hold) -> None:
+        """Put a legal hold on a subject."""
+        self._follow()
+        super().hold(hold)
+        self._write_holds(hold.tenant, hold.subject)
+
+    def release(self, tenant: str, subject: str) -> None:
+        """Take the holds of a subject away."""
+        super().release(tenant, subject)
+        self._write_holds(tenant, subject)
+
+    def _write_holds(self, tenant: str, subject: str) -> None:
+        value = msgspec.msgpack.encode(self._holds.get((tenant, subject), []))
+        self._write(HOLD + f"{tenant}/{subject}".encode(), value)
+
+    def holds(self, tenant: str, subject: str) -> list[Hold]:
+        """Return the holds on a subject."""
+        self._follow()
+        return super().holds(tenant, subject)
+
+    def generation(self) -> int:
+        """Return a number that grows whenever keys are destroyed or change their state."""
+        self._follow()
+        return super().generation()
+
+    def acknowledge(self, instance: str, generation: int, at: int) -> None:
+        """Say that a process has let go of everything destroyed up to a generation."""
+        self._write(ACK + instance.encode(), msgspec.msgpack.encode(Ack(generation, at)))
+
+    def acks(self) -> list[tuple[str, int, int]]:
+        """Return (instance, generation, instant) of every process."""
+        self._follow()
+        return super().acks()
+
+    def leave(self, instance: str) -> None:
+        """A process ends."""
+        self._write(ACK + instance.encode(), None)
+
+    def _write(self, key: bytes, value: bytes | None) -> None:
+        topic, partition = self._place
+        self._log.append([Output(topic, partition, key, value)])
