@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from usance.adapters.keys_file import FileKeyService, found_keyring
-from usance.bootstrap.store import Folder
 from usance.config import KeySettings, Settings
 from usance.crypto import sealed_ring
 from usance.crypto.keyservice import KeyService
@@ -47,7 +46,7 @@ def keyring_path(settings: Settings) -> Path | None:
     scheme, _, rest = settings.keys.service.partition(":")
     if scheme != "file":
         return None
-    return Path(unquote(rest)) if rest else Folder(Path(settings.data)).root / KEYRING
+    return Path(unquote(rest)) if rest else Path(settings.data) / KEYRING
 
 
 def open_keys(settings: Settings, ask: Ask = ask_nobody, clock: Clock | None = None) -> KeyService:

@@ -35,7 +35,7 @@ from usance.messages.envelope import InputPosition, Meta
 from usance.messages.outcome import Answer as AnswerName
 from usance.messages.outcome import Outcome, OutcomePointer, Receipt, UnreadableInput
 
-_log = logger("owner")
+_log = logger("handling")
 _NO_REFUSAL = Refusal("", "")
 _TIMERS = frozenset((TimerSet, TimerCancelled, TimerFired))
 _CONTROL = frozenset(control.CONTROL)

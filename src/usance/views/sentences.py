@@ -48,6 +48,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "AmendmentRequested": ("Amendment {amendment} asked for", "UCP600-10a"),
     "AmendmentApprovalRequested": ("Amendment {amendment} put before a second person ({tier})", ""),
     "AmendmentVoided": ("Amendment {amendment} undone: nothing of it left the bank", "UCP600-10b"),
+    "KeyCreated": (
+        "A data key (version {version}) seals fields of this partition for the first time",
+        "",
+    ),
     "CommandUndone": ("A command that was given up is refused from now on", ""),
     "AmendmentApproved": ("Amendment {amendment} approved by a second person", ""),
     "AmendmentDropped": ("Amendment {amendment} dropped before its issue", ""),
