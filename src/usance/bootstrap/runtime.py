@@ -184,9 +184,7 @@ class Runtime:
         bank = self.settings.bank
         self.parts["file-drop"] = self.drop
         people, raw = self.directory.roles(), self.store.raw
-        react = intake_reaction(
-            bank.tenant, bank.bic, people=people, cards=self.cards, raw=raw
-        )
+        react = intake_reaction(bank.tenant, bank.bic, people=people, cards=self.cards, raw=raw)
         self._reactor("intake", react)
         if self.settings.gateway.loopback:
             self.parts["loopback"] = Loopback(
