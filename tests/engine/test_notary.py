@@ -238,12 +238,14 @@ def test_a_second_notary_loses_the_swap_and_signs_nothing(tmp_path: Path):
     grown(world, 3)
     first, second = notary_of(world, tmp_path), notary_of(world, tmp_path)
     first.open(), second.open()
-    first.finish()
+    first.step(), second.step()
+    second.seal()
     before = {p: p.read_bytes() for p in (tmp_path / "proof").rglob("checkpoint")}
+    assert before
     with pytest.raises(Fenced):
-        second.finish()
+        first.seal()
     assert before == {p: p.read_bytes() for p in (tmp_path / "proof").rglob("checkpoint")}
-    second.finish()  # having taken up the other's heads, it has nothing to add
+    first.finish()  # having taken up the other's heads, it has nothing to add
     assert before == {p: p.read_bytes() for p in (tmp_path / "proof").rglob("checkpoint")}
 
 

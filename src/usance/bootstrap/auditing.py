@@ -22,7 +22,7 @@ from usance.audit.proof import SUFFIX, Policy, Proof
 from usance.audit.report import AuditReport, Finding
 from usance.audit.tiles import CHECKPOINT, Tiles, paths
 from usance.bootstrap.desk import clock_of
-from usance.bootstrap.proving import Places, origins_of, places_of, read_policy
+from usance.bootstrap.proving import Places, digest_of, origins_of, places_of, read_policy
 from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
 from usance.engine.audit_cross import Crossing
@@ -137,6 +137,7 @@ class Evidence:
             max_age_s=max_age_s,
         )
         seen = heads.verify()
+        self._demand_settings(heads)
         findings = [r.finding for r in reports if r.finding is not None] + heads.findings
         extended = self._since(heads, since, findings) if since is not None else None
         if full:
@@ -153,6 +154,19 @@ class Evidence:
             trusted=self.trusted,
             since=extended,
         )
+
+    def _demand_settings(self, heads: HeadsAudit) -> None:
+        """The settings that hold now must be the ones that the notary sealed when it started last."""
+        if heads.started is not None and heads.started.digest != digest_of(self.settings):
+            why = "proving is set otherwise now than when the notary last started"
+            heads.findings.append(
+                Finding(
+                    code="CONFIG_UNSEALED",
+                    where=self.origins.journal,
+                    reason=why,
+                    hint="See `usance config show`. If that is meant, start the notary with it once.",
+                )
+            )
 
     def _since(self, heads: HeadsAudit, since: Path, findings: list[Finding]) -> int | None:
         try:

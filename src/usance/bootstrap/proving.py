@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
 
 from usance.adapters.head_store import SqliteHeads, SqliteSeen
 from usance.adapters.proof_files import FolderSafe, FolderTiles, make_key
@@ -101,6 +104,11 @@ def origins_of(genesis: Genesis, settings: Settings) -> Origins:
     return Origins(settings.proof.domain, settings.proof.env, generation)
 
 
+def digest_of(settings: Settings) -> bytes:
+    """Return the digest of the settings that proving runs under."""
+    return sha256(msgspec.json.encode(settings.proof, order="sorted")).digest()
+
+
 def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
     """Return notary and attestor of a log; makes the key (0600) where there is none.
 
@@ -125,6 +133,7 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
         key,
         clock,
         diagnose=lambda record: store.decoder.meta(record.headers),
+        settings=digest_of(settings),
     )
     attestor = Attestor(
         notary.board,

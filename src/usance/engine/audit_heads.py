@@ -20,7 +20,7 @@ from usance.audit.report import Finding
 from usance.audit.tiles import CHECKPOINT, TILE_WIDTH, Edge, Tiles
 from usance.engine.attesting import HEAD
 from usance.engine.audit_tree import LastHeads, rollback, settled_head
-from usance.engine.sealing import Origins
+from usance.engine.sealing import JournalEntry, Origins, journal_entry
 from usance.kernel.clock import MS_PER_SECOND
 
 SKEW_S_MAX = 60
@@ -62,6 +62,9 @@ class HeadsAudit:
         self.max_age_s = max_age_s
         self.findings: list[Finding] = []
         self.notes: list[str] = []
+        self.started: JournalEntry | None = None
+        """The newest start of the notary that is in the log of heads."""
+        self._cosigned: int | None = None
 
     def verify(self) -> HeadsSeen:
         """Return what was seen; what is wrong is in `findings`."""
@@ -172,8 +175,11 @@ class HeadsAudit:
         self, index: int, entry: bytes, newest: Mapping[str, Checkpoint]
     ) -> dict[str, Checkpoint]:
         """Check one logged head: signed by its log, larger than the one before, and of its present tree."""
-        said = parse_checkpoint(parse_note(entry).text)
-        old = open_checkpoint(entry, self.policy.log(said.origin))
+        text = parse_note(entry).text
+        if text.startswith(f"{self.origins.journal}\n"):
+            self._journal(entry)
+            return {}
+        old = open_checkpoint(entry, self.policy.log(parse_checkpoint(text).origin))
         before = newest.get(old.origin)
         if before is not None and before.size >= old.size:
             why = f"head {index} of {old.origin} is not larger than the one before it"
@@ -194,6 +200,11 @@ class HeadsAudit:
                 hint="Both heads are signed by the log's key: together they prove it. Keep them.",
             )
         return {old.origin: old}
+
+    def _journal(self, entry: bytes) -> None:
+        """Take a note of the notary's own: signed by the key of the log of heads, under its own name."""
+        key = self.policy.log(self.origins.heads)._replace(name=self.origins.journal)
+        self.started = journal_entry(open_note(entry, [key]).text)
 
     def _present(self, origin: str) -> int:
         """Return the size that is published now: a notary at work may have gone on meanwhile."""
@@ -237,8 +248,23 @@ class HeadsAudit:
                     f"the history that was anchored at {kept.size} heads is another one",
                     where=name,
                 )
+            self._demand_clock(name, self.safe.read(name))
             count += 1
         return count
+
+    def _demand_clock(self, name: str, raw: bytes) -> None:
+        """Witnesses' times only go on from anchor to anchor."""
+        keys = [self.policy.log(self.origins.heads), *self.policy.witnesses.values()]
+        at = max(open_note(raw, keys).times.values(), default=None)
+        before = self._cosigned
+        if at is not None and before is not None and at < before - SKEW_S_MAX:
+            raise Detected(
+                "CLOCK_SKEW",
+                f"this head was cosigned {before - at} s before the one that it extends",
+                where=name,
+                hint="A clock was set back: what was appended meanwhile is dated too early.",
+            )
+        self._cosigned = at or before
 
     # -- an old head that somebody brings along
 

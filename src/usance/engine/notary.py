@@ -26,7 +26,7 @@ from usance.audit.ports import HeadStore, LastHead, Signer, TileStore
 from usance.audit.tiles import CHECKPOINT, TILE_WIDTH, Edge, Tiles
 from usance.engine.following import Follower
 from usance.engine.logs import logger
-from usance.engine.sealing import Origins, Tree, first_head, folder_of
+from usance.engine.sealing import JournalEntry, Origins, Tree, first_head, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import Clock
 from usance.kernel.errors import UsanceError
@@ -99,6 +99,7 @@ class Notary:
         *,
         diagnose: Callable[[Any], Any],
         check: Callable[[Mapping[str, LastHead]], None] | None = None,
+        settings: bytes = bytes(32),
     ) -> None:
         self.log = log
         self.follower = follower
@@ -109,6 +110,8 @@ class Notary:
         self.signer = signer
         self.clock = clock
         self.diagnose = diagnose
+        self.settings = settings
+        """Digest of the settings that proving runs under: a change is sealed before it takes effect."""
         self.check = check
         """Holds our last heads against what others keep; raises Detected where ours are behind."""
         self.board = HeadBoard(tiles, origins.folder(origins.heads))
@@ -116,6 +119,7 @@ class Notary:
         self.last: dict[str, LastHead] = {}
         self.rounds = 0
         self._is_open = False
+        self._noted = False
         self._places: dict[TopicPartition, str] = {}
         self._offsets: dict[TopicPartition, int] = {}
         self._looked = float("-inf")
@@ -139,8 +143,29 @@ class Notary:
             self._check_log(place)
         if self.check is not None:
             self.check(self.last)
+        self._note_start()
         self._is_open = True
         self._log_heads()
+
+    def _note_start(self) -> None:
+        """Put this start, and the settings that hold from now on, into the log of heads.
+
+        The note is kept with the last heads first: what a crash leaves of it is written with the same bytes.
+        """
+        origin = self.origins.journal
+        last = self.last.get(origin)
+        if self._noted or (last is not None and last.logged < last.size):
+            return
+        now = self.clock.now()
+        text = JournalEntry(now, self.settings).text(origin)
+        raw = sign(text, origin, self.signer)
+        before = last or LastHead(origin, 0, bytes(32))
+        noted = before._replace(
+            size=before.size + 1, root=self.settings, tail=raw, log_time=now, logged=before.size
+        )
+        self.heads.advance([(last, noted)])
+        self.last[origin] = noted
+        self._noted = True
 
     def _look(self) -> None:
         """Learn the sealed partitions; those of groups may come later."""
@@ -302,7 +327,7 @@ class Notary:
         text = Checkpoint(last.origin, last.size, last.root).text()
         raw = sign(text, last.origin, self.signer)
         if last.origin == self.origins.heads:
-            leaves = sum(h.logged for h in self.last.values())
+            leaves = sum(h.logged for h in self._sealed())
             self.board.show(raw, Progress(last.size, leaves, self.clock.monotonic()))
             return
         self.tiles.publish(f"{self.origins.folder(last.origin)}/{CHECKPOINT}", raw)
@@ -334,7 +359,14 @@ class Notary:
         self._drop_partials(files)
 
     def _signed(self, last: LastHead) -> bytes:
+        if last.origin == self.origins.journal:
+            return last.tail
         return sign(Checkpoint(last.origin, last.size, last.root).text(), last.origin, self.signer)
+
+    def _sealed(self) -> list[LastHead]:
+        """Return the last heads of partitions."""
+        own = (self.origins.heads, self.origins.journal)
+        return [head for head in list(self.last.values()) if head.origin not in own]
 
     def _drop_partials(self, files: dict[str, bytes]) -> None:
         """Remove partial files whose full one is there: heads that needed them are served by it."""
@@ -351,8 +383,7 @@ class Notary:
         hashed = self.hashed()
         since = self._hashed_since
         age = 0.0 if since is None else now - since
-        last = list(self.last.values())
-        unlogged = sum(h.size - h.logged for h in last if h.origin != self.origins.heads)
+        unlogged = sum(h.size - h.logged for h in self._sealed())
         return {
             "hashed": (unread, 0.0),
             "integrated": (unread + hashed, age),
@@ -361,7 +392,7 @@ class Notary:
 
     def leaves(self) -> int:
         """Return the leaves below signed heads."""
-        return sum(h.size for h in self.last.values() if h.origin != self.origins.heads)
+        return sum(h.size for h in self._sealed())
 
     def finish(self) -> None:
         """Seal all that is in the log now."""

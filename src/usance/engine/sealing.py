@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from usance.audit.chain import chain_start, envelope_hash
-from usance.audit.codes import Detected
+from usance.audit.codes import Detected, malformed
 from usance.audit.leaf import FORMAT, MAGIC, kind_of, schema_id_of
 from usance.audit.ports import LastHead
 from usance.audit.tiles import Edge
@@ -18,6 +18,7 @@ from usance.messages.varints import VARINTS
 
 HEADS = "heads"
 """Folder and last word of the origin of the log of heads."""
+JOURNAL = "notary"
 _HAS_PREV = b"\x02"
 """The branch of `prev` in `usance-meta`: present."""
 
@@ -39,6 +40,11 @@ class Origins(NamedTuple):
         """The name of the log of heads."""
         return f"{self.base}/{HEADS}"
 
+    @property
+    def journal(self) -> str:
+        """The name under which the notary's own starts and settings stand in the log of heads."""
+        return f"{self.base}/{JOURNAL}"
+
     def of(self, place: TopicPartition) -> str:
         """Return the name of a partition's tree."""
         return f"{self.base}/{folder_of(place)}"
@@ -52,6 +58,30 @@ def folder_of(place: TopicPartition) -> str:
     """Return the folder of a partition's tree: `trade.events/p000`."""
     context, kind = place.topic.rsplit(".", 2)[-2:]
     return f"{context}.{kind}/p{place.partition:03d}"
+
+
+class JournalEntry(NamedTuple):
+    """What the notary notes of itself: that it started (`instant`, ms UTC) under settings of this digest."""
+
+    instant: int
+    digest: bytes
+
+    def text(self, origin: str) -> str:
+        """Return the text that is signed."""
+        return f"{origin}\nstart {self.instant}\n{self.digest.hex()}\n"
+
+
+def journal_entry(text: str) -> JournalEntry:
+    """Return what a journal note says; raises Detected(MALFORMED)."""
+    lines = text.split("\n")
+    try:
+        word, _, instant = lines[1].partition(" ")
+        found = JournalEntry(int(instant), bytes.fromhex(lines[2]))
+    except (IndexError, ValueError) as error:
+        raise malformed("a note of the notary's own cannot be read") from error
+    if word != "start" or len(found.digest) != 32:
+        raise malformed("a note of the notary's own says nothing known")
+    return found
 
 
 class Tree:
