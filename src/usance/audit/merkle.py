@@ -88,6 +88,11 @@ def consistency_proof(old: int, size: int, node: Node) -> list[bytes]:
     return proof[::-1]
 
 
+def prefix_root(size: int, node: Node) -> bytes:
+    """Return the root that a tree had when it had `size` leaves, from the nodes of a larger one."""
+    return _range(0, size, node) if size else EMPTY_ROOT
+
+
 def _split(count: int) -> int:
     return 1 << (count - 1).bit_length() - 1
 

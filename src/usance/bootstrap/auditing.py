@@ -23,7 +23,7 @@ from usance.audit.report import AuditReport, Finding
 from usance.audit.tiles import CHECKPOINT, Tiles, paths
 from usance.bootstrap.desk import clock_of
 from usance.bootstrap.proving import Places, digest_of, origins_of, places_of, read_policy
-from usance.bootstrap.store import Folder, Store
+from usance.bootstrap.store import Folder, Store, make_projector, open_views
 from usance.config import Settings
 from usance.engine.audit_cross import Crossing
 from usance.engine.audit_heads import HeadsAudit
@@ -32,7 +32,7 @@ from usance.engine.notary import sign
 from usance.engine.sealing import Origins, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import MS_PER_SECOND, Clock, SystemClock
-from usance.kernel.errors import NotFound, Unavailable, Unreadable
+from usance.kernel.errors import Conflict, NotFound, Unavailable, Unreadable, UsanceError
 from usance.log.contract import TopicPartition, header
 
 PATIENCE_S = 3.0
@@ -58,6 +58,13 @@ class Proven(NamedTuple):
     head: bytes | None
 
 
+def _opened(folder: Folder, settings: Settings) -> Store:
+    try:
+        return Store(folder, settings, clock_of(folder, settings), owner=False)
+    except Conflict as other:
+        raise Detected("SCHEMA_SWAPPED", other.message, where="system.schemas/p000") from other
+
+
 class Evidence:
     """The proof of a log beside the log: where things are, and whose keys are trusted."""
 
@@ -66,7 +73,7 @@ class Evidence:
     ) -> None:
         self.clock = clock or SystemClock()
         self.settings = settings
-        self.store = Store(folder, settings, clock_of(folder, settings), owner=False)
+        self.store = _opened(folder, settings)
         self.places: Places = places_of(folder, settings)
         self.origins: Origins = origins_of(self.store.genesis, settings)
         self.tiles = FolderTiles(self.places.tiles)
@@ -103,12 +110,21 @@ class Evidence:
     # -- verifying
 
     def audit(
-        self, *, since: Path | None = None, full: bool = False, max_age_s: int | None = None
+        self,
+        *,
+        since: Path | None = None,
+        full: bool = False,
+        max_age_s: int | None = None,
+        clocked: bool | None = None,
     ) -> AuditReport:
-        """Verify everything; what is wrong is in the report."""
+        """Verify everything; what is wrong is in the report.
+
+        `clocked`: the log's own time counts towards the age of what is not sealed (None: unless it is a
+        book's).
+        """
         load = self.last if self._heads is not None else None
         last = LastHeads(load, self.clock, PATIENCE_S if self._owned() else 0.0)
-        clocked = self.store.genesis.clock == "log"
+        clocked = self.store.genesis.clock == "log" if clocked is None else clocked
         trees = TreeAudit(
             self.store.log,
             self.store.genesis.log_id,
@@ -141,9 +157,11 @@ class Evidence:
         findings = [r.finding for r in reports if r.finding is not None] + heads.findings
         extended = self._since(heads, since, findings) if since is not None else None
         if full:
-            crossing = Crossing(self.store.log, self.store.topics, self.store.decoder)
+            store = self.store
+            crossing = Crossing(store.log, store.topics, store.decoder, store.deciders)
             crossing.verify([r.folder for r in reports if r.finding is None])
             findings += crossing.findings
+            findings += self._views()
         return AuditReport(
             trees=reports,
             findings=findings,
@@ -182,6 +200,29 @@ class Evidence:
         except FileNotFoundError as gone:
             raise NotFound(f"the log of {since} is not here: {gone}") from gone
         return None
+
+    def _views(self) -> list[Finding]:
+        """Hold every read model against a fold of the log, where nobody keeps them at the moment."""
+        if self._owned():
+            self.notes.append("The views were not compared: a process keeps them.")
+            return []
+        if self.settings.views == "sqlite" and not self.store.folder.views.exists():
+            return []
+        views = open_views(self.store.folder, self.settings)
+        projector = make_projector(self.store, views, follow=False)
+        found = []
+        try:
+            projector.open()
+            for name in projector.projections:
+                for row in projector.verify(name)[:1]:
+                    where = f"views:{name}"
+                    found.append(_drift(where, str(row)))
+        except UsanceError as broken:
+            found.append(_drift("views", broken.message))
+        finally:
+            projector.close()
+            views.close()
+        return found
 
     def _seen(self) -> bytes | None:
         if not self.places.seen.exists():
@@ -339,6 +380,15 @@ class Evidence:
         if self._heads is not None:
             self._heads.close()
         self.store.log.close()
+
+
+def _drift(where: str, row: str) -> Finding:
+    return Finding(
+        code="VIEW_DRIFT",
+        where=where,
+        reason=f"a row is not what the log's events make: {row}",
+        hint="usance projection rebuild makes it again from the log.",
+    )
 
 
 def _write(target: Path, files: dict[str, bytes]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from usance.audit.chain import envelope_hash
 from usance.audit.codes import Detected
 from usance.audit.report import Finding
 from usance.engine.sealing import folder_of
+from usance.engine.snapshots import load_round
 from usance.engine.topics import CONTEXTS, Topics
+from usance.kernel.decider import Decider, key_parts
 from usance.kernel.errors import UsanceError
 from usance.log.contract import Log, Record, TopicPartition
 from usance.messages.outcome import Outcome, Receipt
@@ -18,8 +20,11 @@ from usance.messages.outcome import Outcome, Receipt
 class Crossing:
     """Cross-checks of one log; `findings` holds the first of each kind per partition."""
 
-    def __init__(self, log: Log, topics: Topics, decoder: Any) -> None:
+    def __init__(
+        self, log: Log, topics: Topics, decoder: Any, deciders: Mapping[str, Decider[Any]]
+    ) -> None:
         self.log = log
+        self.deciders = deciders
         self.topics = topics
         self.decoder = decoder
         self.findings: list[Finding] = []
@@ -39,6 +44,7 @@ class Crossing:
             self._receipts(events, outcomes)
             for place in (events, outcomes):
                 self._schemas(place)
+            self._snapshots(events)
         except Detected as found:
             self.findings.append(Finding.of(found, folder_of(events)))
 
@@ -91,6 +97,60 @@ class Crossing:
             except UsanceError as other:
                 where = f"{folder_of(place)}#{self._index(record)}"
                 raise Detected("SCHEMA_SWAPPED", other.message, where=where) from other
+
+    def _snapshots(self, events: TopicPartition) -> None:
+        """A round of snapshots that a start would trust must hold what the events fold to."""
+        context = self.topics.context_of(events.topic)
+        place = self.topics.at(context, "snapshots", events.partition)
+        try:
+            taken = load_round(self.log, place, self.log.end(place), self.deciders).round
+        except UsanceError:
+            taken = None  # a start that cannot read them folds the events instead
+        if taken is None:
+            return
+        due, states = dict(taken.entries), dict[str, tuple[Any, int]]()
+        for record in self.log.scan(events, 0):
+            key = (record.key or b"").decode()
+            if key not in due:
+                continue
+            decider = self.deciders[key_parts(key).category]
+            state, revision = states.get(key) or (decider.initial(key), 0)
+            state = decider.evolve(state, self.decoder.message(record.headers, record.value))
+            states[key] = (state, revision + 1)
+            if due[key].revision == revision + 1 and due.pop(key).state != state:
+                raise _snapshot(place, key)
+        for key in due:
+            raise _snapshot(place, key)
+
+
+def _snapshot(place: TopicPartition, key: str) -> Detected:
+    return Detected(
+        "SNAPSHOT_MISMATCH",
+        f"the snapshot of {key} is not what its events fold to",
+        where=f"{folder_of(place)}:{key}",
+        hint="Delete the snapshots: they are hints, and the next start folds the events.",
+    )
+
+
+def complete(found: Sequence[Record], promised: int, decoder: Any) -> Detected | None:
+    """Return what is missing from the events of one stream, of which `promised` are said to be there.
+
+    The revisions of a stream are dense from 1; the last is stated by the newest accepted outcome, which is
+    sealed in another tree.
+    """
+    for due, record in enumerate(found, 1):
+        said = decoder.meta(record.headers).revision
+        if said != due:
+            stream = (record.key or b"").decode()
+            return Detected(
+                "INCOMPLETE", f"revision {due} of {stream} is missing: {said} follows", where=stream
+            )
+    if len(found) < promised:
+        stream = (found[0].key or b"").decode() if found else ""
+        return Detected(
+            "INCOMPLETE", f"{len(found)} of {promised} events of {stream} are here", where=stream
+        )
+    return None
 
 
 def unmet(log: Log, topics: Topics, context: str, receipt: Receipt) -> Detected | None:

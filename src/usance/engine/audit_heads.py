@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from usance.audit.codes import Detected
+from usance.audit.merkle import prefix_root
 from usance.audit.note import (
     COSIGNATURE,
     Checkpoint,
@@ -65,6 +66,7 @@ class HeadsAudit:
         self.started: JournalEntry | None = None
         """The newest start of the notary that is in the log of heads."""
         self._cosigned: int | None = None
+        self._trees: dict[str, Tiles] = {}
 
     def verify(self) -> HeadsSeen:
         """Return what was seen; what is wrong is in `findings`."""
@@ -131,7 +133,7 @@ class HeadsAudit:
         if seen.size > head.size:
             why = f"a witness has seen {seen.size} heads, {head.size} are here"
             raise rollback(head.origin, why)
-        if self._tiles(seen.size).root() != seen.root:
+        if self._root_at(seen, head.size) != seen.root:
             raise Detected(
                 "WITNESS_REFUSED",
                 f"a witness cosigned another history at {seen.size} heads",
@@ -190,9 +192,7 @@ class HeadsAudit:
         if old.size > now.size and old.size > self._present(old.origin):
             why = f"a head of {old.size} leaves was logged, {now.size} are published"
             raise rollback(old.origin, why)
-        folder = self.origins.folder(old.origin)
-        tree = Tiles(old.size, lambda path: self.tiles.read(f"{folder}/{path}"))
-        if tree.root() != old.root:
+        if self._root_at(old, max(old.size, now.size)) != old.root:
             raise Detected(
                 "FORK",
                 f"two signed histories of {old.origin} differ within {old.size} leaves",
@@ -226,6 +226,18 @@ class HeadsAudit:
         folder = self.origins.folder(self.origins.heads)
         return Tiles(size, lambda path: self.tiles.read(f"{folder}/{path}"))
 
+    def _root_at(self, old: Checkpoint, size: int) -> bytes:
+        """Return the root that the present tree, of `size` leaves, had at an old head's size."""
+        folder = self.origins.folder(old.origin)
+        known = self._trees.get(old.origin)
+        if known is None or known.size < size:
+            known = Tiles(size, lambda path: self.tiles.read(f"{folder}/{path}"))
+            self._trees[old.origin] = known
+        try:
+            return prefix_root(old.size, known.node)
+        except FileNotFoundError as gone:
+            raise Detected("TILE_MISMATCH", f"a tile is missing: {gone}", where=folder) from gone
+
     def _tile(self, why: str) -> Detected:
         return Detected("TILE_MISMATCH", why, where=self.origins.heads)
 
@@ -242,7 +254,7 @@ class HeadsAudit:
             if kept.size > head.size:
                 why = f"a head of {kept.size} heads is kept in the safe, {head.size} are here"
                 raise rollback(head.origin, why, name)
-            if self._tiles(kept.size).root() != kept.root:
+            if self._root_at(kept, head.size) != kept.root:
                 raise Detected(
                     "ANCHOR_MISMATCH",
                     f"the history that was anchored at {kept.size} heads is another one",
@@ -276,8 +288,7 @@ class HeadsAudit:
         now = parse_checkpoint(parse_note(self.tiles.read(f"{folder}/{CHECKPOINT}")).text)
         if old.size > now.size:
             raise rollback(old.origin, f"the old head has {old.size} leaves, {now.size} are here")
-        tree = Tiles(old.size, lambda path: self.tiles.read(f"{folder}/{path}"))
-        if tree.root() != old.root:
+        if self._root_at(old, now.size) != old.root:
             raise Detected(
                 "FORK",
                 f"what is here does not extend the old head of {old.size} leaves",
