@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from usance.cli.options import EXIT_TAMPERED, Noun, say, verb
+from usance.cli.options import EXIT_REFUSED, EXIT_TAMPERED, Noun, say, session, verb
 
 audit = Noun(
     "audit",
@@ -184,6 +184,45 @@ def export(partition: str | None, heads: bool, out: Path) -> None:
     say(
         f"Next: fsck --storage_url=file://{out.absolute()}/ --public_key={out}/log.vkey --ui=false --N=4"
     )
+
+
+@verb(audit, "attack")
+@click.option("--all", "every", is_flag=True, help="Every attack of the table.")
+@click.option(
+    "--id", "ids", multiple=True, type=click.IntRange(1), help="One attack by its number."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def attack(every: bool, ids: tuple[int, ...], as_json: bool) -> None:
+    """Attack copies of the data folder in every way of the table, and see that each attack is found.
+
+    The folder of --data is only read, and must not be in use: name a copy. Exit code 0 where every attack
+    is found by its own code, 1 where one is not. Example: usance audit attack --all --data copy --json
+    """
+    from usance.cli.opening import folder, settings
+    from usance.cli.show import Column, emit, table
+    from usance.kernel.errors import Refused
+    from usance.testing.attack import run_attacks
+
+    if as_json:
+        session().said["output"] = "json"
+    if every == bool(ids):
+        raise Refused("WHICH_ATTACKS", "name attacks", hint="--all, or --id N, as often as needed.")
+
+    def tell(one: Any) -> None:
+        if sys.stderr.isatty():
+            say(f"{one.id:2} {one.code}: {'found' if one.detected else 'NOT FOUND'}")
+
+    found = run_attacks(folder().root, settings(), ids, tell)
+    columns = (
+        Column("", lambda a: str(a["id"]), right=True),
+        Column("Attack", lambda a: a["name"]),
+        Column("Code", lambda a: a["code"]),
+        Column("", lambda a: "found" if a["detected"] else "NOT FOUND"),
+        Column("Where", lambda a: a["where"]),
+    )
+    emit(found, lambda f: table(columns, f["attacks"]))
+    if not all(one["detected"] for one in found["attacks"]):
+        sys.exit(EXIT_REFUSED)
 
 
 @verb(audit, "witness")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from usance.adapters.proof_files import FolderTiles, read_key
@@ -46,6 +47,8 @@ LEAST_EVENTS = 8
 SKIPPED = shutil.ignore_patterns("gateway", "cache", "*.lock", "*.part")
 CREDIT_OFFICER = Actor("attack-1", "attacker", "credit_officer")
 GROWTH = 12
+TARGET = "target.json"
+"""Where the partition and the index that are attacked are written down."""
 
 
 class Row(NamedTuple):
@@ -263,20 +266,21 @@ class Victim:
         self,
         name: str,
         *,
+        count: int = GROWTH,
         seal: bool = True,
         place: TopicPartition | None = None,
         apart_ms: int = 0,
     ) -> None:
-        """Decide a few commands that record an event each, in one partition or in all.
+        """Decide so many commands that record an event each, in one partition or in all.
 
-        `apart_ms` moves a book's clock between them.
+        Three in turn are about one facility. `apart_ms` moves a book's clock between them.
         """
         with self.running(seal=seal) as runtime:
             runtime.drive()
             done = number = 0
-            while done < (2 if place else GROWTH):
+            while done < count:
                 number += 1
-                facility = f"{name.upper()}{number}"
+                facility = f"{name.upper()}{number // 3}"
                 key = key_of(self.settings.bank.tenant, "facility", facility)
                 if place and runtime.store.topics.place(key).partition != place.partition:
                     continue
@@ -284,10 +288,12 @@ class Victim:
                     facility=facility,
                     customer="party-attack",
                     currency="USD",
-                    limit=1_000_00,
+                    limit=1_000_00 + number,
                     expiry="2039-12-31",
                 )
-                asked = Outgoing(key, command, derived(key, name), "attack", actor=CREDIT_OFFICER)
+                asked = Outgoing(
+                    key, command, derived(key, name, number), "attack", actor=CREDIT_OFFICER
+                )
                 outcome = runtime.ask(asked)
                 assert outcome.answer == "accepted", outcome
                 done += 1
@@ -296,56 +302,55 @@ class Victim:
 
 
 class Scene:
-    """The states that attacks begin with, and the partition that is attacked."""
+    """The states that attacks begin with, prepared in a folder, and the partition that is attacked.
 
-    def __init__(self, source: Path, settings: Settings, work: Path) -> None:
-        demand_at_rest(source)
+    `copies` is where victims are put, so that several can use what was prepared once.
+    """
+
+    def __init__(self, work: Path, settings: Settings, copies: Path | None = None) -> None:
         self.work = work
         self.settings = replace(settings, data="", proof=_own(settings.proof))
+        self._folder = copies or work / "victims"
         self._copies = 0
+        topic, partition, self.index = msgspec.json.decode((work / TARGET).read_bytes())
+        self.place = TopicPartition(topic, partition)
+
+    @classmethod
+    def prepare(cls, source: Path, settings: Settings, work: Path) -> Scene:
+        """Copy a folder at rest, seal it, keep that as yesterday, go on, and keep that as today.
+
+        Raises Owned where it is in use, Refused where there is nothing to attack, or it is tampered with already.
+        """
+        demand_at_rest(source)
+        inner = replace(settings, data="", proof=_own(settings.proof))
         _copy(source, settings, work / "base")
-        base = Victim(work / "base", self.settings)
+        base = Victim(work / "base", inner)
         with base.running() as runtime:
             runtime.drive()
         shutil.copytree(base.root, work / "yesterday", ignore=SKIPPED)
         base.grow("Grown")
-        shutil.copytree(base.root, work / "today", ignore=SKIPPED)
-        self.place, self.index = self._target(base)
-        self.log_heads = base.audit()
-        if not self.log_heads.whole:
-            first = self.log_heads.findings[0]
+        found = base.audit().findings
+        if found:
             raise Refused(
                 "ALREADY_TAMPERED",
-                f"the copy does not verify before anything was done to it: {first.code} at"
-                f" {first.where}",
+                f"the copy does not verify as it is: {found[0].code} at {found[0].where}",
                 hint="`usance audit verify` says more.",
             )
-
-    def _target(self, base: Victim) -> tuple[TopicPartition, int]:
-        with base.evidence() as found:
-            topics = found.store.topics
-            places = [topics.at("trade", "events", n) for n in range(topics.partitions)]
-        sizes = [(len(base.rows(place)), place) for place in places]
-        count, place = max(sizes)
-        if count < LEAST_EVENTS:
-            raise Refused(
-                "TOO_SMALL",
-                f"the largest partition has {count} events, attacks need {LEAST_EVENTS}",
-                hint="Play a book first: usance start --demo.",
-            )
-        return place, count // 2
+        place, index = _target(base)
+        shutil.copytree(base.root, work / "today", ignore=SKIPPED)
+        (work / TARGET).write_bytes(msgspec.json.encode((*place, index)))
+        return cls(work, settings)
 
     def victim(self, state: str = "today") -> Victim:
         """Return a fresh copy of a state."""
         self._copies += 1
-        root = self.work / f"victim-{self._copies}"
+        root = self._folder / f"victim-{self._copies}"
         shutil.copytree(self.work / state, root)
         return Victim(root, self.settings)
 
     def drop(self) -> None:
         """Remove the copies that attacks were done on."""
-        for number in range(1, self._copies + 1):
-            shutil.rmtree(self.work / f"victim-{number}", ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def demand_at_rest(source: Path) -> None:
@@ -367,6 +372,21 @@ def demand_at_rest(source: Path) -> None:
         ) from held
     finally:
         os.close(descriptor)
+
+
+def _target(base: Victim) -> tuple[TopicPartition, int]:
+    with base.evidence() as found:
+        topics = found.store.topics
+        places = [topics.at("trade", "events", n) for n in range(topics.partitions)]
+    sizes = [(len(base.rows(place)), place) for place in places]
+    count, place = max(sizes)
+    if count < LEAST_EVENTS:
+        raise Refused(
+            "TOO_SMALL",
+            f"the largest partition has {count} events, attacks need {LEAST_EVENTS}",
+            hint="Play a book first: usance start --demo.",
+        )
+    return place, count // 2
 
 
 def altered(row: Row) -> Row:

@@ -108,7 +108,7 @@ def cut_the_unsealed_tail(scene: Scene) -> list[Finding]:
     """No head covers the event yet, but an outcome promises it."""
     victim = scene.victim()
     before = len(victim.rows(scene.place))
-    victim.grow("Cut", seal=False, place=scene.place)
+    victim.grow("Cut", count=2, seal=False, place=scene.place)
     rows = victim.rows(scene.place)[before:]
     victim.delete(scene.place, [row.offset for row in rows], rows[0].offset)
     return victim.audit(full=True).findings
@@ -119,7 +119,7 @@ def stop_the_notary(scene: Scene) -> list[Finding]:
     """The log goes on, its head does not."""
     victim = scene.victim()
     before = len(victim.rows(scene.place))
-    victim.grow("Quiet", seal=False, place=scene.place, apart_ms=UNSEALED_GAP_MS)
+    victim.grow("Quiet", count=2, seal=False, place=scene.place, apart_ms=UNSEALED_GAP_MS)
     rows = victim.rows(scene.place)
     late = [
         row._replace(ts=rows[before - 1].ts + UNSEALED_GAP_MS * n)
