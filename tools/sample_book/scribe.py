@@ -21,7 +21,6 @@ from usance.bootstrap.runtime import Runtime
 from usance.domain.credit.decider import CreditDecider
 from usance.domain.message_exchange import MessageQueued, MessageRepaired
 from usance.domain.presentation.decider import PresentationDecider
-from usance.engine.saga import SagaDecider
 from usance.kernel.decider import key_of
 from usance.messages.swift.acks import acknowledge
 from usance.messages.swift.fin import Message, build, parse
@@ -123,7 +122,6 @@ class Scribe:
     def saga(self, identity: str) -> Any:
         """Return the state of a saga, such as `issuance:TF26LC0101`."""
         decider = self.runtime.store.deciders["saga"]
-        assert isinstance(decider, SagaDecider)
         return self._fold(decider, key_of(TENANT, "saga", identity))
 
     def case(self, category: str, number: str) -> tuple[str, str]:

@@ -318,6 +318,7 @@ class SimulatedLog(Mishaps):
         records: dict[TopicPartition, list[Record]] = {}
         left = min(max_records, UNIT_RECORDS_MAX)
         wanted = sorted(member.owned() - member.paused)
+        _all_placed(member, wanted)
         places = {p: self._reader_place(member, p, self._at(p)) for p in wanted}
         self.random.shuffle(wanted)
         for partition in wanted:
@@ -341,6 +342,7 @@ class SimulatedLog(Mishaps):
         """Tell whether the member has read all that was committed, hidden or not."""
         assert isinstance(member, SimulatedMember)
         read = []
+        _all_placed(member, sorted(member.owned() - member.paused))
         for p in sorted(member.owned() - member.paused):
             place, records = self._reader_place(member, p, self._at(p)), self._at(p).records
             read.append(not records or records[-1].offset < place)
@@ -349,13 +351,8 @@ class SimulatedLog(Mishaps):
     def _reader_place(
         self, member: SimulatedMember, partition: TopicPartition, found: SimulatedPartition
     ) -> int:
-        offset = member.next.get(partition)
+        offset = member.next[partition]
         where = f"{partition.topic} partition {partition.partition}"
-        if offset is None:
-            raise Unavailable(
-                f"group {member.group} has no position in {where}",
-                hint="set its first position explicitly; it is never guessed",
-            )
         if not found.start <= offset <= found.next:
             where += f", which holds {found.start} to {found.next}"
             raise Tampered(
@@ -578,3 +575,14 @@ def _asked(holder: SimulatedMember, partition: TopicPartition) -> bool:
     queued = any(isinstance(c, Revoked) and partition in c.partitions for c in holder.changes)
     assigned = any(isinstance(c, Assigned) and partition in c.partitions for c in holder.changes)
     return queued or not (partition in holder.owned() or assigned)
+
+
+def _all_placed(member: SimulatedMember, partitions: Sequence[TopicPartition]) -> None:
+    """Raise Unavailable for a partition without a position, before any place is held against the log."""
+    for partition in partitions:
+        if partition not in member.next:
+            raise Unavailable(
+                f"group {member.group} has no position in {partition.topic}"
+                f" partition {partition.partition}",
+                hint="set its first position explicitly; it is never guessed",
+            )
