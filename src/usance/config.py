@@ -39,6 +39,10 @@ ViewsAddress = Annotated[str, msgspec.Meta(pattern="^(sqlite|postgres(ql)?://\\S
 """`sqlite` (in the data folder), or `postgresql://USER@HOST:PORT/DATABASE` and libpq's parameters."""
 KeysAddress = Annotated[str, msgspec.Meta(pattern="^(file|pkcs11|vault|aws):\\S*$")]
 """Scheme of a key service and where it is; see `KeySettings`."""
+RegistryAddress = Annotated[
+    str, msgspec.Meta(pattern="^(log|https?://[^\\s/]+(/\\S*)?|pinned:\\S+)$")
+]
+"""Which schema registry; see `RegistrySettings`."""
 KAFKA_SCHEME = "kafka://"
 Bic = Annotated[str, msgspec.Meta(pattern="^[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?$")]
 
@@ -126,6 +130,20 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ca_file: str = ""
 
 
+class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which schema registry gives the ids of schemas.
+
+    `service`: `log` (the log itself), the address of one with Confluent's REST interface (such as
+    `http://HOST:8081`, or `http://HOST:8080/apis/ccompat/v7`), or `pinned:FILE` (ids given elsewhere, read
+    only). Choose before the first start: a record keeps its id for ever. `ca_file` is its certificate's.
+    """
+
+    service: RegistryAddress = "log"
+    username: str = ""
+    password: str = ""
+    ca_file: str = ""
+
+
 class ProofSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The transparency log: names of its trees, where things are, who attests heads from outside.
 
@@ -179,6 +197,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keys: KeySettings = KeySettings()
     cards: CardSettings = CardSettings()
     proof: ProofSettings = ProofSettings()
+    registry: RegistrySettings = RegistrySettings()
 
     @property
     def bootstrap_servers(self) -> str:

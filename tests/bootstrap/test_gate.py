@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 import msgspec
@@ -19,7 +18,6 @@ from usance.kernel.errors import Unreadable
 from usance.messages import upcasting
 from usance.messages.catalogue import Catalogue, build, default, schema_files
 from usance.messages.upcasting import Upcasters
-from usance.views import sentences
 
 EXPIRED, OUTCOME = "usance.trade.CreditExpired", "usance.system.Outcome"
 
@@ -177,18 +175,10 @@ def test_a_field_that_a_consumer_declared_must_be_there_in_every_version() -> No
     closed(reads("usance.trade.Gone", "a"), "CONSUMER_TYPE_GONE")
 
 
-def test_the_declared_timeline_reads_what_its_sentences_say() -> None:
-    declared = next(c for c in consumers() if c.consumer == "timeline").reads
-    events = {t.cls.__name__: t for t in default().types() if t.kind == "event"}
-    for name, texts in sentences._SENTENCES.items():
-        if name in events:
-            plain = {
-                f
-                for text in texts
-                for _, f, _, _ in Formatter().parse(text)
-                if f and f not in sentences._SPECIAL
-            }
-            assert plain <= set(declared.get(events[name].fullname, ())), name
+def test_the_timelines_sentences_are_a_consumer_too() -> None:
+    made = Gate(default()).consumers[-1]
+    assert made.consumer == "timeline"
+    assert made.reads[EXPIRED] == ["last_day"]
 
 
 def test_declarations_that_cannot_be_read_are_said_so(tmp_path: Path) -> None:

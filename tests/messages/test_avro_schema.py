@@ -49,6 +49,24 @@ def test_whitespace_and_order_of_keys_do_not_change_the_identity() -> None:
     assert Schema(json.dumps(BASE)).identity == Schema(other).identity
 
 
+def test_two_ways_to_write_names_have_one_meaning_and_every_real_change_another() -> None:
+    inner = {"type": "fixed", "name": "F", "size": 4}
+    fields = [{"name": "a", "type": inner}, {"name": "b", "type": ["null", "F"]}]
+    spec: dict[str, Any] = {"type": "record", "name": "bank.R", "aliases": ["Q"], "fields": fields}
+    long = json.loads(json.dumps(spec)) | {"name": "R", "namespace": "bank", "aliases": ["bank.Q"]}
+    long["fields"][0]["type"]["namespace"] = "bank"
+    long["fields"][1]["type"][1] = "bank.F"
+    first, second = Schema(json.dumps(spec)), Schema(json.dumps(long))
+    assert first.meaning == second.meaning and first.identity != second.identity
+    for change in (
+        {"aliases": ["P"]},
+        {"doc": "x"},
+        {"tag": 1},
+        {"namespace": "other", "name": "R"},
+    ):
+        assert Schema(json.dumps(spec | change)).meaning != first.meaning
+
+
 @pytest.mark.parametrize(
     "spec",
     [

@@ -367,7 +367,7 @@ def test_a_schema_id_that_means_something_else_here_is_noticed() -> None:
     moved = tuple((n, other[2][6][1] if n == "usance-meta" else v) for n, v in headers)
     with pytest.raises(Unreadable, match="another schema"):
         DECODER.record(key, value, moved)
-    with pytest.raises(Unreadable, match="unknown schema id"):
+    with pytest.raises(Unreadable, match="no such schema id"):
         DECODER.value(b"\x00\x00\x00\xff\xff" + value[5:])
     assert DECODER.type_of(value).cls is OpenFile
 

@@ -113,13 +113,17 @@ def test_history_folds_to_an_equal_state() -> None:
 
 
 def test_an_id_or_fingerprint_that_contradicts_its_text_is_tampering() -> None:
-    first = next(e for e in plan(catalogue(), RegistryState()) if isinstance(e, SchemaRegistered))
+    events = [e for e in plan(catalogue(), RegistryState()) if isinstance(e, SchemaRegistered)]
+    first, second = events[:2]
     for wrong in (
-        msgspec.structs.replace(first, id=2),
-        msgspec.structs.replace(first, fingerprint=bytes(8)),
+        msgspec.structs.replace(first, id=7),  # one text, two ids
+        msgspec.structs.replace(second, id=first.id),  # one id, two texts
+        msgspec.structs.replace(second, fingerprint=bytes(8)),
     ):
+        state = RegistryState()
+        state.apply(first)
         with pytest.raises(Tampered):
-            RegistryState().apply(wrong)
+            state.apply(wrong)
 
 
 def test_unknown_subjects_and_schemas_are_not_found() -> None:

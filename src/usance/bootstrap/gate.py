@@ -26,6 +26,7 @@ from usance.messages.registry import RegistryState, frame, registered
 from usance.messages.schema_changes import ERROR, WARN
 from usance.messages.schema_lints import lint_versions
 from usance.messages.upcasting import UPCASTERS
+from usance.views.sentences import plain_fields
 
 SCHEMAS = "src/usance/messages/schemas"
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
@@ -66,7 +67,7 @@ class Gate:
     ) -> None:
         self.catalogue = catalogue
         self.golden = golden
-        self.consumers = list(consumers)
+        self.consumers = [*consumers, _timeline(catalogue)]
         self.counts = dict.fromkeys(("versions", "pairs", "records", "streams", "fields"), 0)
 
     def report(self) -> Report:
@@ -231,6 +232,13 @@ class Gate:
                 for field in fields:
                     self.counts["fields"] += 1
                     yield from _read_by(consumer.consumer, entry, field)
+
+
+def _timeline(catalogue: Catalogue) -> Consumer:
+    """Return what the timeline reads: the fields that its sentences name."""
+    events = (t for t in catalogue.types() if t.kind == "event")
+    reads = {t.fullname: plain_fields(t.cls.__name__) for t in events}
+    return Consumer(consumer="timeline", reads={n: fields for n, fields in reads.items() if fields})
 
 
 def _read_by(consumer: str, entry: MessageType, field: str) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from usance.adapters.intake import intake_reaction
@@ -62,6 +63,7 @@ from usance.sagas.screening import Screening
 from usance.views.results import DeadLetterRow
 
 PART_WAIT_S = 0.2
+SCHEMAS_WAIT_S = 60.0
 PART_RETRY_S = 0.5
 SWITCH_INTERVAL_S = 0.0005
 
@@ -150,6 +152,7 @@ class Runtime:
         )
         if OWNER in self.roles:
             self.owner.open()
+        self._await_schemas()
         if WEB in self.roles:
             self.parts["gateway"] = self.gateway
             if here is not None:
@@ -170,6 +173,32 @@ class Runtime:
             self._make_upkeep()
         if NOTARY in self.roles and self.settings.proof.enabled:
             self._make_notary()
+
+    def _await_schemas(self) -> None:
+        """Wait until the log holds this program's schemas: nothing may be written before.
+
+        While an older program owns system partition 0 it registers them on request. Raises Unavailable
+        where nobody does.
+        """
+        store = self.store
+        wait = partial(schemas.pending, store.log, store.topics, store.catalogue, store.ids)
+        deadline = self.clock.monotonic() + SCHEMAS_WAIT_S
+        asked = False
+        while due := wait():
+            if self.clock.monotonic() > deadline:
+                raise Unavailable(
+                    f"{len(due)} schemas of this version are not registered yet",
+                    hint="Start an owner, or look why that of system partition 0 refuses them:"
+                    " `usance schema gate`.",
+                )
+            if not asked:
+                asked = True
+                tenant, log_id = self.settings.bank.tenant, store.genesis.log_id
+                wanted = [*schemas.requests(store.topics, tenant, log_id, due)]
+                store.commands().append(wanted, self.clock.now())
+            if OWNER in self.roles:
+                self.owner.attend()
+            self.clock.sleep(PART_WAIT_S)
 
     def _reply_partition(self) -> int | None:
         """Return where outcomes decided by other processes come; None where there are none.
@@ -268,7 +297,9 @@ class Runtime:
             batch_max=self.settings.owner.batch_max,
             on_outcomes=self.waiters.resolve,
             awaits_intake=store.genesis.clock == "log",
-            schemas_due=lambda: schemas.missing(store.log, store.topics, store.catalogue),
+            schemas_due=lambda: schemas.missing(
+                store.log, store.topics, store.catalogue, store.ids
+            ),
             pace=Pace() if self.settings.owner.gather and self.settings.bootstrap_servers else None,
             alive=lambda: self.vitals.beat("owner"),
         )

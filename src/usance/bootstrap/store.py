@@ -13,6 +13,7 @@ from usance.adapters.sqlite_views import SqliteViews
 from usance.aml.case import CaseDecider
 from usance.aml.decision import ScreeningDecider
 from usance.bootstrap.backend import open_log
+from usance.bootstrap.registries import open_registry
 from usance.bootstrap.vaults import demand_profile, found_secret, open_vault
 from usance.config import Settings
 from usance.crypto.vault import Vault
@@ -108,7 +109,8 @@ class Store:
         patience = SystemClock() if self.settings.bootstrap_servers else None
         self.genesis = birth.check(self.log, self.settings.namespace, patience)
         self.topics = Topics(self.genesis.namespace, self.genesis.partitions)
-        self.registry = schemas.current(self.log, self.topics, self.catalogue)
+        self.ids = open_registry(self.settings.registry)
+        self.registry = schemas.current(self.log, self.topics, self.catalogue, self.ids)
         demand_profile(self.settings, self.genesis)
         self.closed = Decoder(
             catalogue=self.catalogue,

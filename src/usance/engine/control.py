@@ -47,13 +47,19 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
 
 
-class RegisterSchemas(msgspec.Struct, frozen=True, kw_only=True):
-    """Write missing schema versions into the registry's stream."""
+class RegisterSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """Write a schema into the registry's stream, which the owner of system partition 0 alone may do.
 
-    catalogue: str
+    `version` 0 is the subject's next one; a program that ships a version names it.
+    """
+
+    subject: str
+    text: str
+    level: str = "FULL_TRANSITIVE"
+    version: int = 0
 
 
-CONTROL = (FireTimer, IntakePassed, Redrive, Discard, Release, Drain)
+CONTROL = (FireTimer, IntakePassed, Redrive, Discard, Release, Drain, RegisterSchema)
 """Commands that pass a park."""
 
 MESSAGES: tuple[tuple[type, str], ...] = (
@@ -62,4 +68,5 @@ MESSAGES: tuple[tuple[type, str], ...] = (
     (Discard, "command"),
     (Release, "command"),
     (Drain, "command"),
+    (RegisterSchema, "command"),
 )

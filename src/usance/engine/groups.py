@@ -226,7 +226,8 @@ def _has_registry(log: Log, namespace: str) -> bool:
 def registry(log: Log, catalogue: Catalogue, group: Group) -> RegistryState:
     """Return the registry that a group's records are written with."""
     if _has_registry(log, group.namespace):
-        return schemas.load(log, Topics(group.namespace, 1), catalogue)
+        topics = Topics(group.namespace, 1)
+        return schemas.asking(log, topics, catalogue, schemas.load(log, topics, catalogue))
     return _folded(group)
 
 

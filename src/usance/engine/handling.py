@@ -415,7 +415,19 @@ class Handling:
                 self.parks.release(message, meta, position)
             case control.Drain():
                 self.parks.drain(message, meta, position)
+            case control.RegisterSchema():
+                self._register(message, meta, position)
         return None
+
+    def _register(self, asked: control.RegisterSchema, meta: Meta, position: InputPosition) -> None:
+        desk = self.world.schemas() if self.world.schemas is not None else None
+        refusal = desk.register(asked, self.share) if desk is not None else None
+        if desk is None:
+            refusal = Refusal("NO_REGISTRY", "This group keeps no schema registry.")
+        if refusal is not None:
+            self._refuse(meta, position, refusal)
+        else:
+            self._answer(meta, position, "accepted")
 
     def _fire(
         self, fire: FireTimer, record: Record, meta: Meta, position: InputPosition, key: str

@@ -26,7 +26,7 @@ from usance.engine.takeover import Restored, Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
 from usance.engine.unit import PartitionUnit, UnitBuilder, World
-from usance.engine.unit_loop import UnitLoop
+from usance.engine.unit_loop import UnitLoop, UnitLost
 from usance.kernel.clock import Clock
 from usance.kernel.decider import Actor, Decider, key_parts
 from usance.kernel.ids import derived
@@ -36,7 +36,7 @@ from usance.messages.meta import Meta
 from usance.messages.outcome import Outcome
 
 OWNER_GROUP = "usance-owner"
-SCHEMAS_PLACE = Place("system", 0)
+SCHEMAS_PLACE = schemas.PLACE
 """Whose owner is the one writer of the schemas topic."""
 BATCH_RECORDS_MAX = 500
 
@@ -82,8 +82,9 @@ class Owner(UnitLoop):
         encoder.splices = own.splices
         vault = own.vault
         self.world = World(
-            log_id, topics, encoder, own, self.deciders, book_clock, self._parked, vault
+            log_id, topics, encoder, own, self.deciders, book_clock, self._parked, vault, self._desk
         )
+        self._schemas: schemas.Desk | None = None
         self.keys = KeyUse(vault)
         self.takeover = Takeover(
             log,
@@ -282,6 +283,24 @@ class Owner(UnitLoop):
 
     # -- schemas
 
+    def attend(self) -> None:
+        """Follow the group and register schemas where that has become ours to do; decide nothing yet."""
+        self._membership()
+        self._register_due()
+
+    def _decide(self, batch: Batch) -> UnitBuilder:
+        self._schemas = None
+        return super()._decide(batch)
+
+    def _desk(self) -> schemas.Desk:
+        """Return what registers schemas in the unit being built, standing on what is durable."""
+        if self._schemas is None:
+            if not self._settled():
+                raise UnitLost
+            catalogue = self.world.decoder.catalogue
+            self._schemas = schemas.Desk(self.world, self.log, self.topics, catalogue)
+        return self._schemas
+
     def _register_due(self) -> None:
         if self._look_at_schemas:
             self._look_at_schemas = False
@@ -295,7 +314,8 @@ class Owner(UnitLoop):
         self._settle()
         builder = self._bare_unit()
         builder.share(place, self.states[place], self.positions[place])
-        schemas.stage(builder, self.log, self.topics, events, self.clock.now())
+        desk = schemas.Desk(self.world, self.log, self.topics, self.world.decoder.catalogue)
+        builder.extra += desk.staged(events, self.clock.now())
         self._commit(builder)
         self._settle()
 

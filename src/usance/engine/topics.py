@@ -14,6 +14,7 @@ CONTEXT_OF_CATEGORY = {
     "screening": "compliance",
     "list": "system",
     "person": "system",
+    "schema": "system",
 }
 GROUP_PREFIX = "consume-"
 """Begins the middle of the names of a consume group's own topics, where others have their context."""

@@ -32,6 +32,8 @@ class World(NamedTuple):
     parked: Callable[[Place], dict[bytes, bytes | None]]
     vault: Vault | None = None
     """The data keys, in logs that seal private blocks."""
+    schemas: Callable[[], Any] | None = None
+    """Gives the `schemas.Desk` of the unit under construction."""
 
 
 class PartitionBroken(Exception):

@@ -132,6 +132,12 @@ class Schema:
         packed = json.dumps(self.json, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(packed.encode()).hexdigest()
 
+    @cached_property
+    def meaning(self) -> str:
+        """Like the identity, but blind to how names are written: in full, or by the namespace around them."""
+        packed = json.dumps(_resolved(self.json, "", set()), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(packed.encode()).hexdigest()
+
 
 @lru_cache(maxsize=4_096)
 def parsed(text: str) -> Schema:
@@ -282,6 +288,37 @@ def _unique(names: Iterable[str], problem: str) -> None:
         if name in met:
             raise _bad(f"{problem} named {name}", "rename one")
         met.add(name)
+
+
+def _resolved(spec: Any, space: str, known: set[str]) -> Any:
+    """Return a schema's JSON with every name in full and no namespaces."""
+    if isinstance(spec, str):
+        near = f"{space}.{spec}" if space and "." not in spec else spec
+        return near if near in known else spec
+    if isinstance(spec, list):
+        return [_resolved(branch, space, known) for branch in spec]
+    found = dict(spec)
+    if spec.get("type") in (*NAMED, "error"):
+        own, _, local = spec["name"].rpartition(".")
+        space = own or spec.get("namespace", space)
+        found.pop("namespace", None)
+        found["name"] = f"{space}.{local}" if space else local
+        known.add(found["name"])
+        if "aliases" in spec:
+            found["aliases"] = [_in_full(a, space) for a in spec["aliases"]]
+        if "fields" in spec:
+            found["fields"] = [
+                f | {"type": _resolved(f["type"], space, known)} for f in spec["fields"]
+            ]
+        return found
+    for key in ("type", "items", "values"):
+        if key in spec:
+            found[key] = _resolved(spec[key], space, known)
+    return found
+
+
+def _in_full(name: str, space: str) -> str:
+    return f"{space}.{name}" if space and "." not in name else name
 
 
 def canonical_form(node: Node) -> str:

@@ -223,16 +223,22 @@ class Decoder:
         found = self._entries.get(frame)
         if found is not None:
             return found
-        known = self.registry.by_id(int.from_bytes(frame[1:], "big"))
+        known = self.registry.find(int.from_bytes(frame[1:], "big"))
         if known is None:
-            raise Unreadable("schema", "unknown schema id", hint="usance schema list shows all")
+            raise Unreadable(
+                "schema",
+                "the registry knows no such schema id",
+                hint="usance schema list shows all",
+            )
         entry = self.catalogue.by_name.get(known.schema.fullname)
         if entry is None or entry.kind == "block":
             raise Unreadable(
                 "schema", "a type this program does not know", hint="upgrade this program"
             )
+        # A version of another program, learnt from a registry beyond the log, has no number of ours.
+        version = known.version or entry.version
         same = known.schema.canonical == entry.schema.canonical and not UPCASTERS.touch(
-            entry.fullname, known.version, entry.version
+            entry.fullname, version, entry.version
         )
         made = self._entries[frame] = _Entry(
             entry,
@@ -240,7 +246,7 @@ class Decoder:
             ("ce_type", entry.fullname.encode()),
             known.schema.fingerprint,
             None if same else known.schema.text,
-            known.version,
+            version,
             Kinds(entry) if not self.clear and entry.private else None,
         )
         return made
@@ -297,7 +303,7 @@ class Decoder:
         return reader
 
     def _old_block(self, spec: Private, schema: bytes, block: bytes) -> Any:
-        known = self.registry.by_fingerprint(schema)
+        known = self.registry.find_fingerprint(schema)
         if known is None or known.schema.fullname != spec.schema.fullname:
             raise ValueError("a private block has an unknown schema")
         newest = self.catalogue.named(spec.schema.fullname).version

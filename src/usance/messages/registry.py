@@ -1,14 +1,15 @@
-"""The embedded schema registry: a fold of events, and the plan of what a catalogue still lacks.
+"""The schemas that a log knows: a fold of events, and the plan of what a catalogue still lacks.
 
-Subjects are `<topic>-<full name>` (TopicRecordNameStrategy). Ids are dense from 1, given by the one
-writer; the same text has the same id in every subject. Ids 1 and 2 are for ever the first versions
-of the registry's own two events, so that its topic can be read before anything is known.
+Subjects are `<topic>-<full name>` (TopicRecordNameStrategy). The same text has the same id in every subject.
+Ids are dense from 1, given by the one writer, unless another registry gives them (`Registry`): what it gave is
+recorded all the same, so that the log can be read without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from usance.kernel.errors import Conflict, NotFound, Tampered
 from usance.messages.avro_schema import Schema, parsed
@@ -34,10 +35,47 @@ class Known(NamedTuple):
     version: int
 
 
+class Registry(Protocol):
+    """A schema registry that is asked while programs start, and when a record names an unknown id.
+
+    Every method raises Unavailable while it cannot be reached: then nothing is known, and the caller waits.
+    """
+
+    def register(self, subject: str, schema: Schema, level: str) -> int:
+        """Register a version at a level, read it back, and return its id.
+
+        Raises Conflict where it is refused, or kept otherwise than it was given.
+        """
+        ...
+
+    def by_id(self, schema_id: int) -> Schema | None:
+        """Return the schema of an id; None is the registry's own word that there is none."""
+        ...
+
+    def lookup(self, subject: str, schema: Schema) -> int | None:
+        """Return the id of a schema that a subject has, or None."""
+        ...
+
+    def versions(self, subject: str) -> dict[int, Schema]:
+        """Return a subject's versions; empty where there is no such subject."""
+        ...
+
+    def check(self, subject: str, schema: Schema) -> Sequence[str]:
+        """Return why a schema does not go with a subject's versions; empty where it does."""
+        ...
+
+
+Refill = Callable[["RegistryState"], None]
+"""Brings a state up to what its source knows now; raises Unavailable where that cannot be asked."""
+
+
 class RegistryState:
-    """Subjects, versions and ids; changed by `apply` only."""
+    """Subjects, versions and ids; changed by `apply` only, or by `find` where the source knows more."""
 
     def __init__(self) -> None:
+        self.refill: Refill | None = None
+        self.beyond: Registry | None = None
+        self._lock = threading.Lock()
         self.levels: dict[str, str] = {}
         self.subjects: dict[str, dict[int, int]] = {}
         self._by_id: dict[int, Known] = {}
@@ -50,22 +88,52 @@ class RegistryState:
             self.levels[event.subject] = event.level
             return
         schema = parsed(event.text)
-        own = (event.id, schema.fingerprint)
-        if own != (self.id_for(schema), event.fingerprint):
+        known = self._by_id.get(event.id)
+        told = known is None or known.schema.identity == schema.identity
+        same = self._by_identity.get(schema.identity, event.id) == event.id
+        if not told or not same or event.fingerprint != schema.fingerprint:
             raise Tampered(
                 f"schema {event.id} of {event.subject} has another id or fingerprint than its text",
                 hint="run `usance log verify`; the registry's topic was altered or mixed",
             )
         self.subjects.setdefault(event.subject, {})[event.version] = event.id
-        if event.id not in self._by_id:
-            known = Known(event.id, schema, event.version)
-            self._by_id[event.id] = known
-            self._by_identity[schema.identity] = event.id
-            self._by_fingerprint.setdefault(schema.fingerprint, known)
+        if known is None:
+            self._learn(event.id, schema, event.version)
+
+    def _learn(self, schema_id: int, schema: Schema, version: int) -> None:
+        known = Known(schema_id, schema, version)
+        self._by_id[schema_id] = known
+        self._by_identity[schema.identity] = schema_id
+        self._by_fingerprint.setdefault(schema.fingerprint, known)
 
     def id_for(self, schema: Schema) -> int:
         """Return the id of a schema text: the one it has, or the next free one."""
-        return self._by_identity.get(schema.identity, len(self._by_id) + 1)
+        return self._by_identity.get(schema.identity) or max(self._by_id, default=0) + 1
+
+    def find(self, schema_id: int) -> Known | None:
+        """Return what is registered under an id, having asked the source about one not known here.
+
+        None: the registry says that there is no such id. Raises Unavailable where it cannot be asked.
+        """
+        if schema_id not in self._by_id:
+            self._ask(schema_id)
+        return self._by_id.get(schema_id)
+
+    def find_fingerprint(self, fingerprint: bytes) -> Known | None:
+        """Return the first schema of a fingerprint, having asked the source about one not known here."""
+        if fingerprint not in self._by_fingerprint and self.refill is not None:
+            with self._lock:
+                self.refill(self)
+        return self._by_fingerprint.get(fingerprint)
+
+    def _ask(self, schema_id: int) -> None:
+        with self._lock:
+            if self.refill is not None and schema_id not in self._by_id:
+                self.refill(self)
+            if self.beyond is not None and schema_id not in self._by_id:
+                schema = self.beyond.by_id(schema_id)
+                if schema is not None and schema.identity not in self._by_identity:
+                    self._learn(schema_id, schema, 0)
 
     def id_of(self, schema: Schema) -> int:
         """Return the id of a registered schema; raises NotFound."""
@@ -97,11 +165,14 @@ class RegistryState:
         return [self._by_id[found[v]].schema for v in sorted(found)]
 
 
-def plan(catalogue: Catalogue, state: RegistryState) -> list[RegistryEvent]:
+def plan(
+    catalogue: Catalogue, state: RegistryState, registry: Registry | None = None
+) -> list[RegistryEvent]:
     """Return the events to write so that `state` knows every schema version of the catalogue.
 
-    Deterministic, and empty when nothing is missing; `state` itself is not changed. Raises Conflict
-    when a new version is not compatible with the recorded ones, or differs from the recorded text.
+    Ids come from `registry` where there is one, which then knows the schemas too. Deterministic, and empty when
+    nothing is missing; `state` itself is not changed. Raises Conflict when a new version is not
+    compatible with the recorded ones, or differs from the recorded text.
     """
     events: list[RegistryEvent] = []
     ahead = RegistryState()
@@ -110,7 +181,7 @@ def plan(catalogue: Catalogue, state: RegistryState) -> list[RegistryEvent]:
     types = sorted(catalogue.types(), key=lambda t: (t.fullname not in _OWN, t.fullname))
     for entry in types:
         for subject in entry.subjects():
-            for event in _subject(ahead, subject, entry.level, entry.versions):
+            for event in _subject(ahead, subject, entry.level, entry.versions, registry):
                 ahead.apply(event)
                 events.append(event)
     return events
@@ -128,16 +199,18 @@ def history(state: RegistryState) -> Iterable[RegistryEvent]:
     for schema_id, subject, version in sorted(rows):
         known = state.by_id(schema_id)
         assert known is not None
-        yield _registered(state, subject, version, known.schema, state.levels.get(subject, ""))
+        level = state.levels.get(subject, "")
+        yield registration(schema_id, subject, version, known.schema, level)
 
 
-def _registered(
-    state: RegistryState, subject: str, version: int, schema: Schema, level: str
+def registration(
+    schema_id: int, subject: str, version: int, schema: Schema, level: str
 ) -> SchemaRegistered:
+    """Return the event that says that a subject got a version."""
     return SchemaRegistered(
         subject=subject,
         version=version,
-        id=state.id_for(schema),
+        id=schema_id,
         fingerprint=schema.fingerprint,
         text=schema.text,
         level=level,
@@ -145,7 +218,11 @@ def _registered(
 
 
 def _subject(
-    state: RegistryState, subject: str, level: str, versions: dict[int, str]
+    state: RegistryState,
+    subject: str,
+    level: str,
+    versions: dict[int, str],
+    registry: Registry | None,
 ) -> Iterable[RegistryEvent]:
     """Yield what one subject lacks; the caller applies each event before it asks for the next."""
     if state.levels.get(subject) != level:
@@ -169,7 +246,10 @@ def _subject(
                 f"version {version} of {subject}: {first.message} at {first.path}",
                 hint=first.hint,
             )
-        yield _registered(state, subject, version, schema, level)
+        given = (
+            state.id_for(schema) if registry is None else registry.register(subject, schema, level)
+        )
+        yield registration(given, subject, version, schema, level)
 
 
 def registered(catalogue: Catalogue) -> RegistryState:

@@ -243,6 +243,13 @@ def _spaced(name: str) -> str:
     return words.capitalize()
 
 
+def plain_fields(name: str) -> list[str]:
+    """Return the fields of an event that its sentence names."""
+    texts = _SENTENCES.get(name, ())
+    found = {f for text in texts for _, f, _, _ in Formatter().parse(text) if f is not None}
+    return sorted(found - set(_SPECIAL))
+
+
 def known() -> frozenset[str]:
     """Return the event types that have a sentence of their own."""
     return frozenset(_SENTENCES) | {"ExaminationCompleted"}
