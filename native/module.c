@@ -8,12 +8,24 @@ static PyObject *found_in(const char *name, const char *attribute) {
     return found;
 }
 
+/* Names of what messages/sealed.py and crypto/sealing.py keep for sealing and opening. */
+static int intern_names(State *state) {
+    PyObject **to[] = {&state->keys, &state->prefix, &state->suffixes, &state->head, &state->commit,
+                       &state->encrypt, &state->decrypt, &state->key_id};
+    static const char *const names[] = {"keys", "prefix", "suffixes", "head", "commit", "encrypt", "decrypt",
+                                        "key_id"};
+    for (size_t i = 0; i < sizeof(to) / sizeof(*to); i++)
+        if ((*to[i] = PyUnicode_InternFromString(names[i])) == NULL) return -1;
+    return 0;
+}
+
 static int module_exec(PyObject *module) {
     State *state = PyModule_GetState(module);
     state->clear = PyUnicode_InternFromString("clear");
     state->splices = PyUnicode_InternFromString("splices");
     state->digest = PyUnicode_InternFromString("digest");
     state->open = PyUnicode_InternFromString("open");
+    if (intern_names(state) < 0) return -1;
     state->sha256 = found_in("hashlib", "sha256");
     state->sha1 = found_in("hashlib", "sha1");
     state->sha1_names = Py_BuildValue("(s)", "usedforsecurity");
@@ -47,6 +59,14 @@ static int module_clear(PyObject *module) {
     Py_CLEAR(state->splices);
     Py_CLEAR(state->digest);
     Py_CLEAR(state->open);
+    Py_CLEAR(state->keys);
+    Py_CLEAR(state->prefix);
+    Py_CLEAR(state->suffixes);
+    Py_CLEAR(state->head);
+    Py_CLEAR(state->commit);
+    Py_CLEAR(state->encrypt);
+    Py_CLEAR(state->decrypt);
+    Py_CLEAR(state->key_id);
     Py_CLEAR(state->sha256);
     Py_CLEAR(state->sha1);
     Py_CLEAR(state->sha1_names);

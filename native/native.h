@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* Changes whenever Python and C must change together; kernel/native.py asks for its own number. */
-#define LAYOUT 4
+#define LAYOUT 5
 
 /* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
 #define DEPTH_MAX 48
@@ -79,6 +79,7 @@ typedef struct {
     PyTypeObject *program;
     PyObject *copy;             /* msgspec.Struct.__copy__ */
     PyObject *clear, *splices, *digest, *open;      /* names of attributes */
+    PyObject *keys, *prefix, *suffixes, *head, *commit, *encrypt, *decrypt, *key_id;
     PyObject *sha256, *sha1, *sha1_names;   /* hashlib's */
     PyObject *receipt_names;    /* of a receipt's fields */
     PyObject *shorts[SHORTS];
@@ -98,8 +99,37 @@ typedef struct {
     unsigned char *start, *at, *end;
     unsigned char *heap;
     PyObject *splices;
-    PyObject *seal;     /* seal(number of the block, subject, its Avro) -> sealed bytes; NULL: in clear */
+    PyObject *seal;     /* what messages/sealed.py seals with; NULL: in clear */
+    State *state;
 } Out;
+
+/* A sealed block: 0x01 | suite | key id 16 | nonce 12 | commitment 16 | ciphertext | tag 16 */
+#define SEAL_HEAD 18
+#define SEAL_NONCE 12
+#define SEAL_COMMIT 16
+#define SEAL_FRONT (SEAL_HEAD + SEAL_NONCE + SEAL_COMMIT)
+#define SEAL_OVER (SEAL_FRONT + 16)
+#define SEAL_MOST 65536
+
+/* The additional data: what all blocks of the record share, what those of the field do, the block's head. */
+static inline PyObject *usance_aad(PyObject *prefix, PyObject *suffix, const char *head) {
+    if (!PyBytes_CheckExact(prefix) || !PyBytes_CheckExact(suffix)) return NULL;
+    Py_ssize_t a = PyBytes_GET_SIZE(prefix), b = PyBytes_GET_SIZE(suffix);
+    PyObject *whole = PyBytes_FromStringAndSize(NULL, a + b + SEAL_HEAD);
+    if (whole == NULL) return NULL;
+    char *at = PyBytes_AS_STRING(whole);
+    memcpy(at, PyBytes_AS_STRING(prefix), (size_t)a);
+    memcpy(at + a, PyBytes_AS_STRING(suffix), (size_t)b);
+    memcpy(at + a + b, head, SEAL_HEAD);
+    return whole;
+}
+
+/* Bytes of an attribute that must have just this size. */
+static inline PyObject *usance_part(PyObject *owner, PyObject *name, Py_ssize_t size) {
+    PyObject *part = PyObject_GetAttr(owner, name);
+    if (part != NULL && (!PyBytes_CheckExact(part) || PyBytes_GET_SIZE(part) != size)) Py_CLEAR(part);
+    return part;
+}
 
 int usance_room(Out *out, Py_ssize_t more);
 

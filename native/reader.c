@@ -11,6 +11,7 @@ typedef struct {
     PyObject *data, *blocks;
     PyObject *keep;     /* the dictionary of splices, or NULL */
     PyObject *open;     /* open(number of the block, subject, sealed bytes); NULL: blocks stand in clear */
+    PyObject *keys, *prefix, *suffixes;     /* what usually opens them, or NULL */
 } In;
 
 static PyObject *read_node(In *in, const Node *node);
@@ -220,20 +221,62 @@ static PyObject *read_inner(In *in, const Block *block, const unsigned char *sub
     return inner;
 }
 
+/* Compares commitments without telling by its time where they differ. */
+static bool same_commit(const unsigned char *one, const char *other) {
+    unsigned char differs = 0;
+    for (int i = 0; i < SEAL_COMMIT; i++) differs |= one[i] ^ (unsigned char)other[i];
+    return differs == 0;
+}
+
+/* Opens a block whose key is at hand; NULL without an exception when it is not, or anything is unusual. */
+static PyObject *open_usual(In *in, Py_ssize_t body, Py_ssize_t number) {
+    if (in->keys == NULL || body < SEAL_OVER || body > SEAL_OVER + SEAL_MOST) return NULL;
+    const unsigned char *at = in->at;
+    PyObject *key_id = PyBytes_FromStringAndSize((const char *)at + 2, SEAL_HEAD - 2);
+    PyObject *key = key_id == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(in->keys, key_id));
+    Py_XDECREF(key_id);
+    if (key == NULL) return NULL;
+    State *state = in->state;
+    PyObject *head = usance_part(key, state->head, SEAL_HEAD);
+    PyObject *commit = usance_part(key, state->commit, SEAL_COMMIT), *plain = NULL;
+    if (head != NULL && commit != NULL && memcmp(at, PyBytes_AS_STRING(head), SEAL_HEAD) == 0
+        && same_commit(at + SEAL_HEAD + SEAL_NONCE, PyBytes_AS_STRING(commit))) {
+        PyObject *decrypt = PyObject_GetAttr(key, state->decrypt);
+        PyObject *nonce = PyBytes_FromStringAndSize((const char *)at + SEAL_HEAD, SEAL_NONCE);
+        PyObject *text = PyBytes_FromStringAndSize((const char *)at + SEAL_FRONT, body - SEAL_FRONT);
+        PyObject *aad = usance_aad(in->prefix, PyTuple_GET_ITEM(in->suffixes, number), (const char *)at);
+        PyObject *call[] = {nonce, text, aad};
+        if (decrypt != NULL && nonce != NULL && text != NULL && aad != NULL)
+            plain = PyObject_Vectorcall(decrypt, call, 3, NULL);
+        Py_XDECREF(decrypt);
+        Py_XDECREF(nonce);
+        Py_XDECREF(text);
+        Py_XDECREF(aad);
+    }
+    Py_XDECREF(head);
+    Py_XDECREF(commit);
+    Py_DECREF(key);
+    return plain;
+}
+
 /* Opens a sealed block: what `open` gives is its Avro, or an object that stands for what cannot be read. */
 static PyObject *read_sealed(In *in, const Block *block, const unsigned char *subject, Py_ssize_t size,
                              Py_ssize_t body, Py_ssize_t number) {
-    PyObject *which = PyLong_FromSsize_t(number), *plain = NULL;
-    PyObject *owner = which == NULL ? NULL : PyUnicode_DecodeUTF8((const char *)subject, size, NULL);
-    PyObject *sealed = owner == NULL ? NULL : PyBytes_FromStringAndSize((const char *)in->at, body);
-    PyObject *call[] = {which, owner, sealed};
-    if (sealed != NULL) plain = PyObject_Vectorcall(in->open, call, 3, NULL);
-    Py_XDECREF(which);
-    Py_XDECREF(owner);
-    Py_XDECREF(sealed);
+    PyObject *plain = open_usual(in, body, number);
+    if (plain == NULL && PyErr_Occurred()) return NULL;
+    if (plain == NULL) {
+        PyObject *which = PyLong_FromSsize_t(number);
+        PyObject *owner = which == NULL ? NULL : PyUnicode_DecodeUTF8((const char *)subject, size, NULL);
+        PyObject *sealed = owner == NULL ? NULL : PyBytes_FromStringAndSize((const char *)in->at, body);
+        PyObject *call[] = {which, owner, sealed};
+        if (sealed != NULL) plain = PyObject_Vectorcall(in->open, call, 3, NULL);
+        Py_XDECREF(which);
+        Py_XDECREF(owner);
+        Py_XDECREF(sealed);
+    }
     if (plain == NULL || !PyBytes_CheckExact(plain)) return plain;
     const unsigned char *data = (const unsigned char *)PyBytes_AS_STRING(plain);
-    In own = {data, data + PyBytes_GET_SIZE(plain), data, in->state, plain, in->blocks, NULL, NULL};
+    In own = {data, data + PyBytes_GET_SIZE(plain), data, in->state, plain, in->blocks, NULL, NULL, NULL, NULL, NULL};
     PyObject *inner = read_inner(&own, block, subject, size);
     Py_DECREF(plain);
     return inner;
@@ -328,10 +371,25 @@ static int read_private(In *in, const Private *private, PyObject *made) {
     PyObject *open = may ? NULL : PyObject_GetAttr(in->blocks, in->state->open);
     if (!may && open == NULL) return -1;
     in->open = open == Py_None ? NULL : open;
+    PyObject *prefix = NULL, *suffixes = NULL, *keys = NULL;
+    if (in->open != NULL) {
+        keys = PyObject_GetAttr(in->blocks, in->state->keys);
+        prefix = PyObject_GetAttr(in->blocks, in->state->prefix);
+        suffixes = PyObject_GetAttr(in->blocks, in->state->suffixes);
+        PyErr_Clear();
+        bool usual = keys != NULL && prefix != NULL && suffixes != NULL && PyDict_CheckExact(keys)
+            && PyTuple_CheckExact(suffixes) && PyTuple_GET_SIZE(suffixes) == private->count;
+        in->keys = usual ? keys : NULL;
+        in->prefix = prefix;
+        in->suffixes = suffixes;
+    }
     const unsigned char *before = in->at;
     int done = may || in->open != NULL ? read_usual(in, private, made) : 0;
-    in->open = NULL;
+    in->open = in->keys = NULL;
     Py_XDECREF(open);
+    Py_XDECREF(keys);
+    Py_XDECREF(prefix);
+    Py_XDECREF(suffixes);
     if (done) return done < 0 ? -1 : 0;
     in->at = before;
     for (Py_ssize_t i = 0; i < private->count; i++) settle(made, private->blocks[i].at, Py_NewRef(Py_None));
@@ -427,7 +485,7 @@ static PyObject *read_node(In *in, const Node *node) {
 
 static PyObject *read_whole(Program *self, PyObject *data, Py_ssize_t start, PyObject *blocks) {
     const unsigned char *bytes = (const unsigned char *)PyBytes_AS_STRING(data);
-    In in = {bytes + start, bytes + PyBytes_GET_SIZE(data), bytes, self->state, data, blocks, NULL, NULL};
+    In in = {bytes + start, bytes + PyBytes_GET_SIZE(data), bytes, self->state, data, blocks, NULL, NULL, NULL, NULL, NULL};
     PyObject *keep = NULL;
     if (self->keeps && blocks != Py_None) {
         keep = PyObject_GetAttr(blocks, self->state->splices);

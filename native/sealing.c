@@ -100,7 +100,7 @@ static PyObject *headers_of(PyObject **piece, const Out *meta) {
 static int seal(State *state, PyObject **piece, PyObject *value, int64_t revision, int64_t index,
                 PyObject **headers, PyObject **digest) {
     unsigned char stack[STACK];
-    Out meta = {stack, stack, stack + STACK, NULL, NULL, NULL};
+    Out meta = {stack, stack, stack + STACK, NULL, NULL, NULL, NULL};
     PyObject *whole = NULL;
     *headers = *digest = NULL;
     if (put_meta(&meta, piece, revision, index) == 0 && meta.at - meta.start < INT32_MAX) {
@@ -230,7 +230,7 @@ static int put_number(Out *out, PyObject *number) {
 PyObject *usance_cause(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     if (count != 6 || !PyBytes_CheckExact(args[3]) || PyBytes_GET_SIZE(args[3]) != 32) Py_RETURN_NONE;
     unsigned char stack[STACK];
-    Out out = {stack, stack, stack + STACK, NULL, NULL, NULL};
+    Out out = {stack, stack, stack + STACK, NULL, NULL, NULL, NULL};
     PyObject *made = NULL;
     int done = put_text(&out, args[0]) < 0 || put_text(&out, args[1]) < 0 || put_text(&out, args[2]) < 0
         || put(&out, PyBytes_AS_STRING(args[3]), 32) < 0;

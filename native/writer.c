@@ -91,22 +91,111 @@ static int write_map(Out *out, const Node *node, PyObject *dict) {
     return put_byte(out, 0);
 }
 
-/* Writes a block's Avro, and the sealed bytes that `seal` makes of it in its place. */
-static int write_sealed(Out *out, const Block *block, PyObject *inner, PyObject *subject, Py_ssize_t number) {
-    Py_ssize_t front = out->at - out->start;
-    if (write_node(out, block->node, inner) < 0) return -1;
-    PyObject *plain = PyBytes_FromStringAndSize((char *)out->start + front, out->at - out->start - front);
-    PyObject *which = plain == NULL ? NULL : PyLong_FromSsize_t(number);
+/* What seals a record's blocks: (tables of keys by block and subject, uses by key id, those of before, nonces,
+ * prefix, suffixes, seal), as Sealer.at in messages/sealed.py makes it. */
+enum { KEYS, USES, SEEN, NONCES, PREFIX, SUFFIXES, SEAL, SEALING };
+
+/* Counts one more use of a key that was used before; 0 when it was not. */
+static int count_use(State *state, PyObject *uses, PyObject *seen, PyObject *key) {
+    PyObject *key_id = PyObject_GetAttr(key, state->key_id);
+    PyObject *known = key_id == NULL ? NULL : PyDict_GetItemWithError(uses, key_id);
+    long before = known == NULL ? 0 : PyLong_AsLong(known);
+    if (known == NULL && key_id != NULL && !PyErr_Occurred()) known = PyDict_GetItemWithError(seen, key_id);
+    int done = key_id == NULL || PyErr_Occurred() ? -1 : 0;
+    if (known != NULL) {
+        PyObject *more = PyLong_FromLong(before + 1);
+        done = more == NULL || PyDict_SetItem(uses, key_id, more) < 0 ? -1 : 1;
+        Py_XDECREF(more);
+    }
+    Py_XDECREF(key_id);
+    return done;
+}
+
+static PyObject *next_nonce(PyObject *pool) {
+    Py_ssize_t count = PyList_GET_SIZE(pool);
+    if (count == 0) return NULL;
+    PyObject *nonce = Py_NewRef(PyList_GET_ITEM(pool, count - 1));
+    if (PyList_SetSlice(pool, count - 1, count, NULL) < 0 || !PyBytes_CheckExact(nonce)
+        || PyBytes_GET_SIZE(nonce) != SEAL_NONCE)
+        Py_CLEAR(nonce);
+    return nonce;
+}
+
+static int put_envelope(Out *out, PyObject *head, PyObject *nonce, PyObject *commit, PyObject *text) {
+    if (text == NULL || !PyBytes_CheckExact(text)) return -1;
+    Py_ssize_t size = PyBytes_GET_SIZE(text);
+    if (put_long(out, SEAL_FRONT + size) < 0 || put(out, PyBytes_AS_STRING(head), SEAL_HEAD) < 0
+        || put(out, PyBytes_AS_STRING(nonce), SEAL_NONCE) < 0
+        || put(out, PyBytes_AS_STRING(commit), SEAL_COMMIT) < 0)
+        return -1;
+    return put(out, PyBytes_AS_STRING(text), size);
+}
+
+/* Seals with a key that is at hand and in use; 0 when it is not, or anything else is unusual. */
+static int seal_usual(Out *out, PyObject *seal, PyObject *subject, PyObject *plain, Py_ssize_t number) {
+    State *state = out->state;
+    PyObject *keys = PyTuple_GET_ITEM(seal, KEYS), *suffixes = PyTuple_GET_ITEM(seal, SUFFIXES);
+    PyObject *uses = PyTuple_GET_ITEM(seal, USES), *pool = PyTuple_GET_ITEM(seal, NONCES);
+    PyObject *seen = PyTuple_GET_ITEM(seal, SEEN);
+    if (!PyTuple_CheckExact(keys) || !PyTuple_CheckExact(suffixes) || number >= PyTuple_GET_SIZE(keys)
+        || number >= PyTuple_GET_SIZE(suffixes) || !PyDict_CheckExact(uses) || !PyDict_CheckExact(seen) || !PyList_CheckExact(pool)
+        || !PyDict_CheckExact(PyTuple_GET_ITEM(keys, number)) || PyUnicode_GET_LENGTH(subject) == 0
+        || PyBytes_GET_SIZE(plain) > SEAL_MOST || PyList_GET_SIZE(pool) == 0)
+        return 0;
+    PyObject *key = Py_XNewRef(PyDict_GetItemWithError(PyTuple_GET_ITEM(keys, number), subject));
+    if (key == NULL) return PyErr_Occurred() ? -1 : 0;
+    int done = count_use(state, uses, seen, key);
+    if (done == 1) {
+        PyObject *head = usance_part(key, state->head, SEAL_HEAD);
+        PyObject *commit = usance_part(key, state->commit, SEAL_COMMIT);
+        PyObject *encrypt = PyObject_GetAttr(key, state->encrypt), *nonce = next_nonce(pool), *aad = NULL;
+        PyObject *text = NULL;
+        if (head != NULL)
+            aad = usance_aad(PyTuple_GET_ITEM(seal, PREFIX), PyTuple_GET_ITEM(suffixes, number),
+                             PyBytes_AS_STRING(head));
+        PyObject *call[] = {nonce, plain, aad};
+        if (encrypt != NULL && commit != NULL && nonce != NULL && aad != NULL)
+            text = PyObject_Vectorcall(encrypt, call, 3, NULL);
+        done = text == NULL ? -1 : put_envelope(out, head, nonce, commit, text) < 0 ? -1 : 1;
+        Py_XDECREF(head);
+        Py_XDECREF(commit);
+        Py_XDECREF(encrypt);
+        Py_XDECREF(nonce);
+        Py_XDECREF(aad);
+        Py_XDECREF(text);
+    }
+    Py_DECREF(key);
+    return done;
+}
+
+static int seal_unusual(Out *out, PyObject *seal, PyObject *subject, PyObject *plain, Py_ssize_t number) {
+    PyObject *which = PyLong_FromSsize_t(number);
     PyObject *call[] = {which, subject, plain};
-    PyObject *sealed = which == NULL ? NULL : PyObject_Vectorcall(out->seal, call, 3, NULL);
+    PyObject *sealed = which == NULL ? NULL : PyObject_Vectorcall(seal, call, 3, NULL);
     Py_XDECREF(which);
-    Py_XDECREF(plain);
-    out->at = out->start + front;
     int done = -1;
     if (sealed != NULL && PyBytes_CheckExact(sealed))
         done = put_sized(out, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed));
     Py_XDECREF(sealed);
     return done;
+}
+
+/* Writes a block's Avro, and then its sealed bytes in its place. */
+static int write_sealed(Out *out, const Block *block, PyObject *inner, PyObject *subject, Py_ssize_t number) {
+    Py_ssize_t front = out->at - out->start;
+    if (write_node(out, block->node, inner) < 0) return -1;
+    PyObject *plain = PyBytes_FromStringAndSize((char *)out->start + front, out->at - out->start - front);
+    out->at = out->start + front;
+    if (plain == NULL) return -1;
+    PyObject *seal = out->seal;
+    int done = 0;
+    if (PyTuple_CheckExact(seal)) {
+        done = PyTuple_GET_SIZE(seal) == SEALING ? seal_usual(out, seal, subject, plain, number) : -1;
+        seal = PyTuple_GET_SIZE(seal) == SEALING ? PyTuple_GET_ITEM(seal, SEAL) : NULL;
+    }
+    if (done == 0) done = seal_unusual(out, seal, subject, plain, number);
+    Py_DECREF(plain);
+    return done < 0 ? -1 : 0;
 }
 
 static int write_block(Out *out, const Block *block, PyObject *inner, Py_ssize_t number) {
@@ -233,7 +322,7 @@ PyObject *usance_write(Program *self, PyObject *const *args, Py_ssize_t count) {
     if (count >= 2 && count <= 4 && self->root != NULL && PyBytes_CheckExact(args[1])
         && (count == 2 || PyDict_CheckExact(args[2]))) {
         unsigned char stack[STACK];
-        Out out = {stack, stack, stack + STACK, NULL, NULL, NULL};
+        Out out = {stack, stack, stack + STACK, NULL, NULL, NULL, self->state};
         if (count == 4 && args[3] != Py_None) out.seal = args[3];
         if (count >= 3 && PyDict_GET_SIZE(args[2])) out.splices = args[2];
         PyObject *data = NULL;
@@ -245,5 +334,9 @@ PyObject *usance_write(Program *self, PyObject *const *args, Py_ssize_t count) {
         PyErr_Clear();
     }
     if (self->writer == NULL) return PyErr_Format(PyExc_RuntimeError, "this codec program is gone");
+    if (count == 4 && PyTuple_CheckExact(args[3]) && PyTuple_GET_SIZE(args[3]) == SEALING) {
+        PyObject *call[] = {args[0], args[1], args[2], PyTuple_GET_ITEM(args[3], SEAL)};
+        return PyObject_Vectorcall(self->writer, call, 4, NULL);
+    }
     return PyObject_Vectorcall(self->writer, args, (size_t)count, NULL);
 }

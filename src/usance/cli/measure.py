@@ -14,7 +14,7 @@ SECONDS = 60.0
 
 
 @click.command(cls=Verb)
-@click.argument("what", type=click.Choice(["embedded", "kafka"]), default="embedded")
+@click.argument("what", type=click.Choice(["embedded", "kafka", "secure"]), default="embedded")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quick", is_flag=True, help="Short parts: for a look, not for numbers to quote.")
 @click.option("--ledger", is_flag=True, help="Where the owner's time goes, step by step; no more.")
@@ -29,21 +29,46 @@ SECONDS = 60.0
 def bench(what: str, as_json: bool, quick: bool, ledger: bool, repeats: int, seed: int) -> None:
     """Measure throughput, latency and restore beside peers, on the embedded log or on Kafka.
 
+    `secure` runs both profiles in turn, on the embedded log and on the broker that --log names, and puts what
+    sealing costs beside the article's figures; --ledger --profile secure tells where the owner's time goes.
+
     Kafka: a broker of its own (Java and Maven, a checkout), or the one that --log names; `make bench-peers`
     installs its peers. Counts are verified afterwards; a mismatch gives no numbers.
     Example: usance bench --json
     """
+    if what == "secure":
+        _bench_secure(as_json, quick, seed)
+        return
     if what == "kafka":
         _bench_kafka(as_json, quick, repeats, seed)
         return
     if ledger:
         from usance.testing.bench_ledger import ledger as us_by_step
 
-        _print(us_by_step(seed), as_json=as_json)
+        secure = session().flags.get("profile") == "secure"
+        _print(us_by_step(seed, "secure" if secure else "default"), as_json=as_json)
         return
     from usance.testing.bench import run_bench
 
     _print(run_bench(quick=quick, seed=seed), as_json=as_json)
+
+
+def _bench_secure(as_json: bool, quick: bool, seed: int) -> None:
+    from msgspec.structs import replace
+
+    from usance.bootstrap.backend import open_cluster, passing
+    from usance.cli.opening import settings
+    from usance.log.contract import Log
+    from usance.testing.bench_secure import run_bench
+
+    found = settings()
+
+    def open_log(prefix: str) -> Log:
+        own = passing(found)
+        return open_cluster(replace(own, kafka=replace(own.kafka, prefix=prefix)))
+
+    cluster = open_log if found.bootstrap_servers else None
+    _print(run_bench(quick=quick, seed=seed, open_log=cluster), as_json=as_json)
 
 
 def _bench_kafka(as_json: bool, quick: bool, repeats: int, seed: int) -> None:

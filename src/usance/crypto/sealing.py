@@ -111,23 +111,24 @@ class Nonces:
 
     def __init__(self, draw: Entropy = system_entropy) -> None:
         self._draw = draw
-        self._pool: list[bytes] = []
+        self.pool: list[bytes] = []
+        """What is left; the compiled codec takes from its end too."""
         _POOLS.add(self)
 
     def next(self) -> bytes:
         """Return a nonce that nobody else gets; any thread may ask."""
         try:
-            return self._pool.pop()
+            return self.pool.pop()
         except IndexError:
             data = self._draw(NONCE_BYTES * NONCES_AT_ONCE)
             fresh = [data[at : at + NONCE_BYTES] for at in range(0, len(data), NONCE_BYTES)]
             nonce = fresh.pop()
-            self._pool += fresh
+            self.pool += fresh
             return nonce
 
     def clear(self) -> None:
         """Forget what was drawn ahead."""
-        self._pool.clear()
+        self.pool.clear()
 
 
 _POOLS: weakref.WeakSet[Nonces] = weakref.WeakSet()

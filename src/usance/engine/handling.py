@@ -57,7 +57,7 @@ class Handling:
         self.parks = ParkKeeper(share, self)
         sealer = self.world.encoder.sealer
         if sealer is not None:
-            sealer.uses = share.overlay.uses
+            sealer.uses, sealer.seen = share.overlay.uses, share.overlay.committed.uses
 
     def handle(self, record: Record) -> str | None:
         """Handle one command record; returns the error type if it failed by an exception."""

@@ -260,6 +260,14 @@ class Overlay(Layer):
         """Tell whether a data key has sealed anything here."""
         return key_id in self.uses or self.below.used(key_id)
 
+    @property
+    def committed(self) -> PartitionState:
+        """The committed state at the bottom."""
+        below = self.below
+        while isinstance(below, Overlay):
+            below = below.below
+        return below
+
 
 def recent_id(command_id: str, body_hash: bytes) -> bytes:
     """Return the packed form of an accepted command id: 16 bytes of id, 16 of body hash."""

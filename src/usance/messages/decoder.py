@@ -76,6 +76,7 @@ class Decoder:
         self.counting: dict[bytes, int] | None = None
         """Blocks read by key id, where somebody counts."""
         self.looking: Looking | None = None
+        self._reused: _Opening | None = None
         self._entries: dict[bytes, _Entry] = {}
         self._blocks: dict[tuple[str, bytes], Reader] = {}
         self._meta_frame = frame(registry.id_of(catalogue.meta.schema))
@@ -267,8 +268,14 @@ class Decoder:
         else:
             stream = next((v for k, v in headers if k == "ce_subject"), b"")
             record_id = next((v for k, v in headers if k == "ce_id"), b"")
-        vault = self.vault if headers else None
-        return _Opening(self, vault, meta.tenant, stream, meta.revision, record_id, kinds)
+        opening = self._reused
+        if opening is None or not headers:
+            opening = _Opening(self, self.vault if headers else None)
+            if self.strict and headers:  # of one thread
+                self._reused = opening
+        opening.looking = self.looking
+        opening.at(meta.tenant, stream, meta.revision, record_id, kinds)
+        return opening
 
     def read(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:
         """Read a `private` array, whose blocks must be those of `table`, each once."""
@@ -332,11 +339,8 @@ class _Opening(Opening):
 
     __slots__ = ("_decoder",)
 
-    def __init__(self, decoder: Decoder, vault: Vault | None, *place: Any) -> None:
-        super().__init__(vault, decoder.splices, *place)
-        self.looking = decoder.looking
-        self.strict = decoder.strict
-        self.counting = decoder.counting
+    def __init__(self, decoder: Decoder, vault: Vault | None) -> None:
+        super().__init__(vault, decoder.splices, strict=decoder.strict, counting=decoder.counting)
         self._decoder = decoder
 
     def read(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:

@@ -228,20 +228,25 @@ class Encoder:
         `stream` is the aggregate key, `revision` and `index` those of the first event, `prev` the
         chain before it. Raises Unreadable (stage `serialize`), NotFound for an unknown class.
         """
-        types, values = [], []
+        types: list[Type] = []
+        values: list[bytes] = []
+        sealer = self.sealer
         ids = namespace_of(meta.command_id)
         for message in messages:
             entry = self._types.get(type(message)) or self._type(type(message))
-            if entry.kinds is None:
-                try:
-                    values.append(entry.writer(message, entry.prefix, self.splices))
-                except UNWRITABLE as error:
-                    raise unwritable(error, entry.fullname) from error
-            else:
-                n = len(values)
-                ce_id = self._uuid5(ids, str(n).encode())
-                place = (meta.tenant, stream, revision + n, ce_id)
-                values.append(self._value(entry, message, *place, self.splices))
+            try:
+                if entry.kinds is None or sealer is None:
+                    value = entry.writer(message, entry.prefix, self.splices)
+                else:
+                    n = len(values)
+                    ce_id = self._uuid5(ids, b"0" if n == 0 else str(n).encode())
+                    seal = sealer.at(meta.tenant, stream, revision + n, ce_id, entry.kinds)
+                    value = entry.writer(
+                        message, entry.prefix, self.splices, seal if self._native else sealer.seal
+                    )
+            except UNWRITABLE as error:
+                raise unwritable(error, entry.fullname) from error
+            values.append(value)
             types.append(entry)
         frame = self._frame_of(stream, stream, input.topic, instant, traceparent)
         cause = self._caused(meta, input)
@@ -478,8 +483,10 @@ class Encoder:
         try:
             if kinds is None or sealer is None:
                 return entry.writer(message, entry.prefix, splices)
-            sealer.at(tenant, stream, revision, record_id, kinds)
-            return entry.writer(message, entry.prefix, splices, sealer.seal)
+            seal = sealer.at(tenant, stream, revision, record_id, kinds)
+            return entry.writer(
+                message, entry.prefix, splices, seal if self._native else sealer.seal
+            )
         except UNWRITABLE as error:
             raise unwritable(error, entry.fullname) from error
 

@@ -67,18 +67,20 @@ class Sealer:
         self.vault = vault
         self.uses: dict[bytes, int] = {}
         """Seals by key id; whoever counts gives a dictionary of its own."""
+        self.seen: dict[bytes, int] = {}
+        """Keys that have sealed before: what is neither here nor in `uses` is `fresh`."""
         self.fresh: list[bytes] = []
-        """Keys that were not in `uses` when they first sealed."""
         self._tenant = ""
         self._stream = b""
         self._kinds: Kinds | None = None
         self._prefix = b""
         self._active: dict[Kinds, tuple[dict[str, SealingKey], ...]] = {}
         self._keys: tuple[dict[str, SealingKey], ...] = ()
-        self._nonce = NONCES.next
 
-    def at(self, tenant: str, stream: bytes, revision: int, record_id: bytes, kinds: Kinds) -> None:
-        """Say which record's blocks come next; a command has no revision."""
+    def at(
+        self, tenant: str, stream: bytes, revision: int, record_id: bytes, kinds: Kinds
+    ) -> tuple[Any, ...]:
+        """Say which record's blocks come next; returns what a compiled writer seals them with."""
         if tenant != self._tenant:
             self._active = {}
             self._tenant = tenant
@@ -88,7 +90,8 @@ class Sealer:
             keys = tuple(self.vault.active(tenant, retention) for retention in kinds.retentions)
             self._active[kinds] = keys
         self._keys = keys
-        self._prefix = record_prefix(tenant, stream, revision, record_id)
+        self._prefix = prefix = record_prefix(tenant, stream, revision, record_id)
+        return (keys, self.uses, self.seen, NONCES.pool, prefix, kinds.suffixes, self.seal)
 
     def seal(self, number: int, subject: str, plain: bytes) -> bytes:
         """Return the sealed bytes of block `number`; raises SubjectErased, KeyUnavailable, Unreadable."""
@@ -104,7 +107,8 @@ class Sealer:
             uses[key_id] += 1
         else:
             uses[key_id] = 1
-            self.fresh.append(key_id)
+            if key_id not in self.seen:
+                self.fresh.append(key_id)
         return key.seal(plain, self._prefix + kinds.suffixes[number])
 
 
@@ -117,40 +121,43 @@ class Opening:
     """
 
     __slots__ = (
-        "_keys", "_kinds", "_prefix", "_stream", "_tenant", "clear", "counting", "looking", "splices",
-        "strict", "vault",
+        "_kinds", "_stream", "_tenant", "clear", "counting", "keys", "looking", "prefix", "splices",
+        "strict", "suffixes", "vault",
     )  # fmt: skip
-    looking: Looking | None
-    strict: bool
-    counting: dict[bytes, int] | None
 
     def __init__(
         self,
         vault: Vault | None,
-        splices: Any,
-        tenant: str,
-        stream: bytes,
-        revision: int,
-        record_id: bytes,
-        kinds: Kinds,
+        splices: Any = None,
+        *,
+        strict: bool = False,
+        counting: dict[bytes, int] | None = None,
     ) -> None:
         self.clear = False
         self.vault = vault
-        self._keys: dict[bytes, DataKey] = {} if vault is None else vault.open_keys
+        # What counts sees every block: none is opened by the keys at hand alone.
+        self.keys = None if vault is None or counting is not None else vault.open_keys
         self.splices = splices
+        self.strict = strict
+        self.counting = counting
+        self.looking: Looking | None = None
+
+    def at(self, tenant: str, stream: bytes, revision: int, record_id: bytes, kinds: Kinds) -> None:
+        """Say which record's blocks come next; without a revision (-1) it has NO_REVISION."""
         self._tenant, self._stream, self._kinds = tenant, stream, kinds
         number = revision if revision >= 0 else NO_REVISION
-        self._prefix = record_prefix(tenant, stream, number, record_id)
+        self.prefix = record_prefix(tenant, stream, number, record_id)
+        self.suffixes = kinds.suffixes
 
     def open(self, number: int, subject: str, sealed: bytes) -> Any:
         """Return a block's Avro, or what stands for it."""
-        key = self._keys.get(sealed[2:18])
-        if key is None or self.counting is not None:
+        key = self.keys.get(sealed[2:18]) if self.keys is not None else None
+        if key is None:
             found = self._found(number, subject, sealed)
             if not isinstance(found, DataKey):
                 return found
             key = found
-        return key.open(sealed, self._prefix + self._kinds.suffixes[number])
+        return key.open(sealed, self.prefix + self.suffixes[number])
 
     def _found(self, number: int, subject: str, sealed: bytes) -> Any:
         """Return a key that is not at hand, or what stands for the block."""
@@ -174,7 +181,7 @@ class Opening:
         found = self._asked(key_id_of(sealed), name, subject)
         if isinstance(found, Erased):
             return found
-        return found.open(sealed, self._prefix + block_suffix(self._kinds.fullname, name, schema))
+        return found.open(sealed, self.prefix + block_suffix(self._kinds.fullname, name, schema))
 
     def _asked(self, key_id: bytes, name: str, subject: str) -> DataKey | Erased:
         assert self.vault is not None

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from usance.adapters.log_keys import LogKeys
 from usance.adapters.sqlite_keys import SqliteKeys
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_views import SqliteViews
@@ -30,7 +31,7 @@ from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Tampered
 from usance.kernel.ids import RandomIds, system_entropy
-from usance.log.contract import Output
+from usance.log.contract import Log, Output
 from usance.messages.catalogue import default
 from usance.messages.envelope import BODY_KEY_CLEAR, Decoder, Encoder
 from usance.messages.outcome import DECIDING, Outcome
@@ -75,12 +76,13 @@ class Latency(NamedTuple):
 class Rig:
     """A log in a folder with an owner on it."""
 
-    def __init__(self, folder: Path, *, profile: Profile = "default") -> None:
+    def __init__(
+        self, folder: Path, *, profile: Profile = "default", log: Log | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.clock = SystemClock()
-        self.vault = _vault(folder, self.clock) if profile == "secure" else None
-        self.log = SqliteLog.open(folder / "log.sqlite", clock=self.clock)
+        self.log: Log = log or SqliteLog.open(folder / "log.sqlite", clock=self.clock)
         self.genesis = birth.found(
             self.log,
             namespace="usance",
@@ -88,9 +90,10 @@ class Rig:
             clock="log",
             ids=RandomIds(),
             now=self.clock.now(),
-            make_secret=(lambda: "00") if self.vault is not None else None,
+            make_secret=(lambda: "00") if profile == "secure" else None,
         )
         self.topics = Topics("usance", PARTITIONS)
+        self.vault = self._vault(log is not None) if profile == "secure" else None
         places = [self.topics.at(c, "commands", p) for c in CONTEXTS for p in range(PARTITIONS)]
         self.log.set_positions(OWNER_GROUP, dict.fromkeys(places, 0))
         self.catalogue, self.registry = default(), registered(default())
@@ -102,9 +105,18 @@ class Rig:
         )
         self.commands = Commands(self.log, self.topics, self.encoder(), book_clock=False)
         self.deciders = all_deciders()
+        self.distant = log is not None
+        """Records come some time after they were committed: an empty read is no end."""
         self.answered: dict[str, float] = {}
         self.sent = 0
         self.owner = self.new_owner()
+
+    def _vault(self, in_log: bool) -> Vault:
+        """Return a vault as the secure profile has it, over a key service in memory."""
+        place = self.topics.at("system", "keys", 0)
+        store = LogKeys(self.log, place) if in_log else SqliteKeys(self.folder / "keys.sqlite")
+        secret = Secret(system_entropy(KEY_BYTES))
+        return Vault(Keyring(self.clock), store, self.clock, secret, partitions=PARTITIONS)
 
     def encoder(self) -> Encoder:
         """Return an encoder; each thread needs its own."""
@@ -153,14 +165,17 @@ class Rig:
 
     # -- measuring
 
-    def work_off(self) -> Saturation:
+    def work_off(self, backlog: int | None = None) -> Saturation:
         """Decide everything that waits; the clock runs from the first unit to the last commit."""
         collector.relax()
         owner, first = self.owner, self.owner.decided
         half: tuple[int, float] | None = None
-        backlog = self.sent - len(self.answered)
+        if backlog is None:
+            backlog = self.sent - len(self.answered)
         start, cpu = self.clock.monotonic(), thread_seconds()
-        while owner.step(0.0):
+        while owner.step(0.2 if self.distant and owner.decided - first < backlog else 0.0) or (
+            self.distant and owner.decided - first < backlog
+        ):
             done = owner.decided - first
             if half is None and done * 2 >= backlog:
                 half = (done, self.clock.monotonic())
@@ -284,13 +299,6 @@ class Rig:
             self.vault.store.close()
 
 
-def _vault(folder: Path, clock: SystemClock) -> Vault:
-    """Return a vault as the secure profile has it, over a key service in memory."""
-    secret = Secret(system_entropy(KEY_BYTES))
-    store = SqliteKeys(folder / "keys.sqlite")
-    return Vault(Keyring(clock), store, clock, secret, partitions=PARTITIONS)
-
-
 def thread_seconds() -> float:
     """Return the processor seconds of this thread."""
     import time
@@ -303,9 +311,11 @@ def at_share(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def warmed(folder: Path, seed: int, *, profile: Profile = "default") -> tuple[Rig, Workload]:
+def warmed(
+    folder: Path, seed: int, *, profile: Profile = "default", log: Log | None = None
+) -> tuple[Rig, Workload]:
     """Return a rig that has worked for a while, and the workload that goes on."""
-    rig, work = Rig(folder, profile=profile), Workload(seed, SUBJECTS)
+    rig, work = Rig(folder, profile=profile, log=log), Workload(seed, SUBJECTS)
     rig.preload(work.take(WARM_UP))
     rig.work_off()
     return rig, work
