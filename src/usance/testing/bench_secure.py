@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 from usance.crypto.sealing import NONCE_BYTES, OVERHEAD, SealingKey
 from usance.crypto.secret import KEY_BYTES
+from usance.kernel.clock import SystemClock
 from usance.kernel.ids import RandomIds, system_entropy
 from usance.log.contract import Log
 from usance.messages.catalogue import default
@@ -271,13 +271,13 @@ def cipher_costs() -> dict[str, float]:
 
 
 def _timed(work: Callable[[], Any], count: int = 20_000) -> tuple[float, float]:
-    clock = time.perf_counter_ns
+    clock = SystemClock().monotonic
     nothing = median(_span(clock, lambda: None) for _ in range(2_000))
     spans = sorted(_span(clock, work) - nothing for _ in range(count))
-    return round(at_share(spans, 0.5) / 1e3, 2), round(at_share(spans, 0.99) / 1e3, 2)
+    return round(at_share(spans, 0.5) * 1e6, 2), round(at_share(spans, 0.99) * 1e6, 2)
 
 
-def _span(clock: Callable[[], int], work: Callable[[], Any]) -> int:
+def _span(clock: Callable[[], float], work: Callable[[], Any]) -> float:
     start = clock()
     work()
     return clock() - start

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
+from usance.kernel.clock import SystemClock
 from usance.kernel.ids import system_entropy
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -65,10 +65,10 @@ def confluent_us() -> float | None:
 
 
 def _least(work: Any) -> float:
-    spans = []
+    clock, spans = SystemClock(), []
     for _ in range(5):
-        start = time.perf_counter()
+        start = clock.monotonic()
         for _ in range(REPEATS):
             work()
-        spans.append((time.perf_counter() - start) / REPEATS)
+        spans.append((clock.monotonic() - start) / REPEATS)
     return round(min(spans) * 1e6, 2)
