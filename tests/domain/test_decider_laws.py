@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from usance.domain import export as ex
 from usance.domain import facility_messages as fm
 from usance.domain import message_exchange as mx
 from usance.domain import work as wk
@@ -48,6 +49,7 @@ MESSAGES = {
     "facility": fm.MESSAGES,
     "message": mx.MESSAGES,
     "work": wk.MESSAGES,
+    "export": ex.MESSAGES,
 }
 KEYS = {
     "credit": trade.CREDIT_KEY,
@@ -55,6 +57,7 @@ KEYS = {
     "facility": "albion/facility/F1",
     "message": "albion/message/MUR1",
     "work": "albion/work/examine:albion/presentation/P1",
+    "export": f"albion/export/{ex.reference_of(bytes(32))}",
 }
 WORDS = {
     "credit": ("LC1", "LC2", ""),
@@ -62,6 +65,7 @@ WORDS = {
     "facility": ("F1",),
     "message": ("MUR1", "LC1A1", "LC1A2", ""),
     "work": ("examine:albion/presentation/P1", "case:albion/case/K1"),
+    "pack": (ex.reference_of(bytes(32)), ex.reference_of(bytes(range(32)))),
     "currency": ("USD", "USD", "EUR", "???"),
     "party": ("beneficiary", "confirmer", "applicant"),
     "answer": ("accept", "reject", "accept_in_part", "maybe"),
@@ -109,6 +113,7 @@ def _value(name, kind):
         str: lambda: _text(name),
         int: lambda: _number(name),
         bool: st.booleans,
+        bytes: lambda: st.just(bytes(32)),
         type(None): st.none,
     }
     return simple[kind]() if kind in simple else _struct(kind)
@@ -257,6 +262,7 @@ SITUATIONS = {
         ),
     ),
     "work": (lambda: spec(CATEGORIES["work"], KEYS["work"], instant=trade.MONDAY),),
+    "export": (lambda: spec(CATEGORIES["export"], KEYS["export"], instant=trade.MONDAY),),
 }  # fmt: skip
 ACTORS = st.sampled_from((MAKER, CHECKER, SYSTEM, trade.NETWORK))
 DAYS = st.sampled_from((0,) * 12 + (1, 7, 120))

@@ -338,14 +338,14 @@ class Evidence:
         raw, head = self._signed(folder, origin)
         made: dict[str, bytes] = {CHECKPOINT: raw}
         for path in paths(head.size):
-            made[path] = self._file(folder, path)
+            made[path] = self.file(folder, path)
         made[VKEY] = f"{self.policy.log(origin).vkey}\n".encode()
         alone = self.policy.alone(origin, witnessed=place is None)
         made[POLICY] = alone.text().encode()
         _write(target, made)
         return sorted(made)
 
-    def _file(self, folder: str, path: str) -> bytes:
+    def file(self, folder: str, path: str) -> bytes:
         """Return a file of a head; a partial one that became full since is cut to its old width."""
         try:
             return self.tiles.read(f"{folder}/{path}")

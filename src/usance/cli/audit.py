@@ -160,18 +160,62 @@ def _tell(report: Any) -> None:
 
 
 @verb(audit, "export")
+@click.option("--credit", metavar="ID", help="A pack of a credit and all that belongs to it.")
 @click.option(
     "--partition", metavar="N|FOLDER", help="A number of trade's events, or a tree's folder."
 )
-@click.option("--heads", is_flag=True, help="The log of heads.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="An empty or new folder."
+    "--query", metavar="FIELD=VALUE", help="A pack of streams: stream, correlation, actor, type."
 )
-def export(partition: str | None, heads: bool, out: Path) -> None:
-    """Write a tree as a folder in C2SP tlog-tiles layout with its key, for third-party tools.
+@click.option("--heads", is_flag=True, help="The log of heads, as a folder.")
+@click.option("--as-of", metavar="TIME", help="Pack: only what was decided by then.")
+@click.option("--known-at", metavar="HEAD", help="Pack: as of a number of heads, or a saved head.")
+@click.option("--case", default="", metavar="REF", help="Pack: the reference of whoever asked.")
+@click.option("--reveal", is_flag=True, help="Pack: open sealed private parts; asks for a reason.")
+@click.option("--reason", default="", help="Pack: why they are opened; kept, and private.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A new folder, or PACK.zip for an audit pack.",
+)
+def export(
+    credit: str | None,
+    partition: str | None,
+    query: str | None,
+    heads: bool,
+    as_of: str | None,
+    known_at: str | None,
+    case: str,
+    reveal: bool,
+    reason: str,
+    out: Path,
+) -> None:
+    """Write an audit pack (--out PACK.zip), or a tree as a folder for third-party tools.
 
-    Example: usance audit export --partition 0 --out tree
+    A pack proves itself to anybody who has Python: events, stored bytes, proofs, a timeline to read, and
+    verify.py. That it was handed over is recorded first. A folder has the C2SP tlog-tiles layout.
+
+    Example: usance audit export --credit TF26LC0108 --out pack.zip --as grace.mwangi
     """
+    from usance.kernel.errors import Refused
+
+    if out.suffix == ".zip":
+        from usance.cli.packs import export_pack, request_of
+
+        if heads:
+            raise Refused("EXPORT_WHAT", "the log of heads is a folder", hint="--out FOLDER.")
+        request = request_of(
+            credit, partition, query, as_of, known_at, case=case, reveal=reveal, reason=reason
+        )
+        export_pack(request, out)
+        return
+    if credit or query or as_of or known_at or case or reveal or reason:
+        raise Refused("EXPORT_WHAT", "this makes a pack", hint="Name a zip: --out PACK.zip.")
+    _export_folder(partition, heads, out)
+
+
+def _export_folder(partition: str | None, heads: bool, out: Path) -> None:
     from usance.cli.show import emit
     from usance.kernel.errors import Refused
 

@@ -13,6 +13,7 @@ CONTEXT_OF_CATEGORY = {
     "case": "compliance",
     "screening": "compliance",
     "list": "system",
+    "export": "system",
     "person": "system",
     "schema": "system",
 }

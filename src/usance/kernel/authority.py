@@ -23,6 +23,7 @@ _DESK: Roles = _MAKER | _CHECKERS
 _EXAMINERS: Roles = _DESK | {"examiner"}
 _CREDIT: Roles = _CHECKERS | {"credit_officer"}
 _COMPLIANCE: Roles = frozenset(("compliance", "compliance_officer"))
+_EXPORTERS: Roles = _CHECKERS | {"auditor", "compliance_officer"}
 _ENGINEERS: Roles = frozenset(("engineer",))
 _NETWORK: Roles = frozenset(("network",))
 _GATEWAY: Roles = frozenset(("gateway", "network"))
@@ -49,6 +50,7 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (frozenset(("compliance_officer",)), "ApproveDisposition"),
     (OPERATORS, "RetryStep SkipStep MarkDoneOutside CompensateSaga ApproveAct RejectAct"),
     (OPERATORS, "Discard Redrive Release Reread"),
+    (_EXPORTERS, "ExportPack"),
     (_GATEWAY, "RecordAck RecordNak RecordSent"),
     (_NOBODY, "ValidateApplication RequestApproval RequestAmendmentApproval IssueCredit"),
     (_NOBODY, "IssueAmendment VoidAmendment DeemAmendmentAccepted ExpireCredit NoteDelivery"),

@@ -40,6 +40,7 @@ MODULES: tuple[str, ...] = (
     "usance.domain.credit.amendment_messages",
     "usance.domain.credit.drawing_messages",
     "usance.domain.credit.messages",
+    "usance.domain.export",
     "usance.domain.facility_messages",
     "usance.domain.message_exchange",
     "usance.domain.presentation.messages",

@@ -140,6 +140,8 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "TimerSet": ("Timer set for {when:due}: {reason}", ""),
     "TimerCancelled": ("Timer {timer_id} cancelled", ""),
     "TimerFired": ("Timer {timer_id} fired", ""),
+    # packs
+    "PackExported": ("Audit pack handed over: {scope}, {records} records", ""),
     # compliance
     "CaseOpened": ("Case opened: screening found candidates", ""),
     "AlertAttached": ("The same evidence was found again", ""),
