@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,8 @@ class PurseDecider:
     def _break(self, command: Break) -> Decision | Refusal:
         if command.kind == "kill" and not self.repairs.bugs:
             os.kill(os.getpid(), signal.SIGKILL)
+        if command.kind == "hang" and not self.repairs.bugs:
+            threading.Event().wait()
         if command.kind == "evolve":
             return Decision((Odd(kind="evolve"),))
         if command.kind == "huge" and not self.repairs.bugs:
@@ -366,8 +369,19 @@ def sqlite_world(folder: Path, clock: Clock, **more: Any) -> World:
 
 def kafka_world(kafka: str, clock: Clock, **more: Any) -> World:
     """Return a world on a broker, under a prefix that this test alone uses."""
-    prefix = f"{RandomIds().fresh()[-12:]}-"
-    settings = KafkaSettings(bootstrap=kafka, prefix=prefix, replication=1, min_insync=1)
+    return on_broker(kafka, f"{RandomIds().fresh()[-12:]}-", "", clock, **more)
+
+
+def on_broker(kafka: str, prefix: str, instance: str, clock: Clock, **more: Any) -> World:
+    """Return the world that has this prefix on a broker, as a process with a slot opens it."""
+    settings = KafkaSettings(
+        bootstrap=kafka,
+        prefix=prefix,
+        slot=instance or "0",
+        instance=instance,
+        replication=1,
+        min_insync=1,
+    )
     world = World(KafkaLog.open(settings, clock=clock), clock, **more)
     world.wait = 0.05
     return world

@@ -21,7 +21,7 @@ from kafka_world import (
     with_topics,
 )
 
-from usance.adapters import kafka_commits, kafka_settings
+from usance.adapters import kafka_commits, kafka_settings, kafka_stalls
 from usance.adapters import kafka_log as kafka_log_module
 from usance.adapters.kafka_log import KafkaLog
 from usance.adapters.kafka_producer import Sealed, UnitProducer
@@ -402,6 +402,62 @@ def test_a_process_whose_clients_hang_again_and_again_is_to_be_started_anew(
     committer.give_up()
     with pytest.raises(Fenced, match="hung"):
         log.start(owner.member)
+
+
+# --- a reader that stands still ---------------------------------------------------------------
+
+
+def stop_fetching(owner: Owner) -> None:
+    """Have the client fetch no more of partition 0 and say nothing, as after failures of its brokers."""
+    member: Any = owner.member
+    over = threading.Event()
+
+    def pause() -> None:
+        member._consumer.pause([member._cluster.place(C0)])
+        over.set()
+
+    with member._changed:
+        member._requests.append(pause)
+    assert over.wait(10.0)
+
+
+def test_a_partition_that_the_client_silently_fetches_no_more_is_moved_anew(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_stalls, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(kafka_stalls, "STALL_SECONDS", 0.5)
+    owner = Owner(log)
+    batch_of(owner, 4)
+    stop_fetching(owner)
+    log.append([out(C0, b"more")])
+    found = []
+
+    def read_on() -> bool:
+        found.extend(owner.log.read(owner.member, 10, 0.2).records.get(C0, []))
+        return bool(found)
+
+    until(read_on, 10.0)
+    assert values(found) == [b"more"]
+
+
+def test_a_client_that_fetches_no_more_however_often_it_is_moved_is_given_up(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_stalls, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(kafka_stalls, "STALL_SECONDS", 0.2)
+    owner = Owner(log)
+    batch_of(owner, 4)
+    member: Any = owner.member
+    monkeypatch.setattr(member, "_store", lambda messages: None)
+    log.append([out(C0, b"more")])
+
+    def given_up() -> bool:
+        try:
+            return owner.log.read(owner.member, 10, 0.1).count > 0
+        except Fenced as over:
+            return "is over" in over.message
+
+    until(given_up, 20.0)
 
 
 # --- revoke and lost ------------------------------------------------------------------------

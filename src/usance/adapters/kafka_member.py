@@ -8,7 +8,6 @@ and is never asked for again.
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,11 +16,13 @@ from typing import Protocol
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
 
+from usance.adapters import kafka_endings
 from usance.adapters.kafka_cluster import Cluster, explained, first_error
 from usance.adapters.kafka_desk import BUFFER_RECORDS, Desk, Reading, Stand
 from usance.adapters.kafka_rows import record
 from usance.adapters.kafka_settings import MAX_POLL_MS
-from usance.kernel.errors import Fenced, Tampered, Unavailable, UsanceError
+from usance.adapters.kafka_stalls import Stalls
+from usance.kernel.errors import Tampered, Unavailable, UsanceError
 from usance.log.contract import (
     Assigned,
     Batch,
@@ -57,6 +58,12 @@ class Home(Protocol):
         """Forget a member that closes."""
         ...
 
+    def scan(
+        self, partition: TopicPartition, start: int, mark: int | None = None, max_records: int = 1
+    ) -> Iterator[Record]:
+        """Read without the group."""
+        ...
+
 
 class KafkaMember:
     """A member of a group on the cluster."""
@@ -79,6 +86,7 @@ class KafkaMember:
         self._stalled: list[TopicPartition] = []
         self._failure: UsanceError | None = None
         self._closing = False
+        self._stalls = Stalls(home.cluster.clock)
         try:
             self._consumer = Consumer(self._cluster.settings.member(group))
             self._consumer.subscribe(
@@ -196,7 +204,32 @@ class KafkaMember:
             records = desk.take(limit)
             if records:
                 self._changed.notify_all()
-            return Batch(records, self._fence())
+            batch = Batch(records, self._fence())
+        if not records and wait > 0 and self._stalls.due():
+            self._move_on()
+        return batch
+
+    def _move_on(self) -> None:
+        """Move partitions anew that the client has stopped fetching; give it up when that does not help."""
+        with self._changed:
+            at = {
+                p: max(r.after() or 0, r.eof) for p, r in self._desk.active() if r.stand is Stand.ON
+            }
+        ends = self._cluster.stable(list(at))
+        still = self._stalls.look(at, ends, self._unread)
+        hopeless = self._stalls.hopeless()
+        if hopeless is not None:
+            why = f"nothing comes of {hopeless.topic} partition {hopeless.partition}"
+            self._fail(kafka_endings.over(self.group, f"{why}, which has unread records"))
+        with self._changed:
+            for partition in still:
+                reading = self._held.get(partition)
+                if reading is not None and reading.stand is Stand.ON and not reading.waiting:
+                    reading.stand = Stand.OFF
+                    reading.eof = -1
+
+    def _unread(self, partition: TopicPartition, start: int, end: int) -> bool:
+        return next(iter(self._home.scan(partition, start, end, 1)), None) is not None
 
     def _broken(self) -> bool:
         return self._failure is not None or self._desk.broken()
@@ -208,7 +241,7 @@ class KafkaMember:
 
     def _fence(self) -> Fence:
         """Return the fence as the polling thread last saw it; one without a token commits nothing."""
-        epoch, member = parsed(self._token)
+        epoch, member = kafka_endings.parsed(self._token)
         ownership = tuple(sorted((p, r.counter) for p, r in self._held.items() if r.told))
         return Fence(self.group, epoch, member, ownership, self._token)
 
@@ -252,7 +285,7 @@ class KafkaMember:
                     continue
                 assert offset is not None
                 if not begins[partition] <= offset <= ends[partition]:
-                    raise _outside(
+                    raise kafka_endings.outside(
                         self.group, partition, offset, begins[partition], ends[partition]
                     )
                 self._desk.drop(reading)
@@ -327,9 +360,13 @@ class KafkaMember:
                     continue
                 self._store(self._poll())
         except KafkaException as exc:
-            self._fail(_over(self.group, f"{first_error(exc).str()} ({first_error(exc).name()})"))
+            self._fail(
+                kafka_endings.over(
+                    self.group, f"{first_error(exc).str()} ({first_error(exc).name()})"
+                )
+            )
         except BaseException as exc:
-            self._fail(_over(self.group, type(exc).__name__))
+            self._fail(kafka_endings.over(self.group, type(exc).__name__))
             raise
         finally:
             self._consumer.close()
@@ -447,8 +484,8 @@ class KafkaMember:
             for at, one, offset in found:
                 reading = self._held.get(at) if at is not None else None
                 if reading is None or at is None:
-                    if isinstance(one, KafkaError) and _ends(one):
-                        self._failure = _ended(self.group, one)
+                    if isinstance(one, KafkaError) and kafka_endings.ends(one):
+                        self._failure = kafka_endings.ended(self.group, one)
                 elif isinstance(one, list):
                     self._desk.accept(reading, one, sum(len(r.value or b"") for r in one))
                 elif reading.stand is Stand.ON and one.code() == KafkaError._PARTITION_EOF:
@@ -548,42 +585,3 @@ class KafkaMember:
     def _let_go(self, partitions: Sequence[TopicPartition]) -> None:
         self._desk.let_go(partitions)
         self._token = self._metadata()
-
-
-def _ends(error: KafkaError) -> bool:
-    """Tell whether a membership is over: what a poll returns does not say so by its `fatal`."""
-    return error.fatal() or error.code() == KafkaError._FATAL
-
-
-def _ended(group: str, error: KafkaError) -> UsanceError:
-    if "group.instance.id" in error.str():
-        return Fenced(
-            f"another process is the member of group {group} that this one was",
-            hint="give each process a slot of its own, and see that only one runs",
-        )
-    return _over(group, f"{error.str()} ({error.name()})")
-
-
-def _over(group: str, why: str) -> Fenced:
-    """Return what ends the process: its client reads no more, and nobody else can join in its place."""
-    return Fenced(
-        f"the membership of group {group} is over: {why}",
-        hint="start this process again: it joins anew and reads on where it stood",
-    )
-
-
-def parsed(token: bytes) -> tuple[int, str]:
-    """Return generation and member id of group metadata; (-1, "") for none."""
-    if not token.startswith(b"CGMDv2:"):
-        return -1, ""
-    generation: int = struct.unpack_from("<i", token, 7)[0]
-    parts = token[11:].split(b"\0")
-    return generation, parts[1].decode() if len(parts) > 1 else ""
-
-
-def _outside(group: str, partition: TopicPartition, offset: int, start: int, end: int) -> Tampered:
-    return Tampered(
-        f"group {group} stands at offset {offset} of {partition.topic} partition"
-        f" {partition.partition}, which holds {start} to {end}",
-        hint="the log was cut or replaced: restore it, or move the group with `usance topic seek`",
-    )
