@@ -67,8 +67,8 @@ def arm(what: str, stage: str) -> None:
     UnitProducer._send = sending  # type: ignore[method-assign]
 
 
-def run(world: World) -> int:
-    vitals = Vitals(clock, STUCK_S, lambda *_: os._exit(Unavailable.exit_code))
+def run(world: World, stuck_after: float) -> int:
+    vitals = Vitals(clock, stuck_after, lambda *_: os._exit(Unavailable.exit_code))
     threading.Thread(target=vitals.watch, args=(stopping,), daemon=True).start()
     owner = world.owner(alone=False)
     owner.takeover.alive = lambda: vitals.beat("owner")
@@ -93,4 +93,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     if what != "nothing":
         arm(what, stage)
-    sys.exit(run(on_broker(kafka, prefix, slot, clock, batch=4)))
+    stuck = STUCK_S if what == "nothing" else 60.0
+    sys.exit(run(on_broker(kafka, prefix, slot, clock, batch=4), stuck))

@@ -7,6 +7,7 @@ commit. Only the commit itself can be in doubt: whatever fails before it certain
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -30,6 +31,9 @@ ABORT_SECONDS = 5.0
 COMMIT_SECONDS = 8.0
 """Longer than the broker lets a transaction be open: what has no answer by then may never get one."""
 INIT_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+MISSING_MAX = 3
+"""Units in a row that met a topic which the cluster does not know: a broker that starts knows it by then."""
 GRACE_SECONDS = 10.0
 """Fenced twice within this time: that is a twin, not a transaction that timed out."""
 
@@ -50,8 +54,16 @@ class Sealed(NamedTuple):
 class UnitProducer:
     """One transactional id; used by one thread at a time."""
 
-    def __init__(self, settings: KafkaSettings, group: str, number: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        group: str,
+        number: int,
+        clock: Clock,
+        missing: Counter[str] | None = None,
+    ) -> None:
         self.name = f"{group}-{settings.slot}-{number}"
+        self._missing = Counter[str]() if missing is None else missing
         self.state = State.RETIRED
         self._options = settings.transactional(group, number)
         self._options |= {"error_cb": self._troubled}
@@ -139,7 +151,13 @@ class UnitProducer:
         except KafkaException as exc:
             raise self._drop(client, first_error(exc)) from exc
         except _Late as exc:
-            raise self._drop(client, self._failed) from exc
+            missing = self._missed(client, unit)
+            found = self._drop(client, self._failed)
+            if missing and isinstance(found, Unavailable) and not isinstance(found, Uncertain):
+                raise Unreadable(
+                    "log", f"topic {missing} is not there", hint="`usance kafka setup` makes it"
+                ) from exc
+            raise found from exc
         self._to(Event.COMMIT)
         began = self._clock.monotonic()
         try:
@@ -150,6 +168,23 @@ class UnitProducer:
         client.poll(0)
         late = self._clock.monotonic() - began > SUSPECT_SECONDS or self._trouble
         self._to(Event.SLOW if late else Event.COMMITTED)
+        if self._missing:
+            for row in (*unit.rows, *unit.footers):
+                self._missing.pop(row[0], None)
+
+    def _missed(self, client: Producer, unit: Sealed) -> str:
+        """Return a topic of the unit that the cluster has not known for several units now, if there is one.
+
+        The client itself says nothing: it goes on asking for longer than a unit may take.
+        """
+        topics = {row[0] for row in (*unit.rows, *unit.footers)}
+        try:
+            there = client.list_topics(timeout=LOOK_SECONDS).topics
+        except KafkaException:
+            return ""
+        missing = [name for name in topics if name not in there or there[name].error is not None]
+        self._missing.update(missing)
+        return next((name for name in missing if self._missing[name] >= MISSING_MAX), "")
 
     def _send(self, client: Producer, rows: Sequence[Row], deadline: float) -> None:
         if not rows:
@@ -253,7 +288,8 @@ class Pool:
     """The producers of one group's slot, in turn: one may still end while the next begins."""
 
     def __init__(self, settings: KafkaSettings, group: str, clock: Clock) -> None:
-        self._producers = [UnitProducer(settings, group, n, clock) for n in range(POOL)]
+        missing = Counter[str]()
+        self._producers = [UnitProducer(settings, group, n, clock, missing) for n in range(POOL)]
         self._turn = 0
 
     def retired(self) -> int:

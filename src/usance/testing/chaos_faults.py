@@ -133,6 +133,25 @@ def coordinator_killed(scene: Scene) -> None:
     _down_and_up(scene, scene.cluster.coordinator(scene.group), KafkaNode.kill)
 
 
+def transaction_coordinator_killed(scene: Scene) -> None:
+    """SIGKILL of the broker that ends the units of a worker."""
+    assert scene.cluster is not None
+    worker = scene.dice.randrange(scene.machine.count)
+    name = f"{scene.group}-{scene.machine.slot}-{worker}-0"
+    _down_and_up(scene, scene.cluster.coordinator(name, transactions=True), KafkaNode.kill)
+
+
+def all_killed(scene: Scene) -> None:
+    """SIGKILL of every broker at once: nobody answers until they are back."""
+    for node in scene.nodes():
+        node.kill()
+    scene.clock.sleep(scene.dice.uniform(*DOWN_S))
+    for node in scene.nodes():
+        node.start()
+    assert scene.cluster is not None
+    scene.cluster.wait_ready()
+
+
 def broker_frozen(scene: Scene) -> None:
     """A broker that hangs: connections stay, nothing is answered."""
     node = scene.dice.choice(scene.nodes())
@@ -195,7 +214,13 @@ OF_BROKERS: tuple[Fault, ...] = (
     cut_network,
     half_open,
 )
-OF_MANY: tuple[Fault, ...] = (broker_stopped, leader_killed, coordinator_killed)
+OF_MANY: tuple[Fault, ...] = (
+    broker_stopped,
+    leader_killed,
+    coordinator_killed,
+    transaction_coordinator_killed,
+    all_killed,
+)
 """For clusters that live on without one broker."""
 
 
