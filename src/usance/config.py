@@ -170,9 +170,9 @@ class ProofSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class CardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Card numbers in what comes in: `refuse`, or `off` (let pass)."""
+    """Card numbers in what comes in: `refuse`, `tokenise` (where the log seals), or `off` (let pass)."""
 
-    action: Literal["refuse", "off"] = "refuse"
+    action: Literal["refuse", "tokenise", "off"] = "refuse"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -24,7 +24,6 @@ from usance.bootstrap.people import Directory, read_directory
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_queries, open_views
 from usance.config import Settings
-from usance.crypto.card_policy import CardPolicy
 from usance.engine import genesis as birth
 from usance.engine.reactor import Outgoing
 from usance.engine.topics import CONTEXTS, Topics
@@ -72,17 +71,16 @@ class Desk:
         self.store = runtime.store if runtime else Store(folder, settings, clock, owner=False)
         self.views = runtime.views if runtime else open_views(folder, settings)
         self.queries: Queries = make_queries(self.store, self.views)
-        self.cards = CardPolicy(settings.cards.action)
+        self.cards = self.store.cards
         self.directory: Directory = read_directory(folder.people)
 
     def preview(self, key: str, command: Any, actor: Actor) -> Preview:
         """Decide a command against what is recorded; records nothing."""
-        self._demand_no_card(command)
-        return self.store.preview(key, command, actor)
+        return self.store.preview(key, self._without_cards(command), actor)
 
     def ask(self, outgoing: Outgoing) -> Outcome:
         """Append a command and wait for its outcome; raises Unavailable when none comes in time."""
-        self._demand_no_card(outgoing.command)
+        outgoing = outgoing._replace(command=self._without_cards(outgoing.command))
         since = self._ends()
         self.store.commands().append([outgoing], self.clock.now())
         found = self._await([outgoing.id], since)[0]
@@ -96,9 +94,8 @@ class Desk:
     def hand_in(self, name: str, data: bytes, ids: Sequence[str]) -> list[Answered]:
         """Put a file into the gateway's folder and wait for the outcomes of its inputs' commands.
 
-        Raises Unreadable for a file that the gateway would not take, Refused for one with card numbers.
+        Raises Unreadable for a file that the gateway would not take. Card numbers are dealt with before.
         """
-        self.cards.passed(data)
         inputs = split_inputs(data)
         if len(data) > FILE_LIMIT or any(len(one) > INPUT_MAX for one in inputs):
             raise Unreadable("fetch", f"{name} is larger than one input may be", hint="Split it.")
@@ -111,8 +108,11 @@ class Desk:
         """Wait until the views hold what a command wrote (`trade.p0#12`)."""
         return not position or self.queries.wait_for(position, CATCH_UP_S)
 
-    def _demand_no_card(self, command: Any) -> None:
-        self.cards.passed(msgspec.json.encode(command))
+    def _without_cards(self, command: Any) -> Any:
+        """Return a command as it may be kept; raises Refused."""
+        said = msgspec.json.encode(command)
+        clean = self.cards.passed(said)
+        return command if clean is said else msgspec.json.decode(clean, type=type(command))
 
     def close(self) -> None:
         """Release the folder; what was decided is durable already."""

@@ -36,7 +36,6 @@ from usance.bootstrap.store import (
 from usance.bootstrap.vaults import placed
 from usance.bootstrap.viewing import ViewsApart
 from usance.config import Settings
-from usance.crypto.card_policy import CardPolicy
 from usance.engine import collector, schemas
 from usance.engine import genesis as birth
 from usance.engine.following import NOTARY_DESK_GROUP
@@ -138,7 +137,7 @@ class Runtime:
         self.queries = make_queries(store, self.views)
         self.projector: Projector | ViewsApart = make_projector(store, self.views)
         self.owner = self._owner()
-        self.cards = CardPolicy(self.settings.cards.action)
+        self.cards = store.cards
         self.drop = FileDrop(
             self.folder.gateway,
             store.log,

@@ -16,6 +16,9 @@ from usance.bootstrap.backend import open_log
 from usance.bootstrap.registries import open_registry
 from usance.bootstrap.vaults import demand_profile, found_secret, open_vault
 from usance.config import Settings
+from usance.crypto.card_policy import CardPolicy
+from usance.crypto.secret import Secret
+from usance.crypto.tokens import KEY_LABEL, CardTokens
 from usance.crypto.vault import Vault
 from usance.domain.deciders import DECIDERS
 from usance.engine import genesis as birth
@@ -31,7 +34,7 @@ from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.authority import Authorised
 from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
-from usance.kernel.errors import Unavailable, UsanceError
+from usance.kernel.errors import Refused, Unavailable, UsanceError
 from usance.kernel.ids import Ids, RandomIds
 from usance.log.contract import Log, TopicPartition
 from usance.messages.catalogue import Catalogue, default
@@ -126,6 +129,20 @@ class Store:
         if self.genesis.clear_blocks:
             return None
         return open_vault(self.settings, self.folder.root, self.log, self.genesis)
+
+    @cached_property
+    def cards(self) -> CardPolicy:
+        """What becomes of card numbers; raises Refused where tokens are asked for and no key is there."""
+        action = self.settings.cards.action
+        if action != "tokenise":
+            return CardPolicy(action)
+        if self.vault is None:
+            raise Refused(
+                "TOKENS_NEED_KEYS",
+                "cards.action is tokenise, and this log has no key of its own",
+                hint="Found the log with --profile secure, or refuse card numbers.",
+            )
+        return CardPolicy(action, CardTokens(Secret(self.vault.derived(KEY_LABEL))))
 
     @cached_property
     def raw(self) -> Raw | None:

@@ -60,7 +60,7 @@ def document(fields: dict[str, Any], command_id: str = "") -> bytes:
 
 def read_document(data: bytes, desk: Desk) -> Input:
     """Return the command of a document; raises Unreadable naming the wrong place."""
-    bank = desk.settings.bank
+    bank, data = desk.settings.bank, desk.cards.passed(data)
     return decode_input(data, tenant=bank.tenant, our_bic=bank.bic)
 
 

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from usance.bootstrap.desk import Desk, act, folder_of, intake_command
-from usance.cli.acting import EXIT_OF, addressed, opened, settle
+from usance.cli.acting import EXIT_OF, addressed, opened, read_document, settle
 from usance.cli.opening import looking, settings
 from usance.cli.options import Noun, Verb, dry_run, say, session, tell_refusal, verb
 from usance.cli.show import Column, emit, table
@@ -83,7 +83,7 @@ def intake(files: tuple[Path, ...], dry_run: bool) -> None:
 
 
 def _take(desk: Desk, file: Path) -> list[Taken]:
-    data = file.read_bytes()
+    data = desk.cards.passed(file.read_bytes())
     commands = _commands(desk, file.name, data)
     answered = desk.hand_in(file.name, data, [c.id for c in commands])
     taken = []
@@ -107,7 +107,6 @@ def _take(desk: Desk, file: Path) -> list[Taken]:
 
 
 def _commands(desk: Desk, name: str, data: bytes) -> list[Outgoing]:
-    desk.cards.passed(data)
     return [
         intake_command(desk, data, one, name, ordinal)
         for ordinal, one in enumerate(split_inputs(data), 1)
@@ -116,7 +115,8 @@ def _commands(desk: Desk, name: str, data: bytes) -> list[Outgoing]:
 
 def _would_take(desk: Desk, file: Path) -> list[Taken]:
     taken = []
-    for ordinal, outgoing in enumerate(_commands(desk, file.name, file.read_bytes()), 1):
+    data = desk.cards.passed(file.read_bytes())
+    for ordinal, outgoing in enumerate(_commands(desk, file.name, data), 1):
         if isinstance(outgoing.command, UnreadableInput):
             found, message, code, article, hint = (
                 "dead-lettered",
@@ -185,4 +185,5 @@ def send(file: BinaryIO, dry_run: bool) -> None:
     if found.actor.person:
         session().said["person"] = f"{found.actor.person}:{found.actor.role}"
     with opened(dry=dry_run) as (desk, person):
+        found = read_document(data, desk)
         settle(desk, addressed(found.key, found.command, found.command_id, person), dry=dry_run)

@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from usance.crypto.card_policy import CardPolicy
 from usance.engine.control import Discard, Redrive
 from usance.engine.reactor import Outgoing
 from usance.engine.telemetry import format_traceparent, parse_traceparent
@@ -67,7 +66,7 @@ class Desk:
         self.topics = Topics(backend.genesis.namespace, backend.genesis.partitions)
         self.ids = RandomIds()
         self.tenant = backend.settings.bank.tenant
-        self.cards = CardPolicy(backend.settings.cards.action)
+        self.cards = backend.cards
         self._namespace = namespace_of(self.tenant)
         self._actors: dict[str, Actor] = {}
 

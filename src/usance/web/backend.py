@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from usance.bootstrap.people import Directory
 from usance.bootstrap.standing import Standing
 from usance.config import Settings
+from usance.crypto.card_policy import CardPolicy
 from usance.engine.gateway import Gateway
 from usance.engine.genesis import Genesis
 from usance.engine.reactor import Outgoing
@@ -72,6 +73,11 @@ class Backend(Protocol):
     @property
     def genesis(self) -> Genesis:
         """The log's birth record."""
+        ...
+
+    @property
+    def cards(self) -> CardPolicy:
+        """What becomes of card numbers in requests."""
         ...
 
     @property
