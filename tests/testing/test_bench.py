@@ -13,6 +13,7 @@ from usance.engine.unit import PartitionUnit
 from usance.log.contract import Output
 from usance.testing.bench import run_bench
 from usance.testing.bench_ledger import ledger
+from usance.testing.bench_proof import run_proof_bench
 from usance.testing.bench_rig import Mismatch, at_share, warmed
 from usance.testing.workload import Workload
 
@@ -120,3 +121,10 @@ def test_the_same_seed_gives_the_same_commands_of_about_a_kilobyte() -> None:
 def test_a_share_of_an_ordered_list_is_found_at_its_place() -> None:
     assert at_share([1.0, 2.0, 3.0, 4.0], 0.5) == 3.0
     assert at_share([1.0], 0.99) == 1.0
+
+
+def test_the_proof_bench_counts_what_it_sealed_and_verified():
+    found = run_proof_bench(quick=True)
+    assert found["verified_leaves"] > found["commands"] * 2
+    assert found["bytes_per_event"] <= 100
+    assert found["proof_bytes"] <= 1_200

@@ -14,7 +14,9 @@ SECONDS = 60.0
 
 
 @click.command(cls=Verb)
-@click.argument("what", type=click.Choice(["embedded", "kafka", "secure"]), default="embedded")
+@click.argument(
+    "what", type=click.Choice(["embedded", "kafka", "secure", "proof"]), default="embedded"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quick", is_flag=True, help="Short parts: for a look, not for numbers to quote.")
 @click.option("--ledger", is_flag=True, help="Where the owner's time goes, step by step; no more.")
@@ -27,7 +29,7 @@ SECONDS = 60.0
 )
 @click.option("--seed", type=int, default=1, show_default=True)
 def bench(what: str, as_json: bool, quick: bool, ledger: bool, repeats: int, seed: int) -> None:
-    """Measure throughput, latency and restore beside peers, on the embedded log or on Kafka.
+    """Measure throughput, latency and restore beside peers, on the embedded log or on Kafka; or proving.
 
     `secure` runs both profiles in turn, on the embedded log and on the broker that --log names, and puts what
     sealing costs beside the article's figures; --ledger --profile secure tells where the owner's time goes.
@@ -41,6 +43,11 @@ def bench(what: str, as_json: bool, quick: bool, ledger: bool, repeats: int, see
         return
     if what == "kafka":
         _bench_kafka(as_json, quick, repeats, seed)
+        return
+    if what == "proof":
+        from usance.testing.bench_proof import run_proof_bench
+
+        _print(run_proof_bench(quick=quick, seed=seed), as_json=as_json)
         return
     if ledger:
         from usance.testing.bench_ledger import ledger as us_by_step
