@@ -152,3 +152,18 @@ def test_only_what_is_still_owned_is_given_back_as_cleanly_ended(
     at = world.topics.at(place.context, "attempts", place.partition)
     last = list(world.log.scan(at, 0))[-1]
     assert (last.key, last.value) == (b"release", b"owned"), "it still runs"
+
+
+def test_after_a_crash_only_what_was_there_is_taken_one_at_a_time() -> None:
+    """What came later cannot have killed the predecessor, and an idle partition holds no other back."""
+    world = simulated(partitions=2)
+    owner = world.owner()
+    world.pay("a", [1])
+    world.settle(owner)  # and it ends without a word
+    world.pay("a", [1, 2, 3], "there-")
+    heir = world.owner(batch=50)
+    assert sorted(c.left for c in heir.cautions.values())[-2:] == [0, 3]
+    world.pay("a", range(1, 41), "later-")
+    world.settle(heir)
+    assert world.balances() == {"a": 1 + 6 + sum(range(1, 41))}
+    assert heir.units < 3 + 10

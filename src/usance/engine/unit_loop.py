@@ -323,7 +323,9 @@ class UnitLoop:
         self.cautions[place] = Caution()
         suspect = attempts.take(self.log, self.topics, place)
         if suspect is not None:
-            self.cautions[place].after_crash(suspect, self.batch_max)
+            # What came later than this the predecessor cannot have met.
+            there = self.log.end(self.topics.input(place)) - self.positions[place]
+            self.cautions[place].after_crash(suspect, min(self.batch_max, max(0, there)))
 
     def _restore(self, place: Place) -> None:
         assert self.member is not None

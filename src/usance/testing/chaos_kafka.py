@@ -38,8 +38,10 @@ from usance.testing.kafka_broker import KafkaCluster
 
 WORKERS = 2
 PARTITIONS = 4
-REST_S = 150.0
-"""How long the healed program may take until nothing is left to do."""
+STILL_S = 75.0
+"""How long nothing may move in the healed program while something is left to do."""
+REST_S = 600.0
+"""How long it may take in all until nothing is."""
 LOOK_S = 0.5
 RESTS = 3
 """Looks in a row at which nothing moved: then it is at rest."""
@@ -256,8 +258,11 @@ class _Run:
         """Wait until the program has nothing left to do, by itself; approve what can be approved."""
         clock = self.feeder.clock
         until, quiet, left = clock.monotonic() + REST_S, 0, "nothing was seen"
+        moved, before = clock.monotonic(), left
         while quiet < RESTS:
-            if clock.monotonic() > until:
+            if left != before:
+                moved, before = clock.monotonic(), left
+            if clock.monotonic() > min(until, moved + STILL_S):
                 raise Unavailable(
                     f"the program does not come to rest after {dict(self.counts)}: {left}",
                     hint=self.machine.tail(),
