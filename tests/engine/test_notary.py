@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sim_world import Make, simulated
 from toy_world import NOON, World
@@ -22,6 +23,7 @@ from usance.audit.note import SigningKey, Verifier
 from usance.audit.tiles import Tiles
 from usance.engine.following import GroupFollower, ScanFollower
 from usance.engine.notary import HEAD_LEAVES_MAX, Notary
+from usance.engine.receipts import ReceiptsMonitor
 from usance.engine.sealing import Origins, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import BookClock, SystemClock
@@ -358,3 +360,31 @@ def test_a_record_that_breaks_the_chain_is_never_sealed(tmp_path: Path):
     with pytest.raises(Tampered) as chain:
         tree.take([altered, records[1]], notary.diagnose)
     assert "CHAIN_BREAK" in str(chain.value)
+
+
+def test_promises_are_met_by_the_tree_and_a_broken_one_stops_the_line(tmp_path: Path):
+    class Ticking(SystemClock):
+        at = 0.0
+
+        def monotonic(self) -> float:
+            return self.at
+
+    clock, world = Ticking(), world_of()
+    notary = notary_of(world, tmp_path, clock=clock)
+    monitor = ReceiptsMonitor(world.log, world.topics, world.decoder, notary.tiles, clock)
+    monitor.step()
+    grown(world, 3)
+    assert monitor.step() == 0 and monitor.unmet() == 0
+    clock.at = 2.1
+    monitor.step()
+    assert monitor.unmet() == 9 and "RECEIPT_UNMET" in monitor.trouble
+    notary.finish()
+    assert monitor.step() == 9
+    assert (monitor.unmet(), monitor.trouble) == (0, "")
+    grown(world, 1)
+    monitor.step()
+    due = next(d for d in monitor._due.values() if d)
+    lie = msgspec.structs.replace(due[0].receipt, envelope_hash=bytes(32))
+    due[0] = due[0]._replace(receipt=lie)
+    notary.finish()
+    assert code_of(monitor.step) == "RECEIPT_UNMET"

@@ -27,6 +27,8 @@ from usance.kernel.clock import MS_PER_SECOND, Clock, Instant
 from usance.kernel.errors import UsanceError
 from usance.log.contract import Log, TopicPartition
 
+HEAD_AGE_S_MAX = 10.0
+"""Seconds that a record may wait for a signed head (PCI DSS 10.7: a critical control has failed)."""
 VIEWS_BEHIND_MAX = 10_000
 """Records that views may be behind while their process still calls itself ready."""
 
@@ -151,6 +153,7 @@ def sealed(sealing: Sealing) -> Iterator[Measure]:
     notary = sealing.notary
     leaves = notary.leaves()
     yield "usance.proof.leaves", leaves, {}
+    yield "usance.proof.receipts_unmet", sealing.receipts.unmet(), {}
     stages = {**notary.waiting(), **sealing.attestor.waiting(leaves)}
     for stage, (count, age) in stages.items():
         yield "usance.proof.waiting", count, {"usance.stage": stage}
@@ -204,6 +207,10 @@ def hindrances(runtime: Observed, lag: Mapping[str, int]) -> list[str]:
         found.append("screening lists are being compiled")
     if runtime.stopping.is_set():
         found.append("it is stopping")
+    if runtime.sealing is not None and runtime.sealing.notary.is_open:
+        waits = runtime.sealing.notary.waiting()["signed"][1]
+        if waits > HEAD_AGE_S_MAX:
+            found.append(f"HEAD_AGE: a record waits {waits:.0f} s for its signed head")
     for name, records in lag.items():
         if records > VIEWS_BEHIND_MAX:
             found.append(f"view {name} is {records:,} records behind")

@@ -25,6 +25,7 @@ from usance.engine.attesting import Attestor
 from usance.engine.following import Follower, GroupFollower, ScanFollower
 from usance.engine.genesis import Genesis
 from usance.engine.notary import Notary
+from usance.engine.receipts import ReceiptsMonitor
 from usance.engine.sealing import HEADS, Origins
 from usance.engine.verify import chained
 from usance.kernel.clock import Clock, SystemClock
@@ -66,6 +67,7 @@ class Sealing(NamedTuple):
 
     notary: Notary
     attestor: Attestor
+    receipts: ReceiptsMonitor
     origins: Origins
     places: Places
     closing: tuple[SqliteHeads | SqliteSeen, ...]
@@ -149,7 +151,8 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
     )
     notary.check = attestor.check
     closing = (heads, seen) if seen is not None else (heads,)
-    return Sealing(notary, attestor, origins, places, closing)
+    receipts = ReceiptsMonitor(log, store.topics, store.decoder, tiles, clock)
+    return Sealing(notary, attestor, receipts, origins, places, closing)
 
 
 def _authority(settings: Settings) -> TimeAuthority | None:

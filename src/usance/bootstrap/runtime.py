@@ -262,6 +262,8 @@ class Runtime:
             election = GroupElection(NOTARY_DESK_GROUP, store.log, place)
             self.desk = self.parts["notary"] = Standby(sealing.notary, election, self.clock)
         self.parts["attestor"] = sealing.attestor
+        if store.genesis.clock == "log":
+            self.parts["receipts"] = sealing.receipts
 
     def _make_upkeep(self) -> None:
         store = self.store
@@ -480,6 +482,9 @@ class Runtime:
             "history": self.store.history.trouble,
             "owner": self.owner.trouble,
         }
+        if self.sealing is not None:
+            told["attestor"] = self.sealing.attestor.trouble
+            told["receipts"] = self.sealing.receipts.trouble
         return {name: why for name, why in told.items() if why}
 
     def close(self, *, clean: bool = True) -> None:

@@ -62,6 +62,7 @@ Metric = Literal[
     "usance.proof.leaves",
     "usance.proof.waiting",
     "usance.proof.age",
+    "usance.proof.receipts_unmet",
 ]
 """Every metric that this program may record; another name does not pass the type check."""
 
@@ -115,6 +116,9 @@ METRICS: Mapping[Metric, Instrument] = {
     "usance.deadline.remaining": Instrument("gauge", "s", "Time to the next legal deadline"),
     "usance.proof.leaves": Instrument("gauge", "{leaf}", "Leaves below signed heads"),
     "usance.proof.waiting": Instrument("gauge", "{leaf}", "Leaves that have not reached a stage"),
+    "usance.proof.receipts_unmet": Instrument(
+        "gauge", "{receipt}", "Promised events that are under no head by their deadline"
+    ),
     "usance.proof.age": Instrument("gauge", "s", "How long the oldest leaf waits for a stage"),
 }
 
