@@ -17,6 +17,7 @@ from usance.engine.state import (
     OUTCOME_WINDOW_MS,
     Answer,
     Entry,
+    StateUnreadable,
     Tail,
     find_recent,
     recent_id,
@@ -167,7 +168,7 @@ class Handling:
         """Decide a decoded command of an aggregate; an exception dead-letters it and parks the key."""
         try:
             self._decide(meta, position, key, message)
-        except (Tampered, EvolveBroken):
+        except (Tampered, EvolveBroken, StateUnreadable):
             raise
         except KeyUnavailable as down:
             return self._wait(record, meta, position, down)
@@ -236,7 +237,8 @@ class Handling:
             meta.correlation,
             meta.causation,
         )
-        answer = decider.decide(entry.state, message, context)
+        state = entry.state
+        answer = decider.decide(state, message, context)
         if isinstance(answer, Refusal):
             self._refuse(meta, position, answer)
             return
@@ -244,7 +246,7 @@ class Handling:
             late = max(0, share.instant - message.due)
             fired = TimerFired(timer_id=message.timer_id, due=message.due, late=late)
             answer = Decision((fired, *answer.events), answer.sends)
-        self._accept(meta, position, key, decider, entry, answer)
+        self._accept(meta, position, key, decider, entry, state, answer)
 
     def _accept(
         self,
@@ -253,13 +255,14 @@ class Handling:
         key: str,
         decider: Any,
         entry: Entry,
+        state: Any,
         decision: Decision,
     ) -> None:
         share = self.share
         overlay = share.overlay
         tail = overlay.tail("events")
         index, last = tail.next, tail.hash
-        state, revision, timers = entry.state, entry.revision, entry.timers
+        revision, timers = entry.revision, entry.timers
         staged: list[Output] = []
         receipts: list[Receipt] = []
         if decision.events:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from usance.engine.state import Entry, Tail
+from usance.engine.state import Entry, Packed, Tail
 from usance.kernel.decider import Decider, key_parts
 from usance.kernel.errors import Tampered
 from usance.log.contract import Log, TopicPartition
@@ -97,7 +97,7 @@ def slice_of(
         snapshot = Snapshot(
             fold_id=decider.fold_id,
             revision=entry.revision,
-            state=msgspec.msgpack.encode(entry.state),
+            state=entry.packed,
             recent=entry.recent,
             timers=list(entry.timers),
         )
@@ -156,7 +156,10 @@ def load_round(
     deciders: Mapping[str, Decider[Any]],
     unseal: SealState | None = None,
 ) -> Loaded:
-    """Return the snapshots that the manifests list, or none on anything in doubt."""
+    """Return the snapshots that the manifests list, or none on anything in doubt.
+
+    Their states stay packed: who touches one finds out whether it opens.
+    """
     records: dict[bytes, bytes] = {}
     for record in log.scan(tp, log.begin(tp), mark):
         if record.key is not None and record.value is not None:
@@ -218,18 +221,29 @@ def _entries(
     for manifest in manifests:
         listed.update(manifest.aggregates)
     entries: dict[str, Entry] = {}
+    known: dict[str, tuple[str, Any]] = {}
+    decode = msgspec.msgpack.Decoder(Snapshot).decode
     for key, (revision, digest) in listed.items():
         value = records.get(key.encode())
         if value is None or sha256(value).digest() != digest:
             return None
-        decider = deciders.get(key_parts(key).category)
+        category = key.split("/", 2)[1]
+        if category not in known:
+            decider = deciders.get(category)
+            known[category] = ("", None) if decider is None else _shape(decider, key)
+        fold_id, cls = known[category]
         if value[:1] == bytes((SEALED_BYTE,)):
-            if decider is None or unseal is None:
+            if cls is None or unseal is None:
                 return None
-            value = unseal(key, revision, decider.fold_id, value)
-        found = msgspec.msgpack.decode(value, type=Snapshot)
-        if decider is None or found.fold_id != decider.fold_id or found.revision != revision:
+            value = unseal(key, revision, fold_id, value)
+        found = decode(value)
+        if cls is None or found.fold_id != fold_id or found.revision != revision:
             return None
-        state = msgspec.msgpack.decode(found.state, type=type(decider.initial(key)))
-        entries[key] = Entry(state, revision, found.recent, tuple(found.timers))
+        packed = Packed(found.state, cls)
+        entries[key] = Entry(packed, revision, found.recent, tuple(found.timers))
     return entries
+
+
+def _shape(decider: Decider[Any], key: str) -> tuple[str, Any]:
+    """Return a decider's fold id and the class of its states."""
+    return decider.fold_id, type(decider.initial(key))

@@ -25,13 +25,44 @@ RECENT_IDS_MAX = 8
 RECENT_ID_BYTES = 32
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One aggregate in memory. `recent` packs the last accepted command ids with their body hashes."""
+class Packed(msgspec.Struct, frozen=True, gc=False):
+    """A state as its snapshot holds it (MessagePack), and its class: opened when it is first needed."""
 
-    state: Any
+    data: bytes
+    cls: Any
+
+
+class StateUnreadable(Exception):
+    """A packed state does not open: it is another layout than its snapshot said."""
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One aggregate in memory. `recent` packs the last accepted command ids with their body hashes.
+
+    `kept` is the state, or what a snapshot holds of it: most aggregates are not touched for long.
+    """
+
+    kept: Any
     revision: int
     recent: bytes = b""
     timers: tuple[tuple[str, int, str], ...] = ()
+
+    @property
+    def state(self) -> Any:
+        """The state; raises StateUnreadable where a snapshot's does not open."""
+        kept = self.kept
+        if type(kept) is not Packed:
+            return kept
+        try:
+            return msgspec.msgpack.decode(kept.data, type=kept.cls)
+        except (msgspec.MsgspecError, ValueError) as broken:
+            raise StateUnreadable(type(broken).__name__) from broken
+
+    @property
+    def packed(self) -> bytes:
+        """The state as a snapshot holds it."""
+        kept = self.kept
+        return kept.data if type(kept) is Packed else msgspec.msgpack.encode(kept)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

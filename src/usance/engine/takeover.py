@@ -12,6 +12,7 @@ from heapq import heappush
 from typing import Any, NamedTuple
 
 from usance.audit.chain import chain_start, envelope_hash
+from usance.engine import collector
 from usance.engine.handling import timers_after
 from usance.engine.keys import TAKEOVER_USES
 from usance.engine.parking import parked_state
@@ -22,12 +23,13 @@ from usance.engine.state import (
     Entry,
     PartitionState,
     Scalars,
+    StateUnreadable,
     Tail,
     recent_id,
     with_recent,
 )
 from usance.engine.topics import Place, Topics
-from usance.kernel.decider import Decider, key_parts
+from usance.kernel.decider import Decider
 from usance.kernel.errors import Tampered, Unavailable
 from usance.log.contract import Log, Record, TopicPartition
 from usance.messages.outcome import Outcome, UnitFooter
@@ -78,9 +80,15 @@ class Takeover:
         self.alive = alive
         """Called now and then: to restore much takes longer than anything else that is no sign of trouble."""
         self.unseal = unseal
+        self.doubted: set[Place] = set()
+        """Partitions whose snapshots turned out unreadable: their events are folded from the first."""
 
     def restore(self, place: Place) -> Restored:
         """Return the restored partition; raises Tampered or Unavailable with what to do."""
+        with collector.paused():
+            return self._restore(place)
+
+    def _restore(self, place: Place) -> Restored:
         commands = self.topics.input(place)
         position = self.log.position(self.group, commands)
         at = {kind: self.topics.at(place.context, kind, place.partition) for kind in self.kinds}
@@ -88,7 +96,10 @@ class Takeover:
         marks = {kind: ends[tp] for kind, tp in at.items()}
         state = PartitionState()
         footer = self._outcomes(state, at["outcomes"], marks["outcomes"])
-        folded = self._folded(state, at, marks) if "events" in at else _nothing(state)
+        if "events" in at:
+            folded = self._folded(state, at, marks, trusted=place not in self.doubted)
+        else:
+            folded = _nothing(state)
         self._tail(state, "dead-letters", at["dead-letters"], marks["dead-letters"])
         parked = {
             r.key: r.value
@@ -103,16 +114,21 @@ class Takeover:
         return Restored(state, start, *folded)
 
     def _folded(
-        self, state: PartitionState, at: dict[str, TopicPartition], marks: dict[str, int]
+        self,
+        state: PartitionState,
+        at: dict[str, TopicPartition],
+        marks: dict[str, int],
+        *,
+        trusted: bool,
     ) -> tuple[int, int, int, tuple[int, Tail]]:
         """Fold the events from the newest snapshots on, or all of them where those do not fit."""
         snapshots = at["snapshots"]
         loaded = load_round(self.log, snapshots, marks["snapshots"], self.deciders, self.unseal)
-        rounds = loaded.round
+        rounds = loaded.round if trusted else None
         events = at["events"]
         try:
             read = self._events(state, events, marks["events"], rounds)
-        except _SnapshotMismatch:
+        except (_SnapshotMismatch, StateUnreadable):
             rounds = None
             state.entries.clear()
             state.timers.clear()
@@ -180,7 +196,7 @@ class Takeover:
             if not read % ALIVE_EVERY:
                 self.alive()
             key = (record.key or b"").decode()
-            decider = deciders[key_parts(key).category]
+            decider = deciders[key.split("/", 2)[1]]
             entry = entries.get(key) or Entry(decider.initial(key), 0)
             if meta.revision <= entry.revision and rounds is not None:
                 continue

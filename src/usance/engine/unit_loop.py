@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from usance.engine import attempts
 from usance.engine.caution import Caution
 from usance.engine.gather import Pace
-from usance.engine.state import Overlay, PartitionState
+from usance.engine.state import Overlay, PartitionState, StateUnreadable
 from usance.engine.takeover import Restored, Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
@@ -184,6 +184,10 @@ class UnitLoop:
             self._pause(broken.place, str(broken))
             self._rewind()
             return 1
+        except StateUnreadable:
+            self._settled()
+            self._distrust([self.topics.place_of(tp) for tp in batch.records])
+            return 1
         self._commit(builder)
         return done + batch.count
 
@@ -334,6 +338,13 @@ class UnitLoop:
         self.positions[place] = restored.position
         self._restored(place, restored)
         self.member.seek(self.topics.input(place), restored.position)
+
+    def _distrust(self, places: Iterable[Place]) -> None:
+        """Restore from the events alone, and read again: a snapshot's state does not open."""
+        for place in places:
+            self.takeover.doubted.add(place)
+            self._restore(place)
+        self._rewind()
 
     def _drop(self, places: Iterable[Place]) -> None:
         gone = set(places)
