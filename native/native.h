@@ -164,8 +164,13 @@ PyObject *usance_murmur2(PyObject *module, PyObject *data);
 PyObject *usance_namespace(PyObject *module, PyObject *text);
 PyObject *usance_cause(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_chain(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_skim(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_envelope_hash(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_packed(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+/* Reads the 36 characters of a UUID in its usual form into 16 bytes; false when they are none. */
+bool usance_uuid_bytes(const unsigned char *at, unsigned char *out);
 
 /* Tells whether an object is a class of named tuples, without anything beside their items. */
 bool usance_is_plain(PyObject *type);

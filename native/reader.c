@@ -511,3 +511,50 @@ PyObject *usance_read(Program *self, PyObject *const *args, Py_ssize_t count) {
     if (self->reader == NULL) return PyErr_Format(PyExc_RuntimeError, "this codec program is gone");
     return PyObject_Vectorcall(self->reader, args, (size_t)count, NULL);
 }
+
+/* Passes over a text. */
+static int skip_text(In *in) {
+    Py_ssize_t size = read_size(in);
+    if (size < 0) return -1;
+    in->at += size;
+    return 0;
+}
+
+/* Passes over null, or so many numbers. */
+static int skip_longs(In *in, int count) {
+    int64_t n;
+    if (in->at >= in->end || (*in->at != 0 && *in->at != 2)) return -1;
+    if (*in->at++ == 0) return 0;
+    while (count-- > 0)
+        if (read_long(in, &n) < 0) return -1;
+    return 0;
+}
+
+/* skim(meta, frame) -> (revision, index, 16 bytes of the command id, 16 of the body hash), or None.
+ *
+ * What a fold needs of `usance-meta`, at the places where its schema has them. */
+PyObject *usance_skim(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count != 2 || !PyBytes_CheckExact(args[0]) || !PyBytes_CheckExact(args[1])) Py_RETURN_NONE;
+    const unsigned char *at = (const unsigned char *)PyBytes_AS_STRING(args[0]);
+    Py_ssize_t size = PyBytes_GET_SIZE(args[0]), frame = PyBytes_GET_SIZE(args[1]);
+    if (size < frame || memcmp(at, PyBytes_AS_STRING(args[1]), (size_t)frame) != 0) Py_RETURN_NONE;
+    In in = {.at = at + frame, .end = at + size, .start = at};
+    int64_t revision, index;
+    unsigned char recent[32];
+    for (int i = 0; i < 4; i++)
+        if (skip_text(&in) < 0) Py_RETURN_NONE;
+    if (read_long(&in, &revision) < 0 || read_long(&in, &index) < 0 || in.end - in.at < 33 || *in.at != 2)
+        Py_RETURN_NONE;
+    in.at += 33;
+    if (skip_text(&in) < 0 || skip_text(&in) < 0) Py_RETURN_NONE;
+    size = read_size(&in);
+    if (size != 36 || !usance_uuid_bytes(in.at, recent)) Py_RETURN_NONE;
+    in.at += size;
+    if (in.end - in.at < 32) Py_RETURN_NONE;
+    memcpy(recent + 16, in.at, 16);
+    in.at += 32;
+    if (skip_longs(&in, 2) < 0 || in.end - in.at < 8) Py_RETURN_NONE;
+    in.at += 8;
+    if (skip_longs(&in, 1) < 0 || skip_longs(&in, 1) < 0 || in.at != in.end) Py_RETURN_NONE;
+    return Py_BuildValue("LLy#", (long long)revision, (long long)index, recent, (Py_ssize_t)32);
+}

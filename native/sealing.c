@@ -193,11 +193,7 @@ static int hex_digit(unsigned char c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The 16 bytes of a UUID in its usual form; false for any other text. */
-static bool uuid_bytes(PyObject *text, unsigned char *out) {
-    if (!PyUnicode_CheckExact(text) || !PyUnicode_IS_COMPACT_ASCII(text) || PyUnicode_GET_LENGTH(text) != 36)
-        return false;
-    const unsigned char *at = PyUnicode_1BYTE_DATA(text);
+bool usance_uuid_bytes(const unsigned char *at, unsigned char *out) {
     for (int i = 0; i < 16; i++) {
         if ((i == 4 || i == 6 || i == 8 || i == 10) && *at++ != '-') return false;
         int high = hex_digit(*at++), low = hex_digit(*at++);
@@ -210,7 +206,9 @@ static bool uuid_bytes(PyObject *text, unsigned char *out) {
 /* namespace(text) -> the 16 bytes of a UUID in its usual form, or None */
 PyObject *usance_namespace(PyObject *module, PyObject *text) {
     unsigned char bytes[16];
-    if (!uuid_bytes(text, bytes)) Py_RETURN_NONE;
+    if (!PyUnicode_CheckExact(text) || !PyUnicode_IS_COMPACT_ASCII(text) || PyUnicode_GET_LENGTH(text) != 36
+        || !usance_uuid_bytes(PyUnicode_1BYTE_DATA(text), bytes))
+        Py_RETURN_NONE;
     return PyBytes_FromStringAndSize((const char *)bytes, 16);
 }
 
@@ -393,4 +391,46 @@ PyObject *usance_chain(PyObject *module, PyObject *const *args, Py_ssize_t count
     if (made != NULL || grave()) return made;
     PyErr_Clear();
     Py_RETURN_NONE;
+}
+
+/* The hash of a record that is there already. */
+
+static const char *const HASHED_NAMES[] = {
+    "ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "usance-meta",
+};
+#define HASHED_COUNT 7
+
+static bool is_named(PyObject *text, const char *name) {
+    Py_ssize_t size = (Py_ssize_t)strlen(name);
+    return PyUnicode_CheckExact(text) && PyUnicode_IS_COMPACT_ASCII(text) && PyUnicode_GET_LENGTH(text) == size
+        && memcmp(PyUnicode_1BYTE_DATA(text), name, (size_t)size) == 0;
+}
+
+/* envelope_hash(key, value, headers) -> hash, or None where headers are not as they are written */
+PyObject *usance_envelope_hash(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    PyObject *part[HASHED_COUNT + 2];
+    if (count != 3 || !PyTuple_CheckExact(args[2]) || PyTuple_GET_SIZE(args[2]) < HASHED_COUNT) Py_RETURN_NONE;
+    for (int i = 0; i < HASHED_COUNT; i++) {
+        PyObject *pair = PyTuple_GET_ITEM(args[2], i);
+        if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2
+            || !is_named(PyTuple_GET_ITEM(pair, 0), HASHED_NAMES[i]))
+            Py_RETURN_NONE;
+        part[i] = PyTuple_GET_ITEM(pair, 1);
+    }
+    part[HASHED_COUNT] = args[0];
+    part[HASHED_COUNT + 1] = args[1];
+    Py_ssize_t total = 0;
+    for (int i = 0; i < HASHED_COUNT + 2; i++) {
+        if (!PyBytes_CheckExact(part[i]) || PyBytes_GET_SIZE(part[i]) > INT32_MAX / 16) Py_RETURN_NONE;
+        total += 4 + PyBytes_GET_SIZE(part[i]);
+    }
+    PyObject *whole = PyBytes_FromStringAndSize(NULL, total);
+    if (whole == NULL) return NULL;
+    char *at = PyBytes_AS_STRING(whole);
+    for (int i = 0; i < HASHED_COUNT + 2; i++) at = add(add_u32(at, PyBytes_GET_SIZE(part[i])), part[i]);
+    State *state = PyModule_GetState(module);
+    PyObject *digest = digest_of(state, PyObject_CallOneArg(state->sha256, whole));
+    Py_DECREF(whole);
+    if (digest == NULL && !PyErr_Occurred()) Py_RETURN_NONE;
+    return digest;
 }

@@ -239,6 +239,38 @@ def test_a_commit_that_fails_leaves_the_batch_to_be_done_again(
     assert bank.balances() == {KEYS[0]: 10}
 
 
+@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize("cached", [1, 50_000])
+def test_a_batch_that_fails_in_flight_takes_the_next_one_with_it(
+    bank: Bank, monkeypatch: Any, at: int, cached: int
+) -> None:
+    """While a batch is written the next one is folded on it: neither may count twice, or not at all."""
+    monkeypatch.setattr("usance.engine.projection.CACHED_ROWS_MAX", cached)
+    for n in range(40):
+        bank.pay(KEYS[n % len(KEYS)], n)
+    projector = bank.projector(batch_max=3)
+    real = bank.store.commit
+    threads: list[str] = []
+
+    def failing(changes: list[Changes]) -> None:
+        threads.append(threading.current_thread().name)
+        if len(threads) == at + 1:
+            raise Unavailable("the disk is full", hint="free space")
+        real(changes)
+
+    monkeypatch.setattr(bank.store, "commit", failing)
+    with pytest.raises(Unavailable):
+        drain(projector)
+    drain(projector)
+    assert bank.balances() == dict(bank.paid)
+    assert projector.verify("accounts") == []
+    assert any("views-writer" in name for name in threads), "nothing was written beside the fold"
+    bank.pay(KEYS[0], 1)
+    projector.step()
+    projector.close()
+    assert bank.balances() == dict(bank.paid), "what is in flight lands before the end"
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("rebuilding", [False, True])
 def test_a_commit_whose_answer_is_lost_counts_once(rebuilding: bool) -> None:

@@ -6,10 +6,8 @@ import contextlib
 import gc
 import io
 import random
-import string
 import sys
 import tracemalloc
-import uuid
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,23 +15,19 @@ from typing import Any, NamedTuple
 import fastavro
 import msgspec
 import pytest
-import sample_messages as samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from message_strategies import LONG, damaged, messages
+from message_strategies import damaged, messages
 from schema_strategies import schema_and_values
 
 from usance.kernel import native
 from usance.kernel.errors import Tampered, Unreadable
-from usance.log.contract import Output
-from usance.messages import avro_codegen, avro_reader, codec, frames
+from usance.messages import avro_codegen, avro_reader, codec
 from usance.messages.avro_codegen import MALFORMED, UNWRITABLE, Reader, Writer
 from usance.messages.avro_schema import Schema
 from usance.messages.catalogue import MessageType, default
 from usance.messages.codec import compiled
 from usance.messages.envelope import Decoder
-from usance.messages.meta import Meta
-from usance.messages.outcome import Receipt
 from usance.messages.registry import registered
 from usance.messages.varints import VARINTS
 
@@ -384,160 +378,6 @@ def test_huge_lengths_and_counts_allocate_nothing() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 200_000
-
-
-# -- what surrounds a value
-
-
-SIZES = st.sampled_from([0, 1, 60, 130, 200, 255, 256, 3_500, 4_096, 66_000])
-
-
-@given(SIZES, SIZES, st.none() | SIZES, LONG, LONG, st.booleans(), st.booleans())
-@settings(max_examples=150)
-def test_records_are_sealed_as_the_reference_seals_them(
-    cause: int, key: int, value: int | None, revision: int, index: int, traced: bool, keyed: bool
-) -> None:
-    encoder, _, _ = samples.codec()
-    meta = Meta.bare("c" * cause, actor=samples.MAKER, causation="")
-    raw = b"k" * key if keyed else None
-    trace = b"00-trace" if traced else None
-    instant = samples.INSTANT
-    arguments = (
-        encoder._type(samples.FileOpened),
-        encoder._cause(meta, samples.INPUT),
-        encoder._frame_of(raw, raw, samples.INPUT.topic, instant, trace),
-        b"0b0e4c1a-53a4-5d4e-9b1e-1f2e3d4c5b6a",
-        None if value is None else b"v" * value,
-        revision,
-        index,
-        samples.PREV,
-    )
-    assert encoder._native is not None
-    sealed = encoder._sealed(*arguments)
-    encoder._native = None
-    assert encoder._sealed(*arguments) == sealed
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{6: b"short"}, {7: bytes(31)}, {9: 2**63}, {10: "1"}, {5: ()}, {0: "text"}, {8: "text"}],
-    ids=str,
-)
-def test_what_cannot_be_sealed_is_left_to_the_reference(change: dict[int, Any]) -> None:
-    frame = (b"", b"", b"", b"", b"")
-    good = [b"", b"", b"", b"", b"", frame, bytes(36), bytes(32), b"", 1, 2]
-    assert codec.NATIVE.seal(*good) is not None
-    for at, odd in change.items():
-        good[at] = odd
-    assert codec.NATIVE.seal(*good) is None
-    assert codec.NATIVE.seal(*good[:-1]) is None
-
-
-@given(st.binary(min_size=16, max_size=16), st.text(st.characters(codec="utf-8"), max_size=90))
-def test_identifiers_are_those_of_the_standard_library(namespace: bytes, name: str) -> None:
-    made = codec.NATIVE.uuid5(namespace, name.encode())
-    assert made.decode() == str(uuid.uuid5(uuid.UUID(bytes=namespace), name))
-
-
-FRAME = (b"f", b"g", b"h", b"i", b"j")
-
-
-def chained(**changes: Any) -> list[Any]:
-    """Return the arguments of a chain of two records, some of them changed."""
-    types = [frames.Type(b"a", b"b", b"c" * 10, lambda *_: b"", b"", ("", b""), "")] * 2
-    good: dict[str, Any] = {
-        "types": types, "values": [b"one", b"v" * 3_000], "ids": bytes(16), "head": b"head",
-        "middle": b"middle", "frame": FRAME, "key": b"key", "revision": 7, "index": 300,
-        "prev": bytes(32), "to": (Output, "t.events", 2), "receipt": Receipt,
-    }  # fmt: skip
-    return list((good | changes).values())
-
-
-@given(
-    st.lists(st.none() | st.binary(max_size=300), max_size=70), LONG, LONG, st.binary(max_size=99)
-)
-def test_chains_are_those_of_the_reference(
-    values: list[bytes | None], revision: int, index: int, piece: bytes
-) -> None:
-    types = chained()[0][:1] * len(values)
-    frame = (piece, piece, b"", piece, piece)
-    parts = chained(
-        types=types, values=values, head=piece, revision=revision, index=index, frame=frame
-    )
-    found = codec.NATIVE.chain(*parts)
-    if found is None:  # numbers at the end of their range
-        assert max(revision, index) > 2**61
-        return
-    assert found == frames.chain(*parts)
-    assert all(type(made) is Output for made in found[0])
-
-
-@pytest.mark.parametrize(
-    ("ids", "receipt"), [(b"i" * 36, Receipt), (b"i" * 36, None), (b"n" * 16, None)]
-)
-def test_a_chain_of_one_takes_an_identifier_of_its_own(ids: bytes, receipt: Any) -> None:
-    parts = chained(types=chained()[0][:1], values=[b"v"], ids=ids, receipt=receipt, key=None)
-    assert codec.NATIVE.chain(*parts) == frames.chain(*parts)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"types": ()}, {"types": [1, 2]}, {"types": [(b"", b"")] * 2}, {"types": [("", b"", b"")] * 2},
-        {"values": [b""]}, {"values": ["", ""]}, {"ids": b"i" * 36}, {"ids": b""}, {"head": ""},
-        {"frame": ()}, {"key": "k"}, {"revision": 2**63}, {"index": None}, {"prev": bytes(31)},
-        {"to": (dict, "t", 1)}, {"to": (Output, b"t", 1)}, {"to": ()}, {"receipt": len},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_what_cannot_be_chained_is_left_to_the_reference(change: dict[str, Any]) -> None:
-    assert codec.NATIVE.chain(*chained()) is not None
-    assert codec.NATIVE.chain(*chained(**change)) is None
-    assert codec.NATIVE.chain(*chained()[:-1]) is None
-
-
-def test_chains_leave_no_memory_behind() -> None:
-    parts, wrong = chained(), chained(values=[b"v", "w"])
-    codec.NATIVE.chain(*parts)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(300):
-            codec.NATIVE.chain(*parts)
-            codec.NATIVE.chain(*wrong)
-            codec.NATIVE.cause("c", "d", "e", bytes(32), 1, 2)
-            codec.NATIVE.cause("c", "d", "e", bytes(32), 1, "2")
-        assert tracemalloc.get_traced_memory()[0] - before < 20_000
-    finally:
-        tracemalloc.stop()
-
-
-@given(st.lists(st.text(max_size=200), min_size=3, max_size=3), st.none() | LONG, LONG)
-def test_the_cause_of_records_is_written_as_the_reference_writes_it(
-    texts: list[str], partition: int | None, offset: int
-) -> None:
-    found = codec.NATIVE.cause(*texts, bytes(32), partition, offset)
-    if found is None:
-        assert not all(t.isascii() for t in texts)
-        return
-    assert found == frames.cause(*texts, bytes(32), partition, offset)
-
-
-def test_a_cause_that_is_not_as_usual_is_left_to_the_reference() -> None:
-    good: list[Any] = ["a", "b", "c", bytes(32), 1, 2]
-    assert codec.NATIVE.cause(*good) is not None
-    for at, odd in enumerate([b"a", None, "\xe9", bytes(31), "1", 2**63]):
-        assert codec.NATIVE.cause(*[odd if n == at else g for n, g in enumerate(good)]) is None
-    assert codec.NATIVE.cause(*good[:-1]) is None
-
-
-@given(st.uuids().map(str) | st.text(max_size=40))
-def test_namespaces_are_the_bytes_of_usual_identifiers(text: str) -> None:
-    found = codec.NATIVE.namespace(text)
-    if found is not None:
-        assert found == uuid.UUID(text).bytes
-    elif len(text) == 36:
-        assert text.count("-") != 4 or not text.isascii() or set(text) - set(string.hexdigits + "-")
 
 
 # -- the switch

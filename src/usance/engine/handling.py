@@ -20,7 +20,6 @@ from usance.engine.state import (
     StateUnreadable,
     Tail,
     find_recent,
-    recent_id,
     with_recent,
 )
 from usance.engine.telemetry import TRACEPARENT
@@ -32,6 +31,7 @@ from usance.kernel.errors import Refused, Tampered, Unreadable
 from usance.kernel.ids import derived
 from usance.kernel.timers import FireTimer, TimerCancelled, TimerDue, TimerFired, TimerSet
 from usance.log.contract import Output, Record
+from usance.messages.decoder import identity
 from usance.messages.envelope import InputPosition, Meta
 from usance.messages.outcome import Answer as AnswerName
 from usance.messages.outcome import Outcome, OutcomePointer, Receipt, UnreadableInput
@@ -290,7 +290,7 @@ class Handling:
             fresh, sealer.fresh = sealer.fresh, []
             index, last = self._first_uses(fresh, meta, position, receipts, index, last, staged)
         if decision.events:
-            recent = with_recent(entry.recent, recent_id(meta.command_id, meta.body_hash))
+            recent = with_recent(entry.recent, identity(meta.command_id, meta.body_hash))
             overlay.entries[key] = Entry(state, revision, recent, timers)
         if staged:
             overlay.tails["events"] = Tail(index, last)

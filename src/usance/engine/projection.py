@@ -94,13 +94,15 @@ def _instant(text: bytes) -> Instant:
 class Fact:
     """One record as a handler sees it; everything but the message is read when asked for."""
 
-    __slots__ = ("_decoder", "_meta", "message", "record")
+    __slots__ = ("_decoder", "_instant", "_key", "_meta", "message", "record")
 
     def __init__(self, record: Record, decoder: Decoder, message: Any = None) -> None:
         self.record = record
         self.message = message
         self._decoder = decoder
         self._meta: Meta | None = None
+        self._key: str | None = None
+        self._instant: Instant | None = None
 
     @property
     def meta(self) -> Meta:
@@ -112,12 +114,17 @@ class Fact:
     @property
     def key(self) -> str:
         """The record key as text: the stream, for events."""
-        key = self.record.key
-        return "" if key is None else key.decode("utf-8", "replace")
+        if self._key is None:  # several handlers ask
+            key = self.record.key
+            self._key = "" if key is None else key.decode("utf-8", "replace")
+        return self._key
 
     @property
     def id(self) -> str:
         """The record's `ce_id`."""
+        headers = self.record.headers
+        if len(headers) > 1 and headers[1][0] == "ce_id":  # where every record has it
+            return headers[1][1].decode()
         return (header(self.record.headers, "ce_id") or b"").decode()
 
     @property
@@ -128,11 +135,14 @@ class Fact:
     @property
     def instant(self) -> Instant:
         """The deciding instant (`ce_time`), or the append time where there is none."""
-        headers = self.record.headers
-        if len(headers) > 5 and headers[5][0] == "ce_time":  # where every event has it
-            return _instant(headers[5][1])
-        raw = header(headers, "ce_time")
-        return self.record.timestamp if raw is None else _instant(raw)
+        if self._instant is None:
+            headers = self.record.headers
+            if len(headers) > 5 and headers[5][0] == "ce_time":  # where every event has it
+                raw: bytes | None = headers[5][1]
+            else:
+                raw = header(headers, "ce_time")
+            self._instant = self.record.timestamp if raw is None else _instant(raw)
+        return self._instant
 
 
 Handler = Callable[[Fact, "Rows"], None]
@@ -302,6 +312,9 @@ _UNKNOWN: Row = {}
 """Stands for "not read": nobody knows whether the store has such a row."""
 
 
+_json = msgspec.json.Encoder().encode
+
+
 class _Kept:
     """The rows of one table in memory. `whole`: what is not here does not exist."""
 
@@ -323,7 +336,7 @@ class _Kept:
             return row
         state = row[fold]
         derived = self.table.derive(state) if self.table.derive else {}
-        full = {**row, **derived, fold: msgspec.json.encode(state).decode()}
+        full = {**row, **derived, fold: _json(state).decode()}
         assert len(full) == len(row), f"{self.table.name} has no such column"
         return full
 
@@ -362,6 +375,7 @@ class Rows:
         self._kept = {t.name: _Kept(t, whole=empty) for t in tables if not t.grows}
         self._growing = {t.name: _Growing(t) for t in tables if t.grows}
         self._journal: list[tuple[_Kept, Key, Row | None, Row | None]] = []
+        self._grown: list[_Growing] = []
         self._stale: dict[str, Instant] = {key: at for (_, key), at in generation.parked.items()}
 
     def get(self, table: str, *key: Scalar) -> Row | None:
@@ -393,8 +407,16 @@ class Rows:
 
     def add(self, table: str, key: Key, **amounts: int) -> None:
         """Add to numbers of a row; a missing row begins with defaults."""
+        kept = self._kept[table]
+        old = kept.rows.get(key)
+        if old is not None:
+            self._journal.append((kept, key, old, {name: old[name] for name in amounts}))
+            for name, n in amounts.items():
+                old[name] += n
+            kept.dirty[key] = None
+            return
         old = self.get(table, *key)
-        base = self._kept[table].template if old is None else old
+        base = kept.template if old is None else old
         self.patch(table, key, **{name: base[name] + n for name, n in amounts.items()})
 
     def grow(self, table: str, *values: Scalar) -> None:
@@ -402,6 +424,7 @@ class Rows:
         growing = self._growing[table]
         stale = self._stale.get(str(values[growing.stream])) if self._stale else None
         growing.rows.append((*values, stale))
+        self._grown.append(growing)
 
     def delete(self, table: str, *key: Scalar) -> None:
         """Remove a row, if it is there."""
@@ -416,8 +439,10 @@ class Rows:
         """One record is done: its changes stay."""
         if self._journal:
             self._journal.clear()
-        for growing in self._growing.values():
-            growing.settled = len(growing.rows)
+        if self._grown:
+            for growing in self._grown:
+                growing.settled = len(growing.rows)
+            self._grown.clear()
 
     def undo(self) -> None:
         """Take back what the record under way has changed."""
@@ -428,12 +453,12 @@ class Rows:
                 del kept.rows[key], kept.dirty[key]
             else:
                 kept.rows[key] = old
-        self._journal = []
+        self._journal, self._grown = [], []
         for growing in self._growing.values():
             del growing.rows[growing.settled :]
 
-    def writes(self) -> list[Write]:
-        """Return what changed since the last `written`."""
+    def taken(self) -> list[Write]:
+        """Return what changed since it was last asked."""
         found = []
         for kept in self._kept.values():
             if kept.dirty:
@@ -445,22 +470,21 @@ class Rows:
                     else:
                         rows.append(tuple(kept.stored(row).values()))
                 found.append(Write(kept.table, rows, gone))
+                kept.dirty = {}
         found += [Write(g.table, g.rows, []) for g in self._growing.values() if g.rows]
+        self._emptied()
         return found
 
     def written(self) -> None:
-        """The store has it all: forget what changed, and rows beyond the bound."""
+        """The store has all that was taken: forget rows beyond the bound, but for what changed since."""
         for kept in self._kept.values():
-            if kept.dirty:
-                kept.dirty = {}
-                if len(kept.rows) > CACHED_ROWS_MAX:
-                    kept.rows = {}
-                    kept.whole = False
-        self._emptied()
+            if len(kept.rows) > CACHED_ROWS_MAX:
+                kept.rows = {key: kept.rows[key] for key in kept.dirty}
+                kept.whole = False
 
     def forget(self) -> None:
         """Drop everything that the store may not have."""
-        self._journal = []
+        self._journal, self._grown = [], []
         for kept in self._kept.values():
             kept.rows, kept.dirty, kept.whole = {}, {}, False
         self._emptied()

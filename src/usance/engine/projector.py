@@ -14,22 +14,20 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
+from usance.engine.flight import Flight, Follower, key_text
 from usance.engine.projection import (
-    Changes,
     Checkpoint,
     Difference,
     Fact,
     Generation,
     Handler,
     Key,
-    Move,
-    Parked,
     Projection,
     Rows,
     ViewStore,
 )
 from usance.engine.topics import Topics
-from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable, Unreadable
+from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable, Unreadable, UsanceError
 from usance.log.contract import Log, Record, TopicPartition
 from usance.messages.decoder import Decoder
 
@@ -42,7 +40,7 @@ SINGLE_PARTITION_KINDS = ("schemas",)
 _PASS_ON = (Unavailable, Fenced, Tampered)
 """Errors that are no fault of the record being handled."""
 
-Taker = tuple["_Follower", Handler]
+Taker = tuple[Follower, Handler]
 _Routed = tuple[Fact, list[Taker], str]
 
 
@@ -73,52 +71,11 @@ class RebuildReport(NamedTuple):
 OnProgress = Callable[[RebuildProgress], None]
 
 
-class _Follower:
-    """A generation with its rows in memory and what the batch under way adds to it."""
-
-    def __init__(self, store: ViewStore, generation: Generation) -> None:
-        self.generation = generation
-        fresh = all(c.offset == 0 for c in generation.checkpoints.values())
-        self.rows = Rows(store, generation, empty=fresh)
-        self.moves: list[Move] = []
-        self.parked: list[Parked] = []
-        self.parked_before = dict(generation.parked)
-
-    def changes(self) -> Changes:
-        return Changes(self.generation, self.rows.writes(), self.moves, self.parked)
-
-    def committed(self) -> None:
-        for move in self.moves:
-            self.generation.checkpoints[move.place] = move.to
-        self.rows.written()
-        self.parked_before = dict(self.generation.parked)
-        self.moves, self.parked = [], []
-
-    def dropped(self) -> None:
-        self.rows.forget()
-        self.generation.parked = self.parked_before
-        self.parked_before = dict(self.generation.parked)
-        self.moves, self.parked = [], []
-
-    def at(self, place: TopicPartition) -> int:
-        """Return the next offset to read, the batch under way included."""
-        for move in reversed(self.moves):
-            if move.place == place:
-                return move.to.offset
-        return self.generation.checkpoints[place].offset
-
-    def park(self, record: Record, place: TopicPartition, error: str) -> None:
-        key = _key(record)
-        held = self.generation.parked.setdefault((place, key), record.timestamp)
-        self.parked.append(Parked(key, place, record.offset, error, record.timestamp))
-        self.rows.mark_stale(key, held)
-
-
 class _Rebuild:
     """A rebuild under way."""
 
     def __init__(
-        self, follower: _Follower, blue: Generation, fits: bool, progress: OnProgress | None
+        self, follower: Follower, blue: Generation, fits: bool, progress: OnProgress | None
     ) -> None:
         self.follower = follower
         self.blue = blue
@@ -157,7 +114,8 @@ class Projector:
         self.batch_max = batch_max
         self.taken = 0
         self._doubt = False
-        self._followers: dict[str, _Follower] = {}
+        self._flight = Flight(store)
+        self._followers: dict[str, Follower] = {}
         self._rebuilds: dict[str, _Rebuild] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._routes: dict[tuple[object, ...], dict[bytes, list[Taker]]] = {}
@@ -181,12 +139,15 @@ class Projector:
         """
         if not self._followers and not self._rebuilds:
             return 0
-        if not self._rebuilds and not self.log.wait(self._beyond(), wait):
+        busy = self._rebuilds or self._flight.under_way
+        if not busy and not self.log.wait(self._beyond(), wait):
             return 0  # one question for all partitions, however many there are
         try:
             if self._doubt:
                 self._look_again()
             done = self._batch()
+            if self._flight.under_way:
+                return done  # there is more to read
             return done + sum([self._finish(rebuild) for rebuild in list(self._rebuilds.values())])
         except Fenced:
             self._drop_batch()
@@ -221,10 +182,14 @@ class Projector:
 
     def idle(self) -> bool:
         """Tell whether everything is taken in and no rebuild is under way."""
-        return not self._rebuilds and not any(self.lag().values())
+        busy = self._rebuilds or self._flight.under_way
+        return not busy and not any(self.lag().values())
 
     def close(self) -> None:
         """Stop following; unfinished rebuilds are dropped."""
+        with suppress(UsanceError):  # whatever became of it is read from the store again
+            self._flight.land()
+        self._flight.close()
         for name in list(self._rebuilds):
             self.abort_rebuild(name)
         self._followers.clear()
@@ -258,7 +223,7 @@ class Projector:
         else:
             blue, fits = self.store.claim(projection, self._places(projection), look=True)
         green = self.store.build(projection, self._places(projection))
-        rebuild = _Rebuild(_Follower(self.store, green), blue, fits, progress)
+        rebuild = _Rebuild(Follower(self.store, green), blue, fits, progress)
         self._rebuilds[name] = rebuild
         self._routes, self._ends = {}, {}  # it reads what others have read
         return rebuild
@@ -347,7 +312,7 @@ class Projector:
             self._followers.pop(projection.name, None)
             self.begin_rebuild(projection.name).compare = False
             return
-        self._followers[projection.name] = _Follower(self.store, generation)
+        self._followers[projection.name] = Follower(self.store, generation)
 
     def _check_place(self, name: str, place: TopicPartition, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint outside the log (rule 18): never skip, never reset."""
@@ -382,7 +347,7 @@ class Projector:
 
     # -- one batch
 
-    def _all(self) -> list[_Follower]:
+    def _all(self) -> list[Follower]:
         return [*self._followers.values(), *(r.follower for r in self._rebuilds.values())]
 
     def _beyond(self) -> dict[TopicPartition, int]:
@@ -400,12 +365,11 @@ class Projector:
         for place in sorted(places):
             group = [f for f in followers if place in f.generation.checkpoints]
             done += self._read_place(place, group, ends[place])
-        changes = [f.changes() for f in followers if f.moves]
-        if changes:
-            self.store.commit(changes)
-            for follower in followers:
-                if follower.moves:
-                    follower.committed()
+        moved = [f for f in followers if f.moves]
+        if moved:
+            self._flight.take_off(moved, wait=done < self.batch_max)
+        else:
+            self._flight.land()
         self.taken += done
         return done
 
@@ -426,14 +390,16 @@ class Projector:
         self._doubt = False
 
     def _drop_batch(self) -> None:
+        with suppress(Exception):  # what was wrong with it is being told, or will be met again
+            self._flight.land()
         for follower in self._all():
             follower.dropped()
         self._ends.clear()
 
-    def _read_place(self, place: TopicPartition, group: list[_Follower], end: int) -> int:
+    def _read_place(self, place: TopicPartition, group: list[Follower], end: int) -> int:
         """Read one partition for all its followers, those behind first until they catch up."""
         done, waiting = 0, sorted(group, key=lambda f: f.at(place))
-        together: list[_Follower] = []
+        together: list[Follower] = []
         while waiting:
             start = waiting[0].at(place)
             while waiting and waiting[0].at(place) == start:
@@ -449,20 +415,16 @@ class Projector:
                 together = []
             elif waiting:
                 for follower in together:  # gaps: nothing is left below the next one's place
-                    _move(
-                        follower,
-                        place,
-                        Checkpoint(mark, waiting[0].generation.checkpoints[place].indexed),
-                    )
+                    follower.move(place, Checkpoint(mark, waiting[0].checkpoint(place).indexed))
             else:
                 self._ends[place] = mark
                 for green in (r for r in self._rebuilds.values() if r.follower in together):
                     known = green.blue.checkpoints.get(place)
                     if known and known.offset > green.follower.at(place):  # it stands in a gap
-                        _move(green.follower, place, known)
+                        green.follower.move(place, known)
         return done
 
-    def _take(self, place: TopicPartition, records: list[Record], takers: list[_Follower]) -> None:
+    def _take(self, place: TopicPartition, records: list[Record], takers: list[Follower]) -> None:
         if not records:
             return
         self._prefetch(records, takers)
@@ -479,8 +441,8 @@ class Projector:
         to = records[-1].offset + 1
         index = self._index_after(place, records[-1])
         for follower in takers:
-            known = follower.generation.checkpoints[place].indexed
-            _move(follower, place, Checkpoint(to, max(known, index)))
+            known = follower.checkpoint(place).indexed
+            follower.move(place, Checkpoint(to, max(known, index)))
 
     def _facts(
         self, place: TopicPartition, records: list[Record], routes: dict[bytes, list[Taker]]
@@ -508,7 +470,7 @@ class Projector:
     def _handle(self, fact: Fact, place: TopicPartition, handlers: list[Taker]) -> None:
         for follower, handler in handlers:
             parked = follower.generation.parked
-            if parked and (place, _key(fact.record)) in parked:
+            if parked and (place, key_text(fact.record)) in parked:
                 follower.park(fact.record, place, "")
                 continue
             try:
@@ -531,13 +493,13 @@ class Projector:
         except Unreadable:
             return 0
 
-    def _prefetch(self, records: list[Record], takers: list[_Follower]) -> None:
+    def _prefetch(self, records: list[Record], takers: list[Follower]) -> None:
         keys = [record.key for record in records]
         for follower in takers:
             follower.rows.prefetch(keys)
 
     def _routes_for(
-        self, place: TopicPartition, takers: list[_Follower]
+        self, place: TopicPartition, takers: list[Follower]
     ) -> dict[bytes, list[Taker]]:
         """Return handlers by `ce_type` for one topic; `*` stands for types nobody names."""
         key = (place.topic, *(id(t) for t in takers))
@@ -546,7 +508,7 @@ class Projector:
             found = self._routes[key] = self._make_routes(_kind(place.topic), takers)
         return found
 
-    def _make_routes(self, kind: str, takers: list[_Follower]) -> dict[bytes, list[Taker]]:
+    def _make_routes(self, kind: str, takers: list[Follower]) -> dict[bytes, list[Taker]]:
         by_class = self.decoder.catalogue.by_class
         named = {  # what the catalogue does not know cannot be in the log
             by_class[cls].fullname.encode()
@@ -569,7 +531,7 @@ class Projector:
         return routes
 
 
-def _ahead(follower: _Follower, facts: list[_Routed]) -> Iterator[tuple[str, Key]]:
+def _ahead(follower: Follower, facts: list[_Routed]) -> Iterator[tuple[str, Key]]:
     """Return the rows that a batch's handlers will read, as far as that can be told beforehand."""
     ahead = follower.generation.projection.ahead
     for fact, _, _ in facts:
@@ -583,18 +545,5 @@ def _typeless(fact: Fact, rows: Rows) -> None:  # noqa: ARG001  a handler like a
     raise Unreadable("decode", "no ce_type header", hint="run usance log verify")
 
 
-def _move(follower: _Follower, place: TopicPartition, to: Checkpoint) -> None:
-    """Note that a follower goes on from `to`; steps within one batch become one."""
-    for n, move in enumerate(follower.moves):
-        if move.place == place:
-            follower.moves[n] = move._replace(to=to)
-            return
-    follower.moves.append(Move(place, follower.generation.checkpoints[place].offset, to))
-
-
 def _kind(topic: str) -> str:
     return topic.rsplit(".", 1)[1]
-
-
-def _key(record: Record) -> str:
-    return "" if record.key is None else record.key.decode("utf-8", "replace")

@@ -300,11 +300,6 @@ class Overlay(Layer):
         return below
 
 
-def recent_id(command_id: str, body_hash: bytes) -> bytes:
-    """Return the packed form of an accepted command id: 16 bytes of id, 16 of body hash."""
-    return namespace_of(command_id) + body_hash[:16]
-
-
 def with_recent(recent: bytes, packed: bytes) -> bytes:
     """Append a packed id, keeping the last RECENT_IDS_MAX."""
     return (recent + packed)[-RECENT_IDS_MAX * RECENT_ID_BYTES :]

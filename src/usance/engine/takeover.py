@@ -25,7 +25,6 @@ from usance.engine.state import (
     Scalars,
     StateUnreadable,
     Tail,
-    recent_id,
     with_recent,
 )
 from usance.engine.topics import Place, Topics
@@ -147,13 +146,13 @@ class Takeover:
         footer: UnitFooter | None = None
         footer_index = -1
         last: Record | None = None
-        index = -1
+        index, decoder = -1, self.decoder
         for record in self.log.scan(tp, self.log.begin(tp), mark, 5_000):
-            meta = self.decoder.meta(record.headers)
-            message = self.decoder.message(record.headers, record.value)
-            if meta.index != index + 1 and index >= 0:
-                raise _gap(tp, index + 1, meta.index)
-            index, last = meta.index, record
+            _, at, _ = decoder.skim(record.headers)
+            message = decoder.message(record.headers, record.value)
+            if at != index + 1 and index >= 0:
+                raise _gap(tp, index + 1, at)
+            index, last = at, record
             if not index % ALIVE_EVERY:
                 self.alive()
             if isinstance(message, UnitFooter):
@@ -188,33 +187,32 @@ class Takeover:
         index, read = (rounds.tail.next if rounds is not None else 0) - 1, 0
         decoder, deciders = self.decoder, self.deciders
         for record in self.log.scan(tp, start, mark, 5_000):
-            meta = decoder.meta(record.headers)
-            if meta.index != index + 1:
-                raise _gap(tp, index + 1, meta.index)
-            index, last = meta.index, record
+            revision, at, packed = decoder.skim(record.headers)
+            if at != index + 1:
+                raise _gap(tp, index + 1, at)
+            index, last = at, record
             read += 1
             if not read % ALIVE_EVERY:
                 self.alive()
             key = (record.key or b"").decode()
             decider = deciders[key.split("/", 2)[1]]
             entry = entries.get(key) or Entry(decider.initial(key), 0)
-            if meta.revision <= entry.revision and rounds is not None:
+            if revision <= entry.revision and rounds is not None:
                 continue
-            if meta.revision != entry.revision + 1:
+            if revision != entry.revision + 1:
                 if rounds is not None:
                     raise _SnapshotMismatch
                 raise Tampered(
-                    f"{tp.topic}[{tp.partition}]: a stream has revision {meta.revision} after"
+                    f"{tp.topic}[{tp.partition}]: a stream has revision {revision} after"
                     f" {entry.revision}",
                     hint="Run `usance log verify` and restore the last good backup.",
                 )
             event = decoder.message(record.headers, record.value)
-            packed = recent_id(meta.command_id, meta.body_hash)
             recent = entry.recent
             if recent[-32:] != packed:
                 recent = with_recent(recent, packed)
             timers = timers_after(entry.timers, event)
-            entries[key] = Entry(decider.evolve(entry.state, event), meta.revision, recent, timers)
+            entries[key] = Entry(decider.evolve(entry.state, event), revision, recent, timers)
         if counting is not None:
             before = rounds.uses if rounds is not None else {}
             keys = before.keys() | counting.keys()

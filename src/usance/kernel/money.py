@@ -64,6 +64,8 @@ class Money(NamedTuple):
 def format_minor(minor: int, currency: str) -> str:
     """Return minor units as a grouped decimal number, such as `1,000.00`."""
     places = decimals(currency)
+    if places == 2 and minor >= 0:  # nearly always
+        return f"{minor // 100:,}.{minor % 100:02}"
     sign, digits = ("-" if minor < 0 else ""), str(abs(minor)).rjust(places + 1, "0")
     whole, fraction = (digits[:-places], digits[-places:]) if places else (digits, "")
     grouped = f"{int(whole):,}"

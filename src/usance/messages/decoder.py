@@ -9,6 +9,8 @@ from usance.crypto.sealing import AES_GCM, OVERHEAD, SEALED
 from usance.crypto.vault import KeyUnavailable, Scope, SubjectErased, Vault
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Tampered, Unreadable
+from usance.kernel.ids import namespace_of
+from usance.kernel.native import NATIVE
 from usance.messages.avro import decode, modernise, unreadable
 from usance.messages.avro_codegen import (
     MALFORMED,
@@ -32,6 +34,11 @@ class Decoded(NamedTuple):
     meta: Meta
     message: Any
     type: MessageType
+
+
+def identity(command_id: str, body_hash: bytes) -> bytes:
+    """Return which command it was: 16 bytes of its id, 16 of its body hash."""
+    return namespace_of(command_id) + body_hash[:16]
 
 
 class _Entry(NamedTuple):
@@ -166,6 +173,18 @@ class Decoder:
         if type(meta) is not Meta:
             raise Unreadable("decode", "usance-meta holds another type", hint="correct the sender")
         return meta
+
+    def skim(self, headers: Headers) -> tuple[int, int, bytes]:
+        """Return what a fold needs of `usance-meta`, or raise as `meta` does.
+
+        Revision, index, and which command: 16 bytes of its id, 16 of its body hash.
+        """
+        if NATIVE and len(headers) > 6 and headers[6][0] == "usance-meta":
+            found: tuple[int, int, bytes] | None = NATIVE.skim(headers[6][1], self._meta_frame)
+            if found is not None:
+                return found
+        meta = self.meta(headers)
+        return meta.revision, meta.index, identity(meta.command_id, meta.body_hash)
 
     def message(self, headers: Headers, value: bytes | None) -> Any:
         """Return the message; its schema must be the one that `ce_type` names."""

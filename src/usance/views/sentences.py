@@ -12,7 +12,7 @@ from string import Formatter
 from typing import Any
 
 from usance.kernel.clock import MS_PER_MINUTE, iso
-from usance.kernel.money import Money
+from usance.kernel.money import format_minor
 
 _SENTENCES: dict[str, tuple[str, str]] = {
     # credit
@@ -159,7 +159,7 @@ def _money(field: str) -> Callable[[Any], str]:
 
     def told(event: Any) -> str:
         holder = event if hasattr(event, "currency") else event.terms
-        return str(Money(holder.currency, amount(holder)))
+        return f"{holder.currency} {format_minor(amount(holder), holder.currency)}"
 
     return told
 
@@ -227,10 +227,16 @@ def sentence(event: Any) -> tuple[str, str]:
     name = type(event).__name__
     if name == "ExaminationCompleted":
         return _examined(event), "UCP600-14a"
-    found = _SENTENCES.get(name)
-    if found is None:
+    tellers = _tellers(name)
+    if tellers is None:
         return _spaced(name), ""
-    return _telling(found[0])(event), _telling(found[1])(event)
+    return tellers[0](event), tellers[1](event)
+
+
+@cache
+def _tellers(name: str) -> tuple[Callable[[Any], str], Callable[[Any], str]] | None:
+    found = _SENTENCES.get(name)
+    return None if found is None else (_telling(found[0]), _telling(found[1]))
 
 
 def _examined(event: Any) -> str:
