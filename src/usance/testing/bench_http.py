@@ -44,6 +44,8 @@ def serve(folder: str) -> None:
 
     settings = load(None, {"data": folder}, {}).settings
     runtime = Runtime(Folder(Path(folder)), settings)
+    if runtime.screener is not None:
+        runtime.screener.screener()  # compiling the lists takes a core for a while, once a day
     runtime.parts = {name: runtime.parts[name] for name in ("gateway", "owner")}
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
