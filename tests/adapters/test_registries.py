@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from registry_world import StandIn
 
 from usance.adapters.registry_confluent import ConfluentRegistry, ConfluentSettings
 from usance.adapters.registry_pinned import PinnedRegistry
@@ -16,6 +15,7 @@ from usance.kernel.errors import Conflict, Refused, Unavailable, Unreadable
 from usance.messages.avro_schema import Schema
 from usance.messages.catalogue import default
 from usance.messages.registry import RegistryState, plan
+from usance.testing.registry_stand_in import StandIn
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_the_tree_holds_what_the_operations_guide_promises() -> None:
     |saga done-outside|saga compensate|saga approve|incident list|incident show|approval list
     |approval show|approval approve|approval reject|case list|case show|case propose|case approve
     |work list|work claim|work release|dead-letter list|dead-letter show|dead-letter redrive|dead-letter discard
-    |schema list|schema show|schema check|schema gate|projection list|projection rebuild|log verify|topic list|topic read
+    |schema list|schema show|schema check|schema gate|schema export|projection list|projection rebuild|log verify|topic list|topic read
     |topic seek|topic describe|topic replay|park list|park show|park release|config show|swift parse|swift validate|list show|list import"""
     known = {" ".join(path) for path in all_commands(usance)}
     assert {" ".join(p.split()) for p in promised.split("|")} <= known

@@ -281,3 +281,12 @@ def test_a_list_is_imported_behind_a_gate(run: Run, read: Run, data: Path, tmp_p
     assert read("screen", "Grellvander Odobas Shipping")["list"] == "house"
     older = run("list", "import", str(file), "--list", "house", "--version", "2026-10-01")
     assert older.exit_code == 1 and "OLDER_THAN_ACTIVE" in older.stderr
+
+
+def test_exported_ids_are_all_that_is_registered(read: Run) -> None:
+    rows = read("schema", "export")
+    listed = read("schema", "list")
+    assert {(r["subject"], r["version"], r["id"]) for r in rows} == {
+        (s["subject"], s["version"], s["id"]) for s in listed
+    }
+    assert all(json.loads(r["schema"]) for r in rows)

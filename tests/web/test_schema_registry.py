@@ -1,4 +1,4 @@
-"""The schema registry's reading interface, asked by hand and by somebody else's client."""
+"""The schema registry's interface, asked by hand and by somebody else's client."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import uvicorn
-from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.schema_registry import (
+    Schema,
+    SchemaRegistryClient,
+    topic_record_subject_name_strategy,
+)
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext
 from starlette.testclient import TestClient
 from world import World
 
+from usance.domain.facility_messages import SetFacility
+from usance.engine import schemas
+from usance.engine.verify import verify_log
 from usance.web.app import create_app
 
 EVENTS = "usance.trade.events"
@@ -40,8 +49,7 @@ def test_what_is_missing_is_told_in_the_registrys_own_codes(world: World) -> Non
         answer = client.get(f"/registry/{path}")
         assert (answer.status_code, answer.json()["error_code"]) == (status, code)
         assert answer.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
-    assert client.get("/registry/mode").json() == {"mode": "READONLY"}
-    assert client.post("/registry/subjects/x/versions", json={}).status_code in (404, 405)
+    assert client.get("/registry/mode").json() == {"mode": "READWRITE"}
 
 
 def test_an_off_the_shelf_client_reads_every_event(world: World) -> None:
@@ -77,3 +85,141 @@ def test_an_off_the_shelf_client_reads_every_event(world: World) -> None:
         server.should_exit = True
         serving.join(10)
         listener.close()
+
+
+# -- registering
+
+
+RECORD: dict[str, Any] = {
+    "type": "record",
+    "name": "bank.Note",
+    "fields": [{"name": "text", "type": "string"}],
+}
+WIDER = RECORD | {"fields": [*RECORD["fields"], {"name": "n", "type": "long", "default": 0}]}
+BROKEN = RECORD | {"fields": [*RECORD["fields"], {"name": "n", "type": "long"}]}
+
+
+@contextmanager
+def served(world: World) -> Iterator[str]:
+    """Serve the program, its parts in their threads, as `usance start` does."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(world.program), log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    serving.start()
+    stop = threading.Event()
+
+    def drive() -> None:
+        while not stop.wait(0.02):
+            world.program.drive()
+
+    driving = threading.Thread(target=drive)
+    driving.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/registry"
+    finally:
+        stop.set()
+        driving.join(10)
+        server.should_exit = True
+        serving.join(10)
+        listener.close()
+
+
+def test_an_off_the_shelf_serializer_registers_writes_and_reads(world: World) -> None:
+    with served(world) as url, SchemaRegistryClient({"url": url}) as client:
+        context = SerializationContext("notes", MessageField.VALUE)
+        write = AvroSerializer(client, json.dumps(RECORD))
+        value = write({"text": "hello"}, context)
+        assert value is not None and value[0] == 0
+        given = int.from_bytes(value[1:5], "big")
+        assert AvroDeserializer(client)(value, context) == {"text": "hello"}
+        assert client.get_subjects().count("notes-value") == 1
+        assert client.register_schema("other-value", Schema(json.dumps(RECORD), "AVRO")) == given
+        second = client.register_schema("notes-value", Schema(json.dumps(WIDER), "AVRO"))
+        assert second == given + 1 and client.get_versions("notes-value") == [1, 2]
+        with pytest.raises(SchemaRegistryError) as refused:
+            client.register_schema("notes-value", Schema(json.dumps(BROKEN), "AVRO"))
+        assert refused.value.http_status_code == 409
+        broken = Schema(json.dumps(BROKEN), "AVRO")
+        fits = [client.test_compatibility("notes-value", broken, n) for n in (1, 2)]
+        assert fits == [False, True]  # it goes with the newest, and not with every version
+        assert client.get_compatibility("notes-value") == "FULL_TRANSITIVE"
+        found = client.lookup_schema("notes-value", Schema(json.dumps(WIDER), "AVRO"))
+        assert (found.schema_id, found.version) == (second, 2)
+
+
+def test_a_command_written_by_an_off_the_shelf_serializer_has_our_id_and_our_bytes(
+    world: World,
+) -> None:
+    entry = world.program.store.catalogue.by_class[SetFacility]
+    facility = {
+        "facility": "F9",
+        "customer": "c",
+        "currency": "USD",
+        "limit": 1,
+        "expiry": "2027-12-31",
+        "margin_account": "A",
+    }
+    plain = {f.name: facility.get(f.name, f.default) for f in entry.schema.root.fields}
+    with served(world) as url, SchemaRegistryClient({"url": url}) as client:
+        names = {"subject.name.strategy": topic_record_subject_name_strategy}
+        write = AvroSerializer(client, entry.text, conf=names)
+        context = SerializationContext("usance.trade.commands", MessageField.VALUE)
+        value = write(plain, context)
+        assert world.program.store.decoder.value(value) == SetFacility(**facility)
+        assert len(client.get_versions(f"usance.trade.commands-{entry.fullname}")) == 1
+
+
+def test_what_is_registered_stands_in_the_chained_stream_and_outlives_a_restart(
+    world: World,
+) -> None:
+    store = world.program.store
+    with served(world) as url, SchemaRegistryClient({"url": url}) as client:
+        given = client.register_schema("kept-value", Schema(json.dumps(RECORD), "AVRO"))
+    reports = verify_log(store.log, store.genesis.log_id, store.decoder)
+    assert all(r.broken is None for r in reports)
+    state = schemas.load(store.log, store.topics, store.catalogue)
+    assert state.subjects["kept-value"] == {1: given}
+
+
+def test_subjects_of_the_program_take_no_versions_from_outside(world: World) -> None:
+    subject = f"{EVENTS}-usance.trade.CreditApplied"
+    other = json.dumps(RECORD | {"name": "usance.trade.CreditApplied"})
+    with served(world) as url, SchemaRegistryClient({"url": url}) as client:
+        with pytest.raises(SchemaRegistryError) as refused:
+            client.register_schema(subject, Schema(other, "AVRO"))
+        assert refused.value.http_status_code in (409, 422)
+        assert len(client.get_versions(subject)) == 1
+
+
+def test_bad_schemas_levels_and_deletions_are_refused_in_the_registrys_own_codes(
+    world: World,
+) -> None:
+    client = TestClient(create_app(world.program), base_url="http://127.0.0.1:8400")
+    known = f"{EVENTS}-usance.trade.CreditApplied"
+    for method, path, body, code in (
+        ("POST", "subjects/x/versions", {"schema": "?"}, 42201),
+        ("POST", "subjects/x/versions", {"schema": '{"type":"record"}'}, 42201),
+        ("POST", "subjects/x/versions", {"schema": '"int"', "schemaType": "JSON"}, 42201),
+        ("POST", "subjects/x/versions", {"schema": '"int"', "references": [{}]}, 42201),
+        ("POST", "subjects/x/versions", None, 42201),
+        ("POST", "subjects/x", {"schema": '"int"'}, 40401),
+        ("POST", f"subjects/{known}", {"schema": '"int"'}, 40403),
+        ("POST", f"compatibility/subjects/{known}/versions/99", {"schema": '"int"'}, 40402),
+        ("GET", "config/nobody", None, 40408),
+        ("PUT", "config/x", {"compatibility": "NONE"}, 42205),
+        ("PUT", "mode", {"mode": "IMPORT"}, 42205),
+        ("DELETE", "subjects/x", None, 42205),
+    ):
+        answer = client.request(method, f"/registry/{path}", json=body)
+        assert answer.json()["error_code"] == code, (path, answer.text)
+        assert answer.status_code == code // 100
+    verbose = client.post(
+        f"/registry/compatibility/subjects/{known}/versions?verbose=true", json={"schema": '"int"'}
+    ).json()
+    assert verbose["is_compatible"] is False and "TYPE_MISMATCH" in verbose["messages"][0]
+    assert client.get("/registry/config/nobody?defaultToGlobal=true").json() == {
+        "compatibilityLevel": "FULL_TRANSITIVE"
+    }
+    raw = client.get(f"/registry/subjects/{known}/versions/latest/schema").json()
+    assert raw["name"] == "CreditApplied"

@@ -193,11 +193,13 @@ class Runtime:
             if not asked:
                 asked = True
                 tenant, log_id = self.settings.bank.tenant, store.genesis.log_id
-                wanted = [*schemas.requests(store.topics, tenant, log_id, due)]
-                store.commands().append(wanted, self.clock.now())
+                given = store.ids is not None
+                wanted = schemas.requests(store.topics, tenant, log_id, due, given=given)
+                store.commands().append([*wanted], self.clock.now())
             if OWNER in self.roles:
                 self.owner.attend()
             self.clock.sleep(PART_WAIT_S)
+        schemas.demand_ids(store.log, store.topics, store.catalogue, store.registry)
 
     def _reply_partition(self) -> int | None:
         """Return where outcomes decided by other processes come; None where there are none.

@@ -59,6 +59,16 @@ def show_schema(subject: str, number: int | None) -> None:
         emit(found, lambda s: [msgspec.json.format(s.text, indent=2)])
 
 
+@verb(schema, "export")
+def export_schemas() -> None:
+    """Print every registered version with its id and text, as JSON: what `registry.service = pinned:FILE` reads.
+
+    Example: usance schema export > ids.json
+    """
+    with looking() as seen:
+        emit_json(seen.queries.decoder.registry.pins())
+
+
 @verb(schema, "check")
 @click.argument("new", required=False, type=AVSC)
 @click.argument("old", nargs=-1, type=AVSC)

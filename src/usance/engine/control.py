@@ -50,13 +50,15 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
 class RegisterSchema(msgspec.Struct, frozen=True, kw_only=True):
     """Write a schema into the registry's stream, which the owner of system partition 0 alone may do.
 
-    `version` 0 is the subject's next one; a program that ships a version names it.
+    `version` 0 is the subject's next one, `id` 0 the next free one; a program that ships a version names it,
+    and the id where another registry gave that.
     """
 
     subject: str
     text: str
     level: str = "FULL_TRANSITIVE"
     version: int = 0
+    id: int = 0
 
 
 CONTROL = (FireTimer, IntakePassed, Redrive, Discard, Release, Drain, RegisterSchema)

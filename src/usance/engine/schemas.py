@@ -17,7 +17,7 @@ from usance.engine.reactor import Outgoing
 from usance.engine.topics import Place, Topics
 from usance.engine.unit import PartitionUnit, World
 from usance.kernel.decider import Actor, Refusal, key_of
-from usance.kernel.errors import Conflict, Unreadable
+from usance.kernel.errors import Conflict, Tampered, Unavailable, Unreadable
 from usance.kernel.ids import derived
 from usance.log.contract import Log, Output, Record, TopicPartition, header
 from usance.messages.avro import decode, modernise
@@ -134,9 +134,12 @@ def missing(
     return plan(catalogue, state, registry)
 
 
-def requests(topics: Topics, tenant: str, log_id: str, events: list[Any]) -> Iterator[Outgoing]:
+def requests(
+    topics: Topics, tenant: str, log_id: str, events: list[Any], *, given: bool
+) -> Iterator[Outgoing]:
     """Yield commands that ask the owner of system partition 0 to write registry events.
 
+    `given` tells that another registry gave their ids; else the owner gives the next free ones.
     Their ids depend on what is asked for alone: many processes may ask, and each is answered once.
     """
     key = key_for(topics, tenant)
@@ -145,7 +148,11 @@ def requests(topics: Topics, tenant: str, log_id: str, events: list[Any]) -> Ite
             digest = parsed(event.text).identity
             command_id = derived(log_id, "register", event.subject, event.version, digest)
             asked = RegisterSchema(
-                subject=event.subject, text=event.text, level=event.level, version=event.version
+                subject=event.subject,
+                text=event.text,
+                level=event.level,
+                version=event.version,
+                id=event.id if given else 0,
             )
             yield Outgoing(key, asked, command_id, "schemas")
 
@@ -155,6 +162,19 @@ def pending(log: Log, topics: Topics, catalogue: Catalogue, registry: Registry |
     tp = stream(topics)
     fresh = log.end(tp) <= log.begin(tp)
     return [] if fresh else missing(log, topics, catalogue, registry)
+
+
+def demand_ids(log: Log, topics: Topics, catalogue: Catalogue, state: RegistryState) -> None:
+    """Check that this program's schemas have the ids that it means to write; raises Unavailable."""
+    recorded = RegistryState()
+    if not follow(log, topics, catalogue, recorded):
+        return
+    texts = (text for entry in catalogue.types() for text in entry.versions.values())
+    if any(recorded.id_of(s) != state.id_of(s) for s in map(parsed, texts)):
+        raise Unavailable(
+            "schemas got other ids than this program had reckoned with: another one was registering",
+            hint="Start it again.",
+        )
 
 
 # -- writing
@@ -242,9 +262,13 @@ class Desk:
         events: list[Any] = []
         if state.levels.get(subject) != level:
             events.append(SubjectConfigured(subject=subject, level=level))
-        events.append(registration(state.id_for(schema), subject, version, schema, level))
-        for event in events:
-            state.apply(event)
+        schema_id = asked.id or state.id_for(schema)
+        events.append(registration(schema_id, subject, version, schema, level))
+        try:
+            for event in events:
+                state.apply(event)
+        except Tampered as clash:
+            raise Conflict(f"id {schema_id} is another schema's", hint=clash.hint) from clash
         return events
 
     def _demand_foreign(self, subject: str) -> None:

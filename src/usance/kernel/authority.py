@@ -58,7 +58,7 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (_NOBODY, "RegisterDrawing HonourDrawing SettleDrawing ReleaseDrawing ReserveLimit"),
     (_NOBODY, "ConsumeReservation IncreaseReservation ReleaseIncrease HoldMargin ReleaseMargin"),
     (_NOBODY, "ObserveEvent ObserveOutcome OpenCase RecordScreening Drain FireTimer TimerDue"),
-    (_NOBODY, "IntakePassed UnreadableInput"),
+    (_NOBODY, "IntakePassed RegisterSchema UnreadableInput"),
 )
 
 AUTHORITY: Mapping[str, Roles] = {act: roles for roles, acts in _TABLE for act in acts.split()}

@@ -55,7 +55,7 @@ INTERNAL = frozenset(
     ExaminePresentation FireTimer HoldMargin HonourDrawing IncreaseReservation IntakePassed
     VoidAmendment ReleaseIncrease
     NoteDelivery ObserveEvent ObserveOutcome OpenCase QueueMessage RecordAck RecordNak RecordSent
-    RegisterDrawing RegisterSchemas ReleaseDrawing ReleaseHold ReleaseMargin ReleaseReservation
+    RegisterDrawing RegisterSchema ReleaseDrawing ReleaseHold ReleaseMargin ReleaseReservation
     ReserveLimit SettleDrawing UnreadableInput""".split()
 )
 """What parts of the program say to each other: no document and no request may say it for them."""

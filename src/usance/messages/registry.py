@@ -121,10 +121,15 @@ class RegistryState:
 
     def find_fingerprint(self, fingerprint: bytes) -> Known | None:
         """Return the first schema of a fingerprint, having asked the source about one not known here."""
-        if fingerprint not in self._by_fingerprint and self.refill is not None:
-            with self._lock:
-                self.refill(self)
+        if fingerprint not in self._by_fingerprint:
+            self.renew()
         return self._by_fingerprint.get(fingerprint)
+
+    def renew(self) -> None:
+        """Learn what the source knows now; raises Unavailable where it cannot be asked."""
+        with self._lock:
+            if self.refill is not None:
+                self.refill(self)
 
     def _ask(self, schema_id: int) -> None:
         with self._lock:
@@ -156,6 +161,14 @@ class RegistryState:
     def ids(self) -> list[int]:
         """Return all ids in order."""
         return sorted(self._by_id)
+
+    def pins(self) -> list[dict[str, str | int]]:
+        """Return every version of every subject with its id and text: what another log can be given."""
+        return [
+            {"subject": subject, "version": n, "id": i, "schema": self._by_id[i].schema.text}
+            for subject, versions in sorted(self.subjects.items())
+            for n, i in sorted(versions.items())
+        ]
 
     def versions(self, subject: str) -> list[Schema]:
         """Return a subject's schemas, oldest first; raises NotFound."""

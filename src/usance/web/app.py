@@ -130,6 +130,7 @@ def create_app(backend: Backend) -> Starlette:
         lifespan=lifespan,
     )
     app.state.backend = backend
+    app.state.answers = answers
     app.state.desk = desk
     app.state.site = site
     app.state.live = live

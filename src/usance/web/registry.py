@@ -1,7 +1,8 @@
-"""The log's schema registry as others ask for it: the reading part of Confluent's REST interface.
+"""The log's schema registry as others ask for it: Confluent's REST interface, as far as clients use it.
 
-Off-the-shelf deserializers read our topics with `http://HOST:PORT/registry` as their registry. Schemas are
-registered by the owner alone, from the program that ships them; nothing here writes.
+Off-the-shelf serializers and deserializers take `http://HOST:PORT/registry` as their registry. What is
+registered here is written by the owner of system partition 0, as everything else in the registry's stream is;
+versions of the program's own messages come with the program alone.
 """
 
 from __future__ import annotations
@@ -14,43 +15,85 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from usance.engine import schemas
+from usance.engine.control import RegisterSchema
+from usance.engine.reactor import Outgoing
+from usance.kernel.decider import Actor
+from usance.kernel.errors import Unreadable, UsanceError
+from usance.kernel.ids import RandomIds
+from usance.messages.avro_schema import Schema
+from usance.messages.compatibility import check_versions
 from usance.messages.registry import RegistryState
 from usance.web.backend import Backend
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+LEVEL = "FULL_TRANSITIVE"
+"""The level of subjects without one of their own."""
 SUBJECT_NOT_FOUND, VERSION_NOT_FOUND, SCHEMA_NOT_FOUND = 40401, 40402, 40403
-INVALID_VERSION = 42202
-READ_ONLY = "READONLY"
+NO_LEVEL = 40408
+INCOMPATIBLE = 409
+INVALID_SCHEMA, INVALID_VERSION, NOT_PERMITTED = 42201, 42202, 42205
+STORE_FAILED = 50001
 _WORDS = {
     SUBJECT_NOT_FOUND: "Subject not found.",
     VERSION_NOT_FOUND: "Version not found.",
     SCHEMA_NOT_FOUND: "Schema not found.",
+    NO_LEVEL: "The subject has no compatibility level of its own.",
     INVALID_VERSION: "The version is no number of one or more, and not 'latest'.",
+    NOT_PERMITTED: "Levels, modes and deletions are not offered: history stays readable.",
+    STORE_FAILED: "The owner of the registry did not answer in time; ask again.",
 }
+_CODES = {"INCOMPATIBLE_SCHEMA": INCOMPATIBLE, "INVALID_SCHEMA": INVALID_SCHEMA}
 
 Json = dict[str, Any]
-Answer = Callable[[RegistryState, Request], Any]
+Read = Callable[[RegistryState, Request], Any]
+Act = Callable[[RegistryState, Request, Json], Awaitable[Any]]
 
 
-class _Missing(Exception):
-    """What was asked for is not registered; `code` is the registry's own."""
+class _Wrong(Exception):
+    """What was asked for is not there, or not to be had; `code` is the registry's own."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(_WORDS[code])
+    def __init__(self, code: int, words: str = "") -> None:
+        super().__init__(words or _WORDS[code])
         self.code = code
 
 
-def _endpoint(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+def _reading(answer: Read) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         backend: Backend = request.app.state.backend
         try:
-            found, status = answer(backend.registry, request), 200
-        except _Missing as missing:
-            found = {"error_code": missing.code, "message": str(missing)}
-            status = missing.code // 100
-        return Response(msgspec.json.encode(found), status, media_type=MEDIA_TYPE)
+            return _shown(answer(backend.registry, request))
+        except _Wrong as wrong:
+            return _told(wrong)
 
     return endpoint
+
+
+def _acting(act: Act) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        backend: Backend = request.app.state.backend
+        try:
+            try:
+                body = msgspec.json.decode(await request.body())
+            except msgspec.MsgspecError as error:
+                raise _Wrong(INVALID_SCHEMA, "The body is no JSON.") from error
+            return _shown(await act(backend.registry, request, body))
+        except _Wrong as wrong:
+            return _told(wrong)
+
+    return endpoint
+
+
+def _shown(found: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(found), status, media_type=MEDIA_TYPE)
+
+
+def _told(wrong: _Wrong) -> Response:
+    status = wrong.code if wrong.code < 1_000 else wrong.code // 100
+    return _shown({"error_code": wrong.code, "message": str(wrong)}, status)
+
+
+# -- reading
 
 
 def _schema(state: RegistryState, request: Request) -> Json:
@@ -58,9 +101,9 @@ def _schema(state: RegistryState, request: Request) -> Json:
 
 
 def _known(state: RegistryState, request: Request) -> Any:
-    known = state.by_id(request.path_params["id"])
+    known = state.find(request.path_params["id"])
     if known is None:
-        raise _Missing(SCHEMA_NOT_FOUND)
+        raise _Wrong(SCHEMA_NOT_FOUND)
     return known
 
 
@@ -77,19 +120,23 @@ def _uses(state: RegistryState, request: Request) -> list[Json]:
 def _versions(state: RegistryState, request: Request) -> dict[int, int]:
     found = state.subjects.get(request.path_params["subject"])
     if found is None:
-        raise _Missing(SUBJECT_NOT_FOUND)
+        raise _Wrong(SUBJECT_NOT_FOUND)
     return found
 
 
-def _version(state: RegistryState, request: Request) -> Json:
-    versions, asked = _versions(state, request), request.path_params["version"]
+def _number(versions: dict[int, int], asked: str) -> int:
     if asked != "latest" and not (asked.isdecimal() and int(asked) > 0):
-        raise _Missing(INVALID_VERSION)
-    number = max(versions) if asked == "latest" else int(asked)
+        raise _Wrong(INVALID_VERSION)
+    return max(versions) if asked == "latest" else int(asked)
+
+
+def _version(state: RegistryState, request: Request) -> Json:
+    versions = _versions(state, request)
+    number = _number(versions, request.path_params["version"])
     schema_id = versions.get(number)
     known = state.by_id(schema_id) if schema_id is not None else None
     if known is None:
-        raise _Missing(VERSION_NOT_FOUND)
+        raise _Wrong(VERSION_NOT_FOUND)
     return {
         "subject": request.path_params["subject"],
         "version": number,
@@ -101,25 +148,143 @@ def _version(state: RegistryState, request: Request) -> Json:
 
 def _level(state: RegistryState, request: Request) -> Json:
     level = state.levels.get(request.path_params["subject"])
+    if level is None and request.query_params.get("defaultToGlobal") == "true":
+        level = LEVEL
     if level is None:
-        raise _Missing(SUBJECT_NOT_FOUND)
+        raise _Wrong(NO_LEVEL)
     return {"compatibilityLevel": level}
 
 
-ANSWERS: dict[str, Answer] = {
+# -- looking up, checking, registering
+
+
+def _parsed(body: Any) -> Schema:
+    """Return the schema of a body; `metadata`, `ruleSet` and `normalize` are taken and not needed."""
+    if not isinstance(body, dict) or not isinstance(body.get("schema"), str):
+        raise _Wrong(INVALID_SCHEMA, "The body has no schema.")
+    if body.get("schemaType") not in (None, "AVRO") or body.get("references"):
+        raise _Wrong(INVALID_SCHEMA, "Only Avro schemas that stand by themselves are kept.")
+    try:
+        return Schema(body["schema"])
+    except Unreadable as error:
+        raise _Wrong(INVALID_SCHEMA, f"Invalid schema: {error.reason}; {error.hint}.") from error
+
+
+def _registered(state: RegistryState, subject: str, schema: Schema) -> tuple[int, int] | None:
+    """Return version and id that a subject has for a schema, however its names are written."""
+    for version, schema_id in sorted(state.subjects.get(subject, {}).items()):
+        known = state.by_id(schema_id)
+        if known is not None and known.schema.meaning == schema.meaning:
+            return version, schema_id
+    return None
+
+
+async def _look_up(state: RegistryState, request: Request, body: Json) -> Json:
+    schema = _parsed(body)
+    _versions(state, request)
+    subject = request.path_params["subject"]
+    found = _registered(state, subject, schema)
+    if found is None:
+        raise _Wrong(SCHEMA_NOT_FOUND)
+    known = state.by_id(found[1])
+    assert known is not None
+    return {
+        "subject": subject,
+        "version": found[0],
+        "id": found[1],
+        "schema": known.schema.text,
+        "schemaType": "AVRO",
+    }
+
+
+async def _check(state: RegistryState, request: Request, body: Json) -> Json:
+    schema = _parsed(body)
+    subject, asked = request.path_params["subject"], request.path_params.get("version")
+    versions = state.subjects.get(subject)
+    if versions is None and asked is not None:
+        raise _Wrong(SUBJECT_NOT_FOUND)
+    before = state.versions(subject) if versions else []
+    level = state.levels.get(subject, LEVEL)
+    if versions and asked is not None:
+        known = state.by_id(versions.get(_number(versions, asked), 0))
+        if known is None:
+            raise _Wrong(VERSION_NOT_FOUND)
+        before = [known.schema]
+    found = check_versions(schema, before, level)
+    answer: Json = {"is_compatible": not found}
+    if request.query_params.get("verbose") == "true":
+        answer["messages"] = [f"{v.rule} at {v.path or '/'}: {v.message}" for v in found]
+    return answer
+
+
+async def _register(state: RegistryState, request: Request, body: Json) -> Json:
+    schema, subject = _parsed(body), request.path_params["subject"]
+    known = _registered(state, subject, schema)
+    if known is not None:
+        return {"id": known[1]}
+    if state.beyond is not None:
+        raise _Wrong(NOT_PERMITTED, "Ids come from another registry: register the schema there.")
+    backend: Backend = request.app.state.backend
+    topics, tenant = backend.gateway.commands.topics, backend.settings.bank.tenant
+    command_id = RandomIds().fresh()
+    outgoing = Outgoing(
+        schemas.key_for(topics, tenant),
+        RegisterSchema(subject=subject, text=schema.text, level=LEVEL),
+        command_id,
+        "registry",
+        command_id,
+        Actor("", "registry", "system"),
+    )
+    try:
+        outcome = await request.app.state.answers.ask(outgoing)
+    except UsanceError as error:
+        raise _Wrong(STORE_FAILED, error.message) from error
+    if outcome is None:
+        raise _Wrong(STORE_FAILED)
+    if outcome.answer != "accepted":
+        code = _CODES.get(outcome.code, NOT_PERMITTED)
+        raise _Wrong(code, f"{outcome.message} {outcome.hint}".strip())
+    state.renew()
+    known = _registered(state, subject, schema)
+    if known is None:
+        raise _Wrong(STORE_FAILED)
+    return {"id": known[1]}
+
+
+def _refused(_: RegistryState, __: Request) -> Json:
+    raise _Wrong(NOT_PERMITTED)
+
+
+READS: dict[str, Read] = {
     "/schemas/types": lambda _, __: ["AVRO"],
     "/schemas/ids/{id:int}": _schema,
+    "/schemas/ids/{id:int}/schema": lambda s, r: msgspec.Raw(_known(s, r).schema.text.encode()),
     "/schemas/ids/{id:int}/versions": _uses,
     "/schemas/ids/{id:int}/subjects": lambda s, r: [u["subject"] for u in _uses(s, r)],
     "/subjects": lambda s, _: sorted(s.subjects),
+    "/subjects/{subject:path}/versions/{version}/schema": lambda s, r: msgspec.Raw(
+        _version(s, r)["schema"].encode()
+    ),
     "/subjects/{subject:path}/versions/{version}": _version,
     "/subjects/{subject:path}/versions": lambda s, r: sorted(_versions(s, r)),
+    "/config": lambda _, __: {"compatibilityLevel": LEVEL},
     "/config/{subject:path}": _level,
-    "/mode": lambda _, __: {"mode": READ_ONLY},
+    "/mode": lambda _, __: {"mode": "READWRITE"},
+    "/mode/{subject:path}": lambda _, __: {"mode": "READWRITE"},
+}
+POSTS: dict[str, Act] = {
+    "/compatibility/subjects/{subject:path}/versions/{version}": _check,
+    "/compatibility/subjects/{subject:path}/versions": _check,
+    "/subjects/{subject:path}/versions": _register,
+    "/subjects/{subject:path}": _look_up,
 }
 
 
 def mount() -> Mount:
     """Return the interface, to be mounted into the application."""
-    routes = [Route(path, _endpoint(answer), methods=["GET"]) for path, answer in ANSWERS.items()]
+    routes = [Route(path, _reading(answer), methods=["GET"]) for path, answer in READS.items()]
+    routes += [Route(path, _acting(act), methods=["POST"]) for path, act in POSTS.items()]
+    for path in ("/config", "/config/{subject:path}", "/mode", "/mode/{subject:path}"):
+        routes.append(Route(path, _reading(_refused), methods=["PUT"]))
+    routes.append(Route("/subjects/{subject:path}", _reading(_refused), methods=["DELETE"]))
     return Mount("/registry", routes=routes)

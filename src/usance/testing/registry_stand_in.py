@@ -1,4 +1,4 @@
-"""A registry with Confluent's interface in this process, and the ways in which real ones differ."""
+"""A schema registry with Confluent's interface in this process: for tests of what happens while one is down."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StandIn:
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *_: Any) -> None:
-                pass
+                """Say nothing."""
 
             def _do(self) -> None:
                 raw = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -46,10 +46,12 @@ class StandIn:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
+        """Stop answering."""
         self.server.shutdown()
         self.server.server_close()
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """Return status and body of one request; `failing` is the status of all while it is set."""
         self.asked.append(f"{method} {path}")
         if self.failing:
             return self.failing, {"error_code": 50001, "message": "down"}
