@@ -24,13 +24,17 @@ MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 NOUNS = {
     "credit": "Credit",
     "presentation": "Presentation",
-    "message": "Message",
-    "saga": "Workflow",
     "facility": "Facility",
-    "case": "Case",
+    "message": "Message",
     "screening": "Screening",
+    "case": "Case",
+    "saga": "Workflow",
 }
 ORDER = tuple(NOUNS)
+WORKFLOW = "saga"
+"""Streams that the overview leaves out: what they do shows in the others."""
+
+UUID_LETTERS = 36
 
 STYLE = """
 :root { --bg: #f7f7f4; --surface: #fff; --line: #dcdcd5; --text: #1d2024; --muted: #565c65; --accent: #1b5796;
@@ -145,14 +149,16 @@ def timeline_page(
 ) -> bytes:
     """Return the timeline as one page: an overview in order of time, then stream by stream with changes."""
     told = sorted(stories, key=_rank)
+    acts = [story for story in told if key_parts(story.stream).category != WORKFLOW] or told
     everything = sorted(
-        ((fact, story.stream) for story in told for fact in story.facts),
-        key=lambda pair: (parse_instant(pair[0].time), pair[0].log_time, pair[0].place),
+        ((fact, story.stream) for story in acts for fact in story.facts),
+        key=lambda one: _moment(one[0]),
     )
-    rows = "".join(_row(fact, names, _noun(stream)) for fact, stream in everything)
+    rows = "".join(_row(fact, names, stream) for fact, stream in everything)
+    below = '<p class="small muted">Workflows, with their steps and timers, stand below.</p>'
     body = (
         f"<h1>{escape(title)}</h1>{_facts(facts)}"
-        f"<h2>Timeline</h2>{_table(rows, stream=True)}"
+        f"<h2>Timeline</h2>{below if len(acts) < len(told) else ''}{_table(rows, stream=True)}"
         + "".join(
             f'<h2 id="{escape(story.stream)}">{escape(_noun(story.stream))}</h2>'
             f'<p class="small muted"><code>{escape(story.stream)}</code></p>'
@@ -207,7 +213,9 @@ def _table(rows: str, *, stream: bool = False) -> str:
 
 
 def _row(fact: Fact, names: Mapping[str, str], of: str = "") -> str:
-    first = f"<td>{escape(of)}</td>" if of else f'<td class="num">{fact.revision}</td>'
+    first = f'<td class="num">{fact.revision}</td>'
+    if of:
+        first = f'<td><a href="#{escape(of)}">{escape(_noun(of))}</a></td>'
     article = f' <span class="small muted">{escape(fact.article)}</span>' if fact.article else ""
     who = names.get(fact.person) or fact.person or fact.role
     changed = "" if of else _changed(fact.changed)
@@ -236,7 +244,15 @@ def _changed(changed: Sequence[Change]) -> str:
 
 def _noun(stream: str) -> str:
     parts = key_parts(stream)
-    return f"{NOUNS.get(parts.category, parts.category.capitalize())} {parts.identity}"
+    identity = parts.identity[:8] if len(parts.identity) == UUID_LETTERS else parts.identity
+    return f"{NOUNS.get(parts.category, parts.category.capitalize())} {identity}"
+
+
+def _moment(fact: Fact) -> tuple[int, int, bool, str, int]:
+    """Return the order of a timeline; what came at once in one tree stands as it does there."""
+    tree, _, index = fact.place.partition("#")
+    when = parse_instant(fact.time), fact.log_time
+    return (*when, not tree.startswith("trade."), tree, int(index))
 
 
 def _rank(story: Story) -> tuple[int, str, str]:
