@@ -33,6 +33,7 @@ def document(version: str) -> Json:
     paths: Json = {f"/commands/{name}": _command(kind, of) for name, kind in kinds.items()}
     paths |= {"/commands:batch": _batch(of), "/outcomes/{command_id}": _outcome(of)}
     paths["/dead-letters/{ref}/reread"] = _reread(of)
+    paths |= {path: _pack(path, of) for path in ("/credits/{ref}/pack.zip", "/audit/pack.zip")}
     paths |= {_path(p): _twin(p, of, components) for p in every}
     paths |= {f"/health/{part}": _health(part) for part in ("live", "ready")}
     return {
@@ -157,6 +158,36 @@ def _reread(of: dict[str, Json]) -> Json:
             "responses": {
                 "200": _answer({"oneOf": [of[repr(Answer)], of[repr(Forecast)]]}, "Committed"),
                 "202": _answer(of[repr(Answer)], "Not decided yet"),
+                **_problems(of, 400, 404, 422, 503),
+            },
+        }
+    }
+
+
+def _pack(path: str, of: dict[str, Json]) -> Json:
+    named = "{ref}" in path
+    given = [_parameter("path", "ref", "The credit")] if named else []
+    asked = {} if named else {
+        "partition": "A number of trade's events, or a tree's folder",
+        "query": "stream, correlation, actor or type = value",
+    }  # fmt: skip
+    asked |= {
+        "as_of": "Only what was decided by then: a day or an instant",
+        "known_at": "As of so many heads of the log of heads",
+        "case": "The reference of whoever asked for it",
+        "reveal": "Open sealed private parts; asks for a reason",
+        "reason": "Why they are opened",
+    }
+    given += [_parameter("query", name, text) for name, text in asked.items()]
+    given.append(_parameter("header", ROLE_HEADER, "Who takes it"))
+    binary = {"type": "string", "format": "binary"}
+    return {
+        "get": {
+            "operationId": "credit_pack" if named else "pack",
+            "summary": "Take out an audit pack; that it is taken is recorded first.",
+            "parameters": given,
+            "responses": {
+                "200": _answer(binary, "The pack", "application/zip"),
                 **_problems(of, 400, 404, 422, 503),
             },
         }

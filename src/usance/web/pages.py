@@ -16,6 +16,7 @@ from usance.views.queries import Queries
 from usance.web import acts
 from usance.web.backend import Backend
 from usance.web.forms import amount, whole_number
+from usance.web.packs import may_export
 
 F = TypeVar("F")
 PAGE_ROWS = 50
@@ -101,7 +102,10 @@ def credit(visit: Visit) -> Shown:
     """One credit; `tab` chooses what is below the facts, `revision` the state shown."""
     queries, viewer, key = visit.queries, visit.viewer, visit.key("credit")
     found = queries.credit(viewer, key)
-    extra: dict[str, Any] = {"acts": acts.permitted(acts.credit_acts(found), visit.viewer)}
+    extra: dict[str, Any] = {
+        "acts": acts.permitted(acts.credit_acts(found), visit.viewer),
+        "pack": may_export(viewer),
+    }
     return _with_history(visit, key, Shown(found, extra, found.row.revision))
 
 
