@@ -60,6 +60,7 @@ class Node:
     """
 
     __slots__ = (
+        "_named",
         "aliases",
         "attributes",
         "branches",
@@ -83,6 +84,7 @@ class Node:
         self.branches: tuple[Node, ...] = ()
         self.aliases: tuple[str, ...] = ()
         self.attributes: dict[str, Any] = _NO_ATTRIBUTES
+        self._named: dict[str, Field] | None = None
 
     @property
     def local(self) -> str:
@@ -90,8 +92,10 @@ class Node:
         return self.name.rpartition(".")[2] or self.kind
 
     def field(self, name: str) -> Field | None:
-        """Return the field of that name."""
-        return next((f for f in self.fields if f.name == name), None)
+        """Return the field of that name; asked once the fields are set."""
+        if self._named is None:
+            self._named = {f.name: f for f in self.fields}
+        return self._named.get(name)
 
 
 class Schema:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from usance.messages.avro_schema import MISSING, Field, Node, Schema
+from usance.messages.avro_schema import MISSING, PRIMITIVES, Field, Node, Schema
 
 _PROMOTIONS = {
     "int": ("long", "float", "double"),
@@ -111,6 +111,18 @@ def named_alike(r: Node, w: Node) -> bool:
     return any(w.name == (a if "." in a or not space else f"{space}.{a}") for a in r.aliases)
 
 
+def alike(one: Node, other: Node) -> bool:
+    """Tell whether two types are the same primitive one, or unions of the same: most fields never change."""
+    if one.kind != other.kind:
+        return False
+    if one.kind == "union":
+        pairs = zip(one.branches, other.branches, strict=False)
+        return len(one.branches) == len(other.branches) and all(
+            a.kind == b.kind and a.kind in PRIMITIVES for a, b in pairs
+        )
+    return one.kind in PRIMITIVES
+
+
 def source(field: Field, w: Node) -> Field | None:
     """Return the writer's field that a reader's field is filled from."""
     names: Iterable[str] = (field.name, *field.aliases)
@@ -184,7 +196,8 @@ class _Checker:
             at = f"{path}/fields/{i}"
             written = source(field, w)
             if written is not None:
-                found += self.types(field.type, written.type, f"{at}/type")
+                if not alike(field.type, written.type):
+                    found += self.types(field.type, written.type, f"{at}/type")
             elif field.default is MISSING:
                 found.append(
                     Violation(

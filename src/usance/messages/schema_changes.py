@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from usance.messages.avro_schema import MISSING, Field, Node, Schema
-from usance.messages.compatibility import fits, named_alike, resolves, source
+from usance.messages.compatibility import alike, fits, named_alike, resolves, source
 
 ERROR, WARN = "error", "warn"
 
@@ -180,21 +180,26 @@ class Changes:
 
     def _record(self, new: Node, old: Node, path: str) -> None:
         sources = [source(f, old) for f in new.fields]
-        read = {s.name for s in sources if s is not None}
-        vanished = [f for f in old.fields if f.name not in read]
+        readers: dict[str, list[Field]] = {}
+        for field, before in zip(new.fields, sources, strict=True):
+            if before is not None:
+                readers.setdefault(before.name, []).append(field)
+        vanished = [f for f in old.fields if f.name not in readers]
         for i, (field, before) in enumerate(zip(new.fields, sources, strict=True)):
             at = f"{path}/fields/{i}"
             if before is None:
                 self._renamed(field, vanished, at)
                 continue
-            self._aliases(field, before, new, old, at)
+            self._aliases(field, before, readers[before.name], old, at)
             self._defaults(field, before, at)
             now, then = attributes_of(field), attributes_of(before)
-            self._sensitivity(at, now, then)
-            self._sealing(at, now, then)
-            self._units(at, now, then)
-            exact = _is_exact(field, now) or _is_exact(before, then)
-            self._types(field.type, before.type, f"{at}/type", exact=exact)
+            if now != then:
+                self._sensitivity(at, now, then)
+                self._sealing(at, now, then)
+                self._units(at, now, then)
+            if not _plain(field.type, before.type):
+                exact = _is_exact(field, now) or _is_exact(before, then)
+                self._types(field.type, before.type, f"{at}/type", exact=exact)
 
     def _renamed(self, field: Field, vanished: list[Field], at: str) -> None:
         """Find a field that appeared where one of its type went, so that a default hides the loss."""
@@ -210,9 +215,11 @@ class Changes:
                 self._add("RENAME_HIDDEN_BY_DEFAULT", at, ERROR, message, hint)
                 return
 
-    def _aliases(self, field: Field, before: Field, new: Node, old: Node, at: str) -> None:
+    def _aliases(
+        self, field: Field, before: Field, readers: list[Field], old: Node, at: str
+    ) -> None:
         claimed = [n for n in dict.fromkeys((field.name, *field.aliases)) if old.field(n)]
-        twice = [f for f in new.fields if f is not field and source(f, old) is before]
+        twice = [f for f in readers if f is not field]
         if len(claimed) > 1 or twice:
             message = f"{field.name} could be read from {' or '.join(claimed)}"
             if twice:
@@ -277,6 +284,13 @@ class Changes:
             if name in then and now.get(name) != then[name]:
                 message = f"{name} was {then[name]!r} and is {now.get(name)!r}"
                 self._add("UNIT_CHANGED", at, ERROR, message, "add a new field instead")
+
+
+def _plain(new: Node, old: Node) -> bool:
+    """Tell whether two types are alike and nothing more is said of them."""
+    if not alike(new, old):
+        return False
+    return not any(n.attributes for n in (new, old, *new.branches, *old.branches))
 
 
 def _partner(old: Node, now: list[tuple[Node, str]]) -> tuple[Node, str] | None:
