@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -97,6 +98,32 @@ def test_the_whole_catalogue_takes_its_ids_from_the_registry_and_the_log_keeps_t
     asked = len(server.asked)
     assert plan(default(), state, registry(server)) == []
     assert len(server.asked) == asked, "nothing is asked of a log that has everything"
+
+
+def test_a_guid_is_asked_for_and_a_server_without_any_is_not_down(server: StandIn) -> None:
+    found, guid = registry(server), UUID(int=7)
+    assert found.by_guid(guid) is None
+    server.guids[str(guid)] = schema().text
+    kept = found.by_guid(guid)
+    assert kept is not None and kept.identity == schema().identity
+    server.hangs = True
+    assert found.by_guid(guid) is None
+    server.failing = 503
+    with pytest.raises(Unavailable):
+        found.by_guid(guid)
+
+
+def test_a_guid_that_the_registry_gave_finds_the_recorded_schema(server: StandIn) -> None:
+    state = RegistryState()
+    for event in plan(default(), state, registry(server)):
+        state.apply(event)
+    state.beyond = registry(server)
+    text = default().meta.text
+    server.guids[str(UUID(int=9))] = text
+    known = state.find_guid(UUID(int=9))
+    assert known is not None and known.schema.text == text
+    assert state.find_guid(known.schema.guid) == known
+    assert state.find_guid(UUID(int=10)) is None
 
 
 # -- pinned

@@ -14,6 +14,7 @@ import uvicorn
 from confluent_kafka.schema_registry import (
     Schema,
     SchemaRegistryClient,
+    header_schema_id_serializer,
     topic_record_subject_name_strategy,
 )
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
@@ -25,6 +26,7 @@ from world import World
 from usance.domain.facility_messages import SetFacility
 from usance.engine import schemas
 from usance.engine.verify import verify_log
+from usance.kernel.errors import Unreadable
 from usance.web.app import create_app
 
 EVENTS = "usance.trade.events"
@@ -168,6 +170,38 @@ def test_a_command_written_by_an_off_the_shelf_serializer_has_our_id_and_our_byt
         value = write(plain, context)
         assert world.program.store.decoder.value(value) == SetFacility(**facility)
         assert len(client.get_versions(f"usance.trade.commands-{entry.fullname}")) == 1
+
+
+def test_a_command_whose_schema_stands_in_a_guid_header_is_read(world: World) -> None:
+    store = world.program.store
+    entry = store.catalogue.by_class[SetFacility]
+    facility = SetFacility(
+        facility="F8",
+        customer="c",
+        currency="USD",
+        limit=1,
+        expiry="2027-12-31",
+        margin_account="A",
+    )
+    plain = {f.name: getattr(facility, f.name) for f in entry.schema.root.fields}
+    with served(world) as url, SchemaRegistryClient({"url": url}) as client:
+        conf = {
+            "subject.name.strategy": topic_record_subject_name_strategy,
+            "schema.id.serializer": header_schema_id_serializer,
+        }
+        write = AvroSerializer(client, entry.text, conf=conf)
+        headers: list[Any] = []
+        context = SerializationContext("usance.trade.commands", MessageField.VALUE, headers)
+        value = write(plain, context)
+    given = list(headers.items()) if isinstance(headers, dict) else list(headers)
+    assert given[0][0] == "__value_schema_id" and given[0][1][0] == 1 and len(given[0][1]) == 17
+    usual = [(f"h{n}", b"") for n in range(6)] + [("ce_type", entry.fullname.encode())]
+    assert store.decoder.message([*usual, *given], value) == facility
+    by_id = b"\x00" + store.registry.id_of(entry.schema).to_bytes(4, "big")
+    assert store.decoder.message([*usual, ("__value_schema_id", by_id)], value) == facility
+    for wrong in (b"\x01" + bytes(16), b"\x02" + bytes(16), b""):
+        with pytest.raises(Unreadable, match="GUID"):
+            store.decoder.message([*usual, ("__value_schema_id", wrong)], value)
 
 
 def test_what_is_registered_stands_in_the_chained_stream_and_outlives_a_restart(

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
+from uuid import UUID
 
 from usance.kernel.errors import Conflict, Unavailable, Unreadable
 from usance.messages.avro_schema import Schema
@@ -88,6 +89,15 @@ class ConfluentRegistry:
         if answer.status != 200:
             raise self._odd(f"read schema {schema_id}", answer)
         return self._schema(answer)
+
+    def by_guid(self, guid: UUID) -> Schema | None:
+        """Return the schema of a GUID; None where there is none, or where the server has no GUIDs."""
+        try:
+            answer = self._call("GET", f"/schemas/guids/{guid}")
+        except Unavailable:
+            self.by_id(1)  # Apicurio 3.3 hangs here: what answers other questions is not down
+            return None
+        return self._schema(answer) if answer.status == 200 else None
 
     def lookup(self, subject: str, schema: Schema) -> int | None:
         """Return the id of a schema that a subject has, or None."""

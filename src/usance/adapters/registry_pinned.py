@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 
@@ -59,6 +60,10 @@ class PinnedRegistry:
     def by_id(self, schema_id: int) -> Schema | None:
         """Return the schema of an id."""
         return self._by_id.get(schema_id)
+
+    def by_guid(self, guid: UUID) -> Schema | None:
+        """Return the schema of a GUID."""
+        return next((s for s in self._by_id.values() if s.guid == guid), None)
 
     def lookup(self, subject: str, schema: Schema) -> int | None:
         """Return the id of a schema that a subject has, or None."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from usance.kernel.errors import Unreadable
 
@@ -136,6 +137,11 @@ class Schema:
         packed = json.dumps(self.json, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(packed.encode()).hexdigest()
 
+    @property
+    def guid(self) -> UUID:
+        """The identity as a UUID (RFC 9562, version 8): what stands in a GUID header."""
+        return UUID(bytes=_version_8(bytes.fromhex(self.identity)[:16]))
+
     @cached_property
     def meaning(self) -> str:
         """Like the identity, but blind to how names are written: in full, or by the namespace around them."""
@@ -147,6 +153,10 @@ class Schema:
 def parsed(text: str) -> Schema:
     """Return the schema of a text, parsed once per process: the registry asks for the same ones often."""
     return Schema(text)
+
+
+def _version_8(raw: bytes) -> bytes:
+    return raw[:6] + bytes((raw[6] & 0x0F | 0x80, raw[7], raw[8] & 0x3F | 0x80)) + raw[9:]
 
 
 def _bad(reason: str, hint: str) -> Unreadable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from usance.crypto.sealing import AES_GCM, OVERHEAD, SEALED
 from usance.crypto.vault import KeyUnavailable, Scope, SubjectErased, Vault
@@ -26,6 +27,10 @@ from usance.messages.registry import RegistryState, frame
 from usance.messages.sealed import Kinds, Looking, Opening, Unopened, stands_in
 from usance.messages.upcasting import UPCASTERS
 from usance.messages.varints import Read, read_length, read_long
+
+SCHEMA_HEADER = "__value_schema_id"
+HEADERS_USUAL = 7
+"""Headers of a record that we write, without a trace."""
 
 
 class Decoded(NamedTuple):
@@ -188,6 +193,8 @@ class Decoder:
 
     def message(self, headers: Headers, value: bytes | None) -> Any:
         """Return the message; its schema must be the one that `ce_type` names."""
+        if len(headers) > HEADERS_USUAL:
+            value = self._framed(headers, value)
         entry, message = self._value(value, headers)
         if len(headers) < 3 or headers[2] != entry.header:
             self._check_type(headers, entry)
@@ -196,6 +203,8 @@ class Decoder:
     def record(self, key: bytes | None, value: bytes | None, headers: Headers) -> Decoded:  # noqa: ARG002
         """Return meta and message, having checked them against each other."""
         meta = self.meta(headers)
+        if len(headers) > HEADERS_USUAL:
+            value = self._framed(headers, value)
         entry, message = self._value(value, headers)
         self._check_type(headers, entry)
         if meta.schema != entry.fingerprint:
@@ -205,6 +214,24 @@ class Decoder:
                 hint="compare the registries; import schemas with their ids",
             )
         return Decoded(meta, message, entry.type)
+
+    def _framed(self, headers: Headers, value: bytes | None) -> bytes | None:
+        """Return a value with its schema id before it, where a foreign client put that into a header.
+
+        The header is `0x00` and u32 id, or `0x01` and a GUID; the value then is the bare Avro body.
+        """
+        said = next((v for k, v in headers if k == SCHEMA_HEADER), None)
+        if said is None or value is None:
+            return value
+        if len(said) == 5 and said[0] == 0:
+            return said + value
+        known = None
+        if len(said) == 17 and said[0] == 1:
+            known = self.registry.find_guid(UUID(bytes=said[1:]))
+        if known is None:
+            hint = "usance schema list shows all"
+            raise Unreadable("schema", "the registry knows no such schema GUID", hint=hint)
+        return frame(known.id) + value
 
     def value(self, value: bytes | None) -> Any:
         """Return the message of a framed value without any headers."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from usance.kernel.errors import Conflict, NotFound, Tampered
 from usance.messages.avro_schema import Schema, parsed
@@ -52,6 +53,10 @@ class Registry(Protocol):
         """Return the schema of an id; None is the registry's own word that there is none."""
         ...
 
+    def by_guid(self, guid: UUID) -> Schema | None:
+        """Return the schema of a GUID; None where the registry knows none, or no GUIDs at all."""
+        ...
+
     def lookup(self, subject: str, schema: Schema) -> int | None:
         """Return the id of a schema that a subject has, or None."""
         ...
@@ -76,6 +81,8 @@ class RegistryState:
         self.refill: Refill | None = None
         self.beyond: Registry | None = None
         self._lock = threading.Lock()
+        self._guids: dict[UUID, int] = {}
+        self._given: dict[UUID, int] = {}
         self.levels: dict[str, str] = {}
         self.subjects: dict[str, dict[int, int]] = {}
         self._by_id: dict[int, Known] = {}
@@ -124,6 +131,18 @@ class RegistryState:
         if fingerprint not in self._by_fingerprint:
             self.renew()
         return self._by_fingerprint.get(fingerprint)
+
+    def find_guid(self, guid: UUID) -> Known | None:
+        """Return what is registered under a GUID: ours, or one that the registry beyond the log gave."""
+        if guid not in self._guids:
+            self.renew()
+            self._guids = {k.schema.guid: k.id for k in list(self._by_id.values())} | self._given
+        if guid not in self._guids and self.beyond is not None:
+            schema = self.beyond.by_guid(guid)
+            known = self._by_identity.get(schema.identity) if schema is not None else None
+            if known is not None:
+                self._guids[guid] = self._given[guid] = known
+        return self._by_id.get(self._guids.get(guid, 0))
 
     def renew(self) -> None:
         """Learn what the source knows now; raises Unavailable where it cannot be asked."""

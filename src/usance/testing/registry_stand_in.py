@@ -10,11 +10,16 @@ from urllib.parse import unquote
 
 
 class StandIn:
-    """Answers as Confluent's registry does. `forgetful` answers an alias-only change as Apicurio 3.3 does."""
+    """Answers as Confluent's registry does. `forgetful` answers an alias-only change as Apicurio 3.3 does.
+
+    `hangs` is what that does when it is asked for a GUID: a gateway before it says 504.
+    """
 
     def __init__(self, *, forgetful: bool = False) -> None:
         self.forgetful = forgetful
         self.failing = 0
+        self.hangs = False
+        self.guids: dict[str, str] = {}
         self.asked: list[str] = []
         self.texts: dict[int, str] = {}
         self.subjects: dict[str, list[int]] = {}
@@ -60,6 +65,11 @@ class StandIn:
             case "GET", ["schemas", "ids", number]:
                 text = self.texts.get(int(number))
                 return (200, {"schema": text}) if text else (404, {"error_code": 40403})
+            case "GET", ["schemas", "guids", guid]:
+                if self.hangs:
+                    return 504, None
+                found = self.guids.get(guid)
+                return (200, {"schema": found}) if found else (404, {"error_code": 40403})
             case "POST", ["subjects", subject, "versions"]:
                 return self._register(subject, body["schema"])
             case "POST", ["subjects", subject]:
@@ -68,8 +78,12 @@ class StandIn:
                         return 200, {"id": i, "schema": self.texts[i], "subject": subject}
                 return 404, {"error_code": 40403 if subject in self.subjects else 40401}
             case "GET", ["subjects", subject, "versions"]:
-                found = self.subjects.get(subject)
-                return (200, [*range(1, len(found) + 1)]) if found else (404, {"error_code": 40401})
+                versions = self.subjects.get(subject)
+                return (
+                    (200, [*range(1, len(versions) + 1)])
+                    if versions
+                    else (404, {"error_code": 40401})
+                )
             case "GET", ["subjects", subject, "versions", number]:
                 i = self.subjects[subject][int(number) - 1]
                 return 200, {"id": i, "schema": self.texts[i], "version": int(number)}

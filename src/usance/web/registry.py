@@ -97,7 +97,18 @@ def _told(wrong: _Wrong) -> Response:
 
 
 def _schema(state: RegistryState, request: Request) -> Json:
-    return {"schema": _known(state, request).schema.text, "schemaType": "AVRO"}
+    return _text(_known(state, request).schema)
+
+
+def _text(schema: Schema) -> Json:
+    return {"schema": schema.text, "schemaType": "AVRO", "guid": str(schema.guid)}
+
+
+def _by_guid(state: RegistryState, request: Request) -> Json:
+    known = state.find_guid(request.path_params["guid"])
+    if known is None:
+        raise _Wrong(SCHEMA_NOT_FOUND)
+    return _text(known.schema)
 
 
 def _known(state: RegistryState, request: Request) -> Any:
@@ -141,8 +152,7 @@ def _version(state: RegistryState, request: Request) -> Json:
         "subject": request.path_params["subject"],
         "version": number,
         "id": known.id,
-        "schema": known.schema.text,
-        "schemaType": "AVRO",
+        **_text(known.schema),
     }
 
 
@@ -192,8 +202,7 @@ async def _look_up(state: RegistryState, request: Request, body: Json) -> Json:
         "subject": subject,
         "version": found[0],
         "id": found[1],
-        "schema": known.schema.text,
-        "schemaType": "AVRO",
+        **_text(known.schema),
     }
 
 
@@ -221,7 +230,7 @@ async def _register(state: RegistryState, request: Request, body: Json) -> Json:
     schema, subject = _parsed(body), request.path_params["subject"]
     known = _registered(state, subject, schema)
     if known is not None:
-        return {"id": known[1]}
+        return _given(state, known)
     if state.beyond is not None:
         raise _Wrong(NOT_PERMITTED, "Ids come from another registry: register the schema there.")
     backend: Backend = request.app.state.backend
@@ -248,7 +257,14 @@ async def _register(state: RegistryState, request: Request, body: Json) -> Json:
     known = _registered(state, subject, schema)
     if known is None:
         raise _Wrong(STORE_FAILED)
-    return {"id": known[1]}
+    return _given(state, known)
+
+
+def _given(state: RegistryState, registered: tuple[int, int]) -> Json:
+    version, schema_id = registered
+    known = state.by_id(schema_id)
+    assert known is not None
+    return {"id": schema_id, "version": version, **_text(known.schema)}
 
 
 def _refused(_: RegistryState, __: Request) -> Json:
@@ -258,6 +274,7 @@ def _refused(_: RegistryState, __: Request) -> Json:
 READS: dict[str, Read] = {
     "/schemas/types": lambda _, __: ["AVRO"],
     "/schemas/ids/{id:int}": _schema,
+    "/schemas/guids/{guid:uuid}": _by_guid,
     "/schemas/ids/{id:int}/schema": lambda s, r: msgspec.Raw(_known(s, r).schema.text.encode()),
     "/schemas/ids/{id:int}/versions": _uses,
     "/schemas/ids/{id:int}/subjects": lambda s, r: [u["subject"] for u in _uses(s, r)],
