@@ -16,6 +16,7 @@ from avro.errors import AvroException
 from avro.schema import parse
 from fastavro.utils import generate_one
 from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
 from schema_pairs import pairs
 
 from usance.kernel.errors import Unreadable
@@ -201,6 +202,42 @@ def test_a_bad_input_is_a_violation_that_says_where_and_what_to_do(more: Any, pa
 def test_no_line_of_a_batch_raises(raw: bytes) -> None:
     verdict = judge_line(raw)[1]
     assert not verdict.readable
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 200)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+KEYS = """type name namespace aliases doc default fields items values symbols size order logicalType precision
+scale sensitivity subject retain tags encrypted seal key_scope unit kind pii meanings""".split()
+
+
+def littered(spec: Any, draw: Any) -> Any:
+    """Return a schema with anything at all under some of its keys."""
+    if isinstance(spec, list):
+        return [littered(s, draw) for s in spec]
+    if not isinstance(spec, dict):
+        return spec
+    found = {k: littered(v, draw) for k, v in spec.items()}
+    if draw(st.integers(0, 2)) == 0:
+        found[draw(st.sampled_from(KEYS))] = draw(JSON)
+    return found
+
+
+@settings(max_examples=300)
+@given(pairs(), st.data())
+def test_whatever_stands_in_a_schema_the_batch_goes_on(pair: Any, data: Any) -> None:
+    old, new = (littered(spec, data.draw) for spec in pair)
+    for mode in ("FULL_TRANSITIVE", "NONE"):
+        verdict = line(mode=mode, new=new, old=[old, old])[1]
+        json.dumps(verdict.shown())
 
 
 def test_deep_nesting_is_an_answer_and_no_crash() -> None:

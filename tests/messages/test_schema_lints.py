@@ -197,6 +197,14 @@ CHANGES = [
         "error",
     ),
     (
+        "mark of one's own removed",
+        one("string"),
+        one("string", pii=True),
+        "SENSITIVITY_REMOVED",
+        "/fields/0",
+        "error",
+    ),
+    (
         "tag removed",
         one("string", **{"confluent:tags": []}),
         one("string", **{"confluent:tags": ["PII"]}),

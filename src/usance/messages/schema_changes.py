@@ -21,6 +21,8 @@ _EXACT_TAGS = frozenset(("money", "count", "id", "amount", "identifier"))
 _INEXACT = frozenset((("long", "float"), ("long", "double"), ("int", "float")))
 _TIMES = ("date", "time", "timestamp", "local-timestamp")
 _SEALING = re.compile(r"encrypt|seal|cipher", re.IGNORECASE)
+_PRIVACY = re.compile(r"sensitiv|classif|confidential|priva|pii|personal", re.IGNORECASE)
+_TAGS = re.compile(r"\btags?\b|_tags?\b", re.IGNORECASE)
 _SCOPE = re.compile(r"\bkey|_key|scope|\b[kd]ek\b", re.IGNORECASE)
 _CLASS = re.compile(r"retain|retention", re.IGNORECASE)
 _UNITS = ("unit", "units", "currency")
@@ -243,15 +245,20 @@ class Changes:
             self._add("DEFAULT_CHANGED", f"{at}/default", WARN, message, hint)
 
     def _sensitivity(self, at: str, now: dict[str, Any], then: dict[str, Any]) -> None:
-        lower = _rank(now.get("sensitivity")) < _rank(then.get("sensitivity"))
-        strange = {now.get("sensitivity"), then.get("sensitivity")} - {None, *SENSITIVITIES}
-        changed = strange and now.get("sensitivity") != then.get("sensitivity")
-        lost = [
-            t for k in now.keys() | then.keys() if "tag" in k.lower() for t in _lost(k, now, then)
-        ]
-        if lower or (changed and then.get("sensitivity")) or lost:
-            was = ", ".join(lost) or then.get("sensitivity")
-            message = f"the field was {was}: plaintext would begin to flow"
+        said, before = now.get("sensitivity"), then.get("sensitivity")
+        known = said in SENSITIVITIES and before in SENSITIVITIES
+        lost = [str(before)] if before and said != before else []
+        if known and SENSITIVITIES.index(said) > SENSITIVITIES.index(before):
+            lost = []
+        for name in then:
+            if _TAGS.search(name):
+                lost += _lost(now.get(name), then[name])
+            elif (
+                _PRIVACY.search(name) and name != "sensitivity" and then[name] and not now.get(name)
+            ):
+                lost.append(name)
+        if lost:
+            message = f"the field was {', '.join(lost)}: plaintext would begin to flow"
             hint = "keep the tag, or have a second person approve the change"
             self._add("SENSITIVITY_REMOVED", at, ERROR, message, hint)
         if then.get("subject") and now.get("subject") != then["subject"]:
@@ -341,11 +348,7 @@ def _is_exact(field: Field, attributes: dict[str, Any]) -> bool:
     return any(isinstance(t, str) and t.lower() in _EXACT_TAGS for t in said)
 
 
-def _rank(sensitivity: Any) -> int:
-    return SENSITIVITIES.index(sensitivity) if sensitivity in SENSITIVITIES else -1
-
-
-def _lost(name: str, now: dict[str, Any], then: dict[str, Any]) -> list[str]:
-    before, after = then.get(name) or [], now.get(name) or []
-    listed = [v if isinstance(v, list) else [v] for v in (before, after)]
-    return [str(t) for t in listed[0] if t not in listed[1]]
+def _lost(now: Any, then: Any) -> list[str]:
+    """Return the tags that went, where tags are one text or a list of them."""
+    before, after = (v if isinstance(v, list) else [v] for v in (then or [], now or []))
+    return [str(t) for t in before if t not in after]
