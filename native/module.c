@@ -86,6 +86,8 @@ static PyMethodDef module_methods[] = {
     {"namespace", usance_namespace, METH_O, "Return the 16 bytes of a UUID in its usual form, or None."},
     {"cause", (PyCFunction)(void (*)(void))usance_cause, METH_FASTCALL,
      "Return the part of `usance-meta` that the records of one command share, or None."},
+    {"frame", (PyCFunction)(void (*)(void))usance_frame, METH_FASTCALL,
+     "Return what stands around type, id and meta of a record, or None."},
     {"chain", (PyCFunction)(void (*)(void))usance_chain, METH_FASTCALL,
      "Return outputs, receipts and the chain after records from their values, or None."},
     {"envelope_hash", (PyCFunction)(void (*)(void))usance_envelope_hash, METH_FASTCALL,

@@ -163,6 +163,7 @@ PyObject *usance_uuid5(PyObject *module, PyObject *const *args, Py_ssize_t count
 PyObject *usance_murmur2(PyObject *module, PyObject *data);
 PyObject *usance_namespace(PyObject *module, PyObject *text);
 PyObject *usance_cause(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_frame(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_chain(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_skim(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_envelope_hash(PyObject *module, PyObject *const *args, Py_ssize_t count);

@@ -266,6 +266,57 @@ PyObject *usance_murmur2(PyObject *module, PyObject *data) {
     return PyLong_FromUnsignedLong(h);
 }
 
+/* The frame of records with one key, context and instant. */
+
+static PyObject *prefixed_of(PyObject *first, PyObject *part, PyObject *last) {
+    Py_ssize_t own = part == Py_None ? 0 : PyBytes_GET_SIZE(part);
+    Py_ssize_t around = (first ? PyBytes_GET_SIZE(first) : 0) + (last ? PyBytes_GET_SIZE(last) : 0);
+    PyObject *made = PyBytes_FromStringAndSize(NULL, around + 4 + own);
+    if (made == NULL) return NULL;
+    char *at = PyBytes_AS_STRING(made);
+    if (first) at = add(at, first);
+    if (part == Py_None) {
+        memset(at, 0xff, 4);
+        at += 4;
+    } else {
+        at = add(add_u32(at, own), part);
+    }
+    if (last) add(at, last);
+    return made;
+}
+
+static PyObject *packed_of(PyObject *source, PyObject *subject, PyObject *time) {
+    static const char NAME[] = "\x92\xaa" "ce_subject";
+    Py_ssize_t size = subject == Py_None ? 0 : PyBytes_GET_SIZE(subject);
+    Py_ssize_t more = subject == Py_None ? 0 : 12 + (size < 256 ? 2 : size < 65536 ? 3 : 5) + size;
+    PyObject *made = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(source) + more + PyBytes_GET_SIZE(time));
+    if (made == NULL) return NULL;
+    char *at = add(PyBytes_AS_STRING(made), source);
+    if (subject != Py_None) {
+        memcpy(at, NAME, 12);
+        at = add(add_mark(at + 12, size), subject);
+    }
+    add(at, time);
+    return made;
+}
+
+/* frame(source's packed, hashed, time's packed, hashed, key, subject, start, end) -> the frame, or None */
+PyObject *usance_frame(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count != 8) Py_RETURN_NONE;
+    for (int i = 0; i < 8; i++)
+        if (!(PyBytes_CheckExact(args[i]) && PyBytes_GET_SIZE(args[i]) < INT32_MAX / 16)
+            && !(args[i] == Py_None && (i == 4 || i == 5)))
+            Py_RETURN_NONE;
+    PyObject *packed = packed_of(args[0], args[5], args[2]);
+    PyObject *hashed = packed == NULL ? NULL : prefixed_of(args[1], args[5], args[3]);
+    PyObject *key = hashed == NULL ? NULL : prefixed_of(NULL, args[4], NULL);
+    PyObject *made = key == NULL ? NULL : PyTuple_Pack(5, args[6], packed, hashed, key, args[7]);
+    Py_XDECREF(packed);
+    Py_XDECREF(hashed);
+    Py_XDECREF(key);
+    return made;
+}
+
 /* Chains: the records that one command causes in one partition, from their values. */
 
 typedef struct {

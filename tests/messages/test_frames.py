@@ -162,6 +162,22 @@ def test_chains_leave_no_memory_behind() -> None:
         tracemalloc.stop()
 
 
+PIECES = st.sampled_from(
+    [b"", b"a", b"k" * 60, b"k" * 255, b"k" * 256, b"k" * 4_096, b"k" * 70_000]
+)
+
+
+@given(PIECES, PIECES, st.none() | PIECES, st.none() | PIECES)
+def test_frames_are_those_of_the_reference(
+    source: bytes, time: bytes, key: bytes | None, subject: bytes | None
+) -> None:
+    parts: list[Any] = [source, b"h", time, b"i", key, subject, b"start", b"end"]
+    assert codec.NATIVE.frame(*parts) == frames.frame(*parts)
+    for at in range(8):
+        assert codec.NATIVE.frame(*[7 if n == at else p for n, p in enumerate(parts)]) is None
+    assert codec.NATIVE.frame(*parts[:-1]) is None
+
+
 @given(st.lists(st.text(max_size=200), min_size=3, max_size=3), st.none() | LONG, LONG)
 def test_the_cause_of_records_is_written_as_the_reference_writes_it(
     texts: list[str], partition: int | None, offset: int

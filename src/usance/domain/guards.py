@@ -118,7 +118,7 @@ def unknown_command(command: Any) -> Refusal:
 
 def wrong_key(context: Context, identity: str) -> Refusal | None:
     """Return a refusal when a message was addressed to another identity's key."""
-    if identity and context.key.split("/", 2)[2:] == [identity]:
+    if identity and context.key.partition("/")[2].partition("/")[2] == identity:
         return None
     return Refusal(
         "WRONG_KEY",

@@ -215,7 +215,7 @@ class Handling:
             return
         entry = overlay.entry(key)
         if entry is None:
-            if self.world.topics.place(key) != share.place:
+            if not self.world.topics.holds(share.place, parts[1], key):
                 words = "The command lies in a partition that is not its key's."
                 hint = "Send it through a gateway: partition and key go together."
                 self._refuse(meta, position, Refusal("WRONG_PARTITION", words, hint=hint))

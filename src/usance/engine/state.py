@@ -166,7 +166,7 @@ class PartitionState(Layer):
         self.entries.update(layer.entries)
         self.answers.update(layer.answers)
         if layer.answers:
-            newest = max(a.log_time for a in layer.answers.values())
+            newest = max([a.log_time for a in layer.answers.values()])
             self.oldest_answers.append((newest, tuple(layer.answers)))
         _merge(self.parks, layer.parks)
         _merge(self.dead_letters, layer.dead_letters)

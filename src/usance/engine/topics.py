@@ -73,6 +73,11 @@ class Topics:
         context = CONTEXT_OF_CATEGORY.get(category, "trade")
         return Place(context, partition_of(key, self.partitions))
 
+    def holds(self, place: Place, category: str, key: str) -> bool:
+        """Tell whether a place is that of an aggregate key, whose category is given."""
+        context = CONTEXT_OF_CATEGORY.get(category, "trade")
+        return context == place.context and partition_of(key, self.partitions) == place.partition
+
     def input(self, place: Place) -> TopicPartition:
         """Return the partition that the owner of a place reads."""
         return self.at(place.context, "commands", place.partition)

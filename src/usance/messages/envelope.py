@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from usance.audit.chain import ABSENT, envelope, envelope_hash, prefixed
+from usance.audit.chain import envelope, envelope_hash, prefixed
 from usance.crypto.sealing import NO_REVISION
 from usance.kernel.clock import Instant, iso
 from usance.kernel.decider import Actor
@@ -37,16 +37,14 @@ from usance.messages.frames import (
     CONTENT_TYPE,
     LENGTHS,
     PACKED_END,
-    PACKED_SUBJECT,
     SPEC_VERSION,
     STARTS,
     Chained,
     Destination,
     Frame,
     Type,
-    length,
 )
-from usance.messages.headers import BIN, Headers, bin_of, packed_pair, unpack_headers
+from usance.messages.headers import Headers, packed_pair, unpack_headers
 from usance.messages.meta import NO_HASH, InputOffset, InputPosition, Meta
 from usance.messages.outcome import Outcome, Receipt, UnitFooter
 from usance.messages.registry import RegistryState, frame
@@ -419,21 +417,14 @@ class Encoder:
     ) -> Frame:
         source = self._sources.get(topic) or self._source(topic)
         time = self._time if instant == self._instant else self._at(instant)
-        key_hashed = ABSENT if key is None else length(len(key)) + key
-        if subject is None:
-            packed, subject_hashed, count = source[2] + time[2], ABSENT, 7
-        else:
-            size = len(subject)
-            mark = BIN[size] if size < 4096 else bin_of(size)
-            packed = b"".join((source[2], PACKED_SUBJECT, mark, subject, time[2]))
-            subject_hashed = key_hashed if subject is key else prefixed(subject)
-            count = 8
-        end = PACKED_END
+        count, end = (7 if subject is None else 8), PACKED_END
         if traceparent is not None:
             end += packed_pair("traceparent", traceparent)
             count += 1
-        hashed = source[1] + subject_hashed + time[1]
-        return STARTS[count], packed, hashed, key_hashed, end
+        native = self._native
+        parts = (source[2], source[1], time[2], time[1], key, subject, STARTS[count], end)
+        made: Frame | None = native.frame(*parts) if native is not None else None
+        return made or frames.frame(*parts)
 
     def _sealed(
         self,

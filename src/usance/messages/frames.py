@@ -89,6 +89,27 @@ def cause(
     return b"".join((*parts, body_hash, where))
 
 
+def frame(
+    source_packed: bytes,
+    source_hashed: bytes,
+    time_packed: bytes,
+    time_hashed: bytes,
+    key: bytes | None,
+    subject: bytes | None,
+    start: bytes,
+    end: bytes,
+) -> Frame:
+    """Return the frame of records with one key, subject, source and time, given those as headers."""
+    if subject is None:
+        packed = source_packed + time_packed
+    else:
+        size = len(subject)
+        mark = BIN[size] if size < 4096 else bin_of(size)
+        packed = b"".join((source_packed, PACKED_SUBJECT, mark, subject, time_packed))
+    hashed = b"".join((source_hashed, prefixed(subject), time_hashed))
+    return start, packed, hashed, prefixed(key), end
+
+
 def seal(
     hashed: bytes,
     packed: bytes,
