@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,6 +28,7 @@ from usance.config import Settings
 from usance.engine.audit_cross import Crossing
 from usance.engine.audit_heads import HeadsAudit
 from usance.engine.audit_tree import LastHeads, TreeAudit
+from usance.engine.key_audit import KeyAudit
 from usance.engine.notary import sign
 from usance.engine.sealing import Origins, folder_of
 from usance.engine.verify import chained
@@ -132,7 +133,7 @@ class Evidence:
             self.tiles,
             self.policy,
             last,
-            lambda record: self.store.decoder.meta(record.headers),
+            lambda record: self.store.closed.meta(record.headers),
             head_age_ms=HEAD_AGE_MS if clocked else None,
         )
         kinds = {name: s.kind for name, s in self.store.log.topics().items()}
@@ -157,11 +158,7 @@ class Evidence:
         findings = [r.finding for r in reports if r.finding is not None] + heads.findings
         extended = self._since(heads, since, findings) if since is not None else None
         if full:
-            store = self.store
-            crossing = Crossing(store.log, store.topics, store.decoder, store.deciders)
-            crossing.verify([r.folder for r in reports if r.finding is None])
-            findings += crossing.findings
-            findings += self._views()
+            findings += self._crossed([r.folder for r in reports if r.finding is None])
         return AuditReport(
             trees=reports,
             findings=findings,
@@ -200,6 +197,31 @@ class Evidence:
         except FileNotFoundError as gone:
             raise NotFound(f"the log of {since} is not here: {gone}") from gone
         return None
+
+    def _crossed(self, sound: list[str]) -> list[Finding]:
+        """Hold topics, keys, snapshots and views against each other."""
+        store, opened = self.store, self._opened()
+        vault = store.vault if opened is not None else None
+        kept = vault.store if vault is not None else None
+        keys = KeyAudit(store.log, store.topics, store.closed, kept)
+        keys.verify()
+        if keys.findings:  # what a wrong or missing key makes of blocks says nothing about them
+            self.notes.append("Sealed blocks, snapshots and views were not judged: see the keys.")
+            opened = None
+        crossing = Crossing(store.log, store.topics, store.closed, opened, store.deciders)
+        crossing.verify(sound)
+        views = self._views() if opened is not None else []
+        return [*keys.findings, *crossing.findings, *views]
+
+    def _opened(self) -> Any | None:
+        """Return what opens sealed blocks; an auditor who has no keys judges everything else."""
+        try:
+            return self.store.decoder
+        except UsanceError as closed:
+            self.notes.append(
+                f"Sealed blocks, snapshots and views were not judged: {closed.message}"
+            )
+            return None
 
     def _views(self) -> list[Finding]:
         """Hold every read model against a fold of the log, where nobody keeps them at the moment."""
@@ -316,7 +338,7 @@ class Evidence:
         for place in chained(self.store.log):
             for record in self.store.log.scan(place, 0):
                 if header(record.headers, "ce_id") == wanted.encode():
-                    return place, self.store.decoder.meta(record.headers).index
+                    return place, self.store.closed.meta(record.headers).index
         raise NotFound(f"no record {wanted} is in the log", hint="usance event list shows ids.")
 
     # -- handing over
@@ -379,7 +401,7 @@ class Evidence:
         """Release the files."""
         if self._heads is not None:
             self._heads.close()
-        self.store.log.close()
+        self.store.close()
 
 
 def _drift(where: str, row: str) -> Finding:

@@ -134,7 +134,7 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
         heads,
         key,
         clock,
-        diagnose=lambda record: store.decoder.meta(record.headers),
+        diagnose=lambda record: store.closed.meta(record.headers),
         settings=digest_of(settings),
     )
     attestor = Attestor(
@@ -151,7 +151,7 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
     )
     notary.check = attestor.check
     closing = (heads, seen) if seen is not None else (heads,)
-    receipts = ReceiptsMonitor(log, store.topics, store.decoder, tiles, clock)
+    receipts = ReceiptsMonitor(log, store.topics, store.closed, tiles, clock)
     return Sealing(notary, attestor, receipts, origins, places, closing)
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from usance.audit.chain import envelope_hash
 from usance.audit.codes import Detected
 from usance.audit.report import Finding
+from usance.engine.key_audit import moved
 from usance.engine.sealing import folder_of
 from usance.engine.snapshots import load_round
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.decider import Decider, key_parts
-from usance.kernel.errors import UsanceError
+from usance.kernel.errors import Tampered, UsanceError
 from usance.log.contract import Log, Record, TopicPartition
 from usance.messages.outcome import Outcome, Receipt
 
@@ -21,12 +22,19 @@ class Crossing:
     """Cross-checks of one log; `findings` holds the first of each kind per partition."""
 
     def __init__(
-        self, log: Log, topics: Topics, decoder: Any, deciders: Mapping[str, Decider[Any]]
+        self,
+        log: Log,
+        topics: Topics,
+        closed: Any,
+        opened: Any | None,
+        deciders: Mapping[str, Decider[Any]],
     ) -> None:
         self.log = log
         self.deciders = deciders
         self.topics = topics
-        self.decoder = decoder
+        self.decoder = closed
+        self.opened = opened
+        """Opens sealed blocks, where the keys can be had; without it their content is not judged."""
         self.findings: list[Finding] = []
 
     def verify(self, sound: Iterable[str]) -> None:
@@ -40,13 +48,22 @@ class Crossing:
                     self._run(events, outcomes)
 
     def _run(self, events: TopicPartition, outcomes: TopicPartition) -> None:
+        self._judge(lambda: self._receipts(events, outcomes), events)
+        self._judge(lambda: self._schemas(events), events)
+        self._judge(lambda: self._schemas(outcomes), outcomes)
+        if self.opened is not None:
+            self._judge(lambda: self._snapshots(events), events)
+
+    def _judge(self, check: Callable[[], None], place: TopicPartition) -> None:
         try:
-            self._receipts(events, outcomes)
-            for place in (events, outcomes):
-                self._schemas(place)
-            self._snapshots(events)
+            check()
         except Detected as found:
-            self.findings.append(Finding.of(found, folder_of(events)))
+            self.findings.append(Finding.of(found, folder_of(place)))
+        except UsanceError as broken:
+            where, why = folder_of(place), broken.message
+            self.findings.append(
+                Finding(code="RECORD_DAMAGED", where=where, reason=why, hint=broken.hint)
+            )
 
     def _receipts(self, events: TopicPartition, outcomes: TopicPartition) -> None:
         """Receipts are exactly the events, in order: one too many is unmet, one too few an orphan."""
@@ -92,8 +109,12 @@ class Crossing:
     def _schemas(self, place: TopicPartition) -> None:
         """Each record must decode by the schema that its writer stated."""
         for record in self.log.scan(place, 0):
+            decoder = self.opened or self.decoder
             try:
-                self.decoder.record(record.key, record.value, record.headers)
+                decoder.record(record.key, record.value, record.headers)
+            except Tampered as block:
+                where = f"{folder_of(place)}#{self._index(record)}"
+                raise moved(block, where) from block
             except UsanceError as other:
                 where = f"{folder_of(place)}#{self._index(record)}"
                 raise Detected("SCHEMA_SWAPPED", other.message, where=where) from other
@@ -108,6 +129,8 @@ class Crossing:
             taken = None  # a start that cannot read them folds the events instead
         if taken is None:
             return
+        opened = self.opened
+        assert opened is not None
         due, states = dict(taken.entries), dict[str, tuple[Any, int]]()
         for record in self.log.scan(events, 0):
             key = (record.key or b"").decode()
@@ -115,7 +138,7 @@ class Crossing:
                 continue
             decider = self.deciders[key_parts(key).category]
             state, revision = states.get(key) or (decider.initial(key), 0)
-            state = decider.evolve(state, self.decoder.message(record.headers, record.value))
+            state = decider.evolve(state, opened.message(record.headers, record.value))
             states[key] = (state, revision + 1)
             if due[key].revision == revision + 1 and due.pop(key).state != state:
                 raise _snapshot(place, key)

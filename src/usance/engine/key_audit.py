@@ -1,60 +1,96 @@
-"""Holding data keys against what was sealed about them: created with a check value, shredded with a certificate.
+"""Holding data keys against what the log says about them: no key is gone, exchanged, or used by a forger.
 
-Authenticated encryption alone does not bind a ciphertext to one key. A key's check value is sealed before its
-first use, so a key that was put in another's place is found even where a forged block would open.
+Authenticated encryption alone does not bind a ciphertext to one key. Where a key seals for the first time,
+an event says so with the first bytes of its commitment, and every sealed block carries its key's commitment: a
+block that somebody sealed under another key of the same id is found without opening anything.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
-from hashlib import sha256
+import re
+from collections.abc import Iterator
+from typing import Any
 
 from usance.audit.codes import Detected
-from usance.crypto.sealing import DataKey, Place, key_id_of, place_aad
-from usance.kernel.errors import Tampered
+from usance.audit.report import Finding
+from usance.crypto.keystore import KeyStore
+from usance.engine.keys import KeyCreated
+from usance.engine.sealing import folder_of
+from usance.engine.topics import CONTEXTS, Topics
+from usance.kernel.errors import UsanceError
+from usance.log.contract import Log, Record, TopicPartition, header
 
-KCV_LABEL = b"usance/kcv/v1"
+CREATED = b"KeyCreated"
+BLOCK = re.compile(rb"(?=\x01[\x01-\x03](.{16}).{12}(.{16}))", re.DOTALL)
+"""A sealed block wherever it stands: its key's id, and the commitment."""
 
 
-def kcv_of(secret: bytes) -> bytes:
-    """Return a data key's check value: SHA-256 over a label and the key."""
-    return sha256(KCV_LABEL + secret).digest()
+class KeyAudit:
+    """Checks the keys of one log; `findings` holds what is wrong."""
+
+    def __init__(self, log: Log, topics: Topics, closed: Any, store: KeyStore | None) -> None:
+        self.log = log
+        self.topics = topics
+        self.closed = closed
+        self.store = store
+        self.created: dict[bytes, tuple[bytes, str]] = {}
+        self.findings: list[Finding] = []
+
+    def verify(self) -> None:
+        """Check every key that seals, and every block that was sealed."""
+        for place, record in self.records():
+            if (header(record.headers, "ce_type") or b"").endswith(CREATED):
+                said = self.closed.message(record.headers, record.value)
+                if isinstance(said, KeyCreated):
+                    where = f"{folder_of(place)}@{record.offset}"
+                    self.created[bytes.fromhex(said.key)] = (bytes.fromhex(said.check), where)
+        for check in (self._blocks, self._stored):
+            try:
+                check()
+            except Detected as found:
+                self.findings.append(Finding.of(found))
+
+    def records(self) -> Iterator[tuple[TopicPartition, Record]]:
+        """Yield every event with its partition, in order within it."""
+        for context in CONTEXTS:
+            for number in range(self.topics.partitions):
+                place = self.topics.at(context, "events", number)
+                for record in self.log.scan(place, 0):
+                    yield place, record
+
+    def _blocks(self) -> None:
+        for place, record in self.records():
+            for key_id, commitment in BLOCK.findall(record.value or b""):
+                known = self.created.get(key_id)
+                if known and not hmac.compare_digest(commitment[: len(known[0])], known[0]):
+                    raise Detected(
+                        "KEY_COMMITMENT",
+                        f"a block was sealed under another key than {key_id.hex()}, which it names",
+                        where=f"{folder_of(place)}@{record.offset}",
+                    )
+
+    def _stored(self) -> None:
+        if self.store is None:
+            return
+        kept = self.store.by_id(list(self.created))
+        for key_id, (check, where) in self.created.items():
+            record = kept.get(key_id)
+            if record is None or (record.dead and not record.certificate):
+                raise Detected(
+                    "KEY_MISSING",
+                    f"key {key_id.hex()} is gone, and no certificate says that it was destroyed",
+                    where=where,
+                    hint="Nothing was altered, but it cannot be read: bring the key back from a backup.",
+                )
+            if not hmac.compare_digest(record.check, check):
+                raise Detected(
+                    "KEY_COMMITMENT",
+                    f"the key store has another key under {key_id.hex()} than the one that was made",
+                    where=where,
+                )
 
 
-class KeyRegister:
-    """What was sealed about keys: check values by key id, and ids whose destruction has a certificate."""
-
-    def __init__(self, created: Mapping[bytes, bytes], shredded: Iterable[bytes] = ()) -> None:
-        self.created = dict(created)
-        self.shredded = set(shredded)
-
-    def demand(self, key_id: bytes, secret: bytes | None, where: str = "") -> None:
-        """Raise Detected where a key is not the one that was created, or is gone without a certificate."""
-        if secret is None:
-            if key_id in self.shredded:
-                return
-            raise Detected(
-                "KEY_MISSING",
-                f"key {key_id.hex()} is gone, and no certificate says that it was shredded",
-                where=where,
-                hint="Nothing was altered, but it cannot be read: bring the key back from a backup.",
-            )
-        known = self.created.get(key_id)
-        if known is None or not hmac.compare_digest(known, kcv_of(secret)):
-            raise Detected(
-                "KEY_COMMITMENT",
-                f"key {key_id.hex()} is not the key that was created under this id",
-                where=where,
-            )
-
-    def opened(
-        self, secret: bytes, block: bytes, place: Place, name: str, schema: bytes, where: str = ""
-    ) -> bytes:
-        """Return what a sealed block holds, opened only by the key that was created for it."""
-        key_id = key_id_of(block)
-        self.demand(key_id, secret, where)
-        try:
-            return DataKey(key_id, secret, block[1]).open(block, place_aad(place, name, schema))
-        except Tampered as moved:
-            raise Detected("AAD_MISMATCH", moved.message, where=where) from moved
+def moved(error: UsanceError, where: str) -> Detected:
+    """Return the finding for a block that does not open where it stands."""
+    return Detected("AAD_MISMATCH", error.message, where=where)

@@ -29,24 +29,28 @@ from usance.bootstrap.auditing import Evidence
 from usance.bootstrap.desk import clock_of
 from usance.bootstrap.proving import Places, places_of
 from usance.bootstrap.runtime import Runtime
-from usance.bootstrap.store import Folder
+from usance.bootstrap.store import Folder, found_log
 from usance.config import ProofSettings, Settings
+from usance.domain.credit.messages import ApplyForCredit
 from usance.domain.facility_messages import SetFacility
 from usance.engine.reactor import Outgoing
 from usance.engine.sealing import HEADS, Tree, first_head, folder_of
-from usance.kernel.clock import BookClock, Clock
+from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor, key_of
 from usance.kernel.errors import Owned, Refused, Unavailable
 from usance.kernel.ids import derived
 from usance.log.contract import TopicPartition
 from usance.messages.headers import pack_headers, unpack_headers
 from usance.messages.varints import VARINTS
+from usance.testing import trade
 
 LEAST_EVENTS = 8
 """Events that one partition must have for there to be anything to attack."""
 SKIPPED = shutil.ignore_patterns("gateway", "cache", "*.lock", "*.part")
+MAKER = Actor("attack-maker", "maker.login", "maker")
 CREDIT_OFFICER = Actor("attack-1", "attacker", "credit_officer")
 GROWTH = 12
+KEYS = "keys.sqlite"
 TARGET = "target.json"
 """Where the partition and the index that are attacked are written down."""
 
@@ -149,7 +153,7 @@ class Victim:
         with self.evidence() as found:
             origin = found.origins.of(place)
             tail = first_head(origin, found.store.genesis.log_id, place).tail
-            meta = found.store.decoder.meta
+            meta = found.store.closed.meta
             made = []
             for index, row in enumerate(rows):
                 pairs = unpack_headers(row.headers)
@@ -188,7 +192,7 @@ class Victim:
             kind = place.topic.rsplit(".", 1)[1]
             tree = Tree(place, kind, first_head(found.origins.of(place), log_id, place), Edge())
             records = list(found.store.log.scan(place, 0))[:size]
-            tree.take(records, lambda record: found.store.decoder.meta(record.headers))
+            tree.take(records, lambda record: found.store.closed.meta(record.headers))
             return tree.pending
 
     def put_tree(self, folder: str, entries: Sequence[bytes]) -> Edge:
@@ -213,14 +217,23 @@ class Victim:
             connection.execute(sql, (head.size, head.root, head.origin))
         connection.close()
 
-    def rewrite(self, place: TopicPartition, index: int, key: SigningKey) -> bytes:
-        """Change one sealed event and everything that follows from it, with the log's key.
+    def rewrite(
+        self,
+        place: TopicPartition,
+        index: int,
+        key: SigningKey,
+        change: Callable[[bytes], bytes] | None = None,
+    ) -> bytes:
+        """Change one sealed event (a bit of its value) and all that follows from it, with the log's key.
 
         The chain, leaves, tiles, heads, the log of heads, and the last heads: all on the bank's own disks.
         Returns the forged head of the log of heads.
         """
         rows = self.rows(place)
-        rows[index] = altered(rows[index])
+        row = rows[index]
+        value = change(row.value or b"") if change else altered(row).value
+        assert value != row.value, "nothing was changed"
+        rows[index] = row._replace(value=value)
         self.write(place, self.rechain(place, rows))
         head, _ = self.tree(place)
         entries = self.derive(place, head.size)
@@ -261,6 +274,24 @@ class Victim:
             yield runtime
         finally:
             runtime.close()
+
+    def apply(self, count: int) -> None:
+        """Let a customer apply for credits: events with private blocks."""
+        with self.running() as runtime:
+            runtime.drive()
+            for number in range(count):
+                reference = f"ATTACK{number}"
+                key = key_of(self.settings.bank.tenant, "credit", reference)
+                command = ApplyForCredit(
+                    credit=reference,
+                    application=reference,
+                    terms=trade.terms(),
+                    parties=trade.parties(),
+                    facility="ATTACKF",
+                )
+                asked = Outgoing(key, command, derived(key, "apply"), "attack", actor=MAKER)
+                outcome = runtime.ask(asked)
+                assert outcome.answer == "accepted", outcome
 
     def grow(
         self,
@@ -347,6 +378,21 @@ class Scene:
         root = self._folder / f"victim-{self._copies}"
         shutil.copytree(self.work / state, root)
         return Victim(root, self.settings)
+
+    def sealed(self) -> Victim:
+        """Return a copy of a state whose private blocks are sealed: today's, or a small log made for it."""
+        if (self.work / "today" / KEYS).exists():
+            return self.victim()
+        root = self._folder / "sealed-book"
+        if not root.exists():
+            root.mkdir(parents=True)
+            secure = replace(self.settings, data=str(root), profile="secure")
+            found_log(Folder(root), secure, SystemClock())
+            Victim(root, self.settings).apply(2)
+        self._copies += 1
+        copied = self._folder / f"victim-{self._copies}"
+        shutil.copytree(root, copied, ignore=SKIPPED)
+        return Victim(copied, self.settings)
 
     def drop(self) -> None:
         """Remove the copies that attacks were done on."""

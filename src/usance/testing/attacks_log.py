@@ -149,7 +149,7 @@ def write_past_the_owner(scene: Scene) -> list[Finding]:
     victim = scene.victim()
     with victim.evidence() as found:
         tree = found.last()[found.origins.of(scene.place)]
-        said = found.store.decoder.meta(unpack_headers(victim.rows(scene.place)[-1].headers))
+        said = found.store.closed.meta(unpack_headers(victim.rows(scene.place)[-1].headers))
     last = victim.rows(scene.place)[-1]
     old = VARINTS[said.index] + b"\x02" + (said.prev or b"")
     new = VARINTS[said.index + 1] + b"\x02" + tree.tail

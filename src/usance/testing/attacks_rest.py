@@ -5,100 +5,138 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
 
+from usance.adapters.sqlite_keys import SqliteKeys
 from usance.audit.exported import demand_whole
 from usance.audit.report import Finding
 from usance.bootstrap.runtime import Runtime
-from usance.crypto.sealing import Place, SealingKey, place_aad
+from usance.crypto.keystore import Hold
+from usance.crypto.sealing import OVERHEAD, SealingKey
 from usance.domain.credit import messages as cm
 from usance.domain.facility_messages import SetFacility
 from usance.engine.audit_cross import complete
-from usance.engine.key_audit import KeyRegister, kcv_of
+from usance.engine.key_audit import BLOCK, KeyAudit
 from usance.engine.reactor import Outgoing
-from usance.engine.sealing import folder_of
 from usance.engine.snapshots import Taken, make_round, slice_of
 from usance.engine.state import Entry, Tail
 from usance.kernel.decider import Actor, key_of, key_parts
+from usance.kernel.errors import Refused
 from usance.kernel.ids import derived
-from usance.log.contract import Record
+from usance.log.contract import Record, TopicPartition
 from usance.messages.headers import pack_headers
 from usance.messages.outcome import Outcome
 from usance.testing import trade
-from usance.testing.attack_scene import CREDIT_OFFICER, Row, Scene, Victim
+from usance.testing.attack_scene import CREDIT_OFFICER, MAKER, Row, Scene, Victim
 from usance.testing.attack_table import attack, caught
-
-FIELD, SCHEMA = "parties", bytes(8)
-
-
-class Block(NamedTuple):
-    """A sealed block of one of the log's own events, and the key that sealed it."""
-
-    place: Place
-    secret: bytes
-    block: bytes
-    where: str
-
-
-def _blocks(scene: Scene) -> list[Block]:
-    """Seal a block for each of two events of the log, each under a key of its own."""
-    found = []
-    with scene.victim().evidence() as evidence:
-        store = evidence.store
-        for index, record in enumerate(store.log.scan(scene.place, 0)):
-            if index not in (scene.index, scene.index + 1):
-                continue
-            meta = store.decoder.meta(record.headers)
-            headers = dict(record.headers)
-            place = Place(
-                meta.tenant,
-                (record.key or b"").decode(),
-                meta.revision,
-                headers["ce_id"].decode(),
-                headers["ce_type"].decode(),
-            )
-            secret = bytes([index & 255]) * 32
-            key = SealingKey(secret[:16], secret)
-            block = key.seal(b"Tanjong Timber", place_aad(place, FIELD, SCHEMA))
-            found.append(Block(place, secret, block, f"{folder_of(scene.place)}#{index}"))
-    return found
-
-
-def _register(blocks: list[Block]) -> KeyRegister:
-    return KeyRegister({b.block[2:18]: kcv_of(b.secret) for b in blocks})
 
 
 @attack(19, "deletes a data key outside the procedure", "KEY_MISSING")
 def delete_a_key(scene: Scene) -> list[Finding]:
-    """No certificate of its destruction is sealed; with one, the same is no finding."""
-    one, other = _blocks(scene)
-    register = _register([one, other])
-    register.shredded.add(other.block[2:18])
-    register.demand(other.block[2:18], None)
-    return caught(lambda: register.demand(one.block[2:18], None, one.where))
+    """The log says that the key seals; the key store does not have it, and no certificate says why."""
+    victim = scene.sealed()
+    with _keys(victim) as database:
+        database.execute("DELETE FROM keys WHERE key_id = ?", (_key_in_use(victim),))
+    return [f for f in victim.audit(full=True).findings if f.code.startswith("KEY")]
 
 
-@attack(21, "puts another key in a key's place", "KEY_COMMITMENT")
+@attack(20, "shreds a subject's keys under a legal hold", "SHRED_UNDER_HOLD")
+def shred_under_hold(scene: Scene) -> list[Finding]:
+    """The key store looks at holds itself, whoever asks; the key is still there."""
+    victim = scene.sealed()
+    store = SqliteKeys(victim.root / "keys.sqlite")
+    try:
+        (record,) = store.by_id([_key_in_use(victim)]).values()
+        hold = Hold(
+            tenant=record.tenant, subject=record.subject, reason="case 7", by="mlro", since=1
+        )
+        store.hold(hold)
+        try:
+            store.destroy(record.tenant, record.subject, 2, "forged-certificate")
+        except Refused as held:
+            assert held.code == "LEGAL_HOLD"
+            assert not store.by_id([record.key_id])[record.key_id].dead
+            where = f"keys:{record.key_id.hex()}"
+            return [Finding(code="SHRED_UNDER_HOLD", where=where, reason=held.message)]
+    finally:
+        store.close()
+    return []
+
+
+@attack(21, "puts another key in a key's place, for a second story", "KEY_COMMITMENT")
 def swap_a_key(scene: Scene) -> list[Finding]:
-    """A block that the forger sealed anew opens under his key; its check value is another one."""
-    one, other = _blocks(scene)
-    register = _register([one, other])
-    forged = SealingKey(one.block[2:18], other.secret)
-    block = forged.seal(b"another story", place_aad(one.place, FIELD, SCHEMA))
-    return caught(lambda: register.opened(other.secret, block, one.place, FIELD, SCHEMA, one.where))
+    """A block sealed anew under the forger's key: all trees fit, the commitment is another one."""
+    victim = scene.sealed()
+    place, index, block = _sealed_block(victim)
+    forged = SealingKey(block[2:18], bytes(range(32))).seal(bytes(len(block) - OVERHEAD), b"")
+    victim.rewrite(place, index, victim.key, lambda value: value.replace(block, forged))
+    return [f for f in victim.audit(full=True).findings if f.code.startswith("KEY")]
 
 
 @attack(22, "copies the private block of one event into another", "AAD_MISMATCH")
 def move_a_block(scene: Scene) -> list[Finding]:
-    """A block is bound to its event's place and id."""
-    one, other = _blocks(scene)
-    register = _register([one, other])
-    assert register.opened(one.secret, one.block, one.place, FIELD, SCHEMA)
-    return caught(
-        lambda: register.opened(one.secret, one.block, other.place, FIELD, SCHEMA, other.where)
-    )
+    """A block is bound to its event's place and id: with all trees rewritten, it does not open."""
+    victim = scene.sealed()
+    place, index, block = _sealed_block(victim)
+    other = next(b for p, _, b in _sealed_blocks(victim) if b != block and len(b) == len(block))
+    victim.rewrite(place, index, victim.key, lambda value: value.replace(block, other))
+    # Whoever wrote the history anew with the key is found by witnesses too; this is about the block.
+    return [f for f in victim.audit(full=True).findings if f.code == "AAD_MISMATCH"]
+
+
+@contextmanager
+def _keys(victim: Victim) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(victim.root / "keys.sqlite")
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+def _key_in_use(victim: Victim) -> bytes:
+    _, _, block = _sealed_block(victim)
+    return block[2:18]
+
+
+def _sealed_block(victim: Victim) -> tuple[TopicPartition, int, bytes]:
+    return next(_sealed_blocks(victim))
+
+
+def _sealed_blocks(victim: Victim) -> Iterator[tuple[TopicPartition, int, bytes]]:
+    """Yield the sealed blocks of the log's events: partition, index, bytes."""
+    with victim.evidence() as found:
+        store = found.store
+        audit = KeyAudit(store.log, store.topics, store.closed, None)
+        audit.verify()
+        indices: dict[TopicPartition, int] = {}
+        for place, record in audit.records():
+            index = indices.get(place, -1) + 1
+            indices[place] = index
+            value = record.value or b""
+            for match in BLOCK.finditer(value):
+                if match[1] in audit.created:
+                    size, width = read_length_before(value, match.start())
+                    if width:
+                        yield place, index, value[match.start() : match.start() + size]
+
+
+def read_length_before(value: bytes, at: int) -> tuple[int, int]:
+    """Return the length that the zigzag number in front of a block states, and its width in bytes."""
+    for width in (2, 1, 3):
+        number = shift = 0
+        part = value[at - width : at]
+        if any(byte < 128 for byte in part[:-1]) or part[-1] > 127:
+            continue
+        for byte in part:
+            number |= (byte & 127) << shift
+            shift += 7
+        size = number >> 1
+        if OVERHEAD < size <= len(value) - at:
+            return size, width
+    return 0, 0
 
 
 @attack(24, "edits a row of a read model", "VIEW_DRIFT")
@@ -224,7 +262,6 @@ def _promised(store: Any, scene: Scene, key: str) -> int:
 # -- persons
 
 
-MAKER = Actor("attack-maker", "maker.login", "maker")
 SAME_PERSON = Actor("attack-maker", "second.login", "senior_checker")
 
 
