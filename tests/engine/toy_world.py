@@ -372,15 +372,17 @@ def kafka_world(kafka: str, clock: Clock, **more: Any) -> World:
     return on_broker(kafka, f"{RandomIds().fresh()[-12:]}-", "", clock, **more)
 
 
-def on_broker(kafka: str, prefix: str, instance: str, clock: Clock, **more: Any) -> World:
+def on_broker(
+    kafka: str, prefix: str, instance: str, clock: Clock, *, copies: int = 1, **more: Any
+) -> World:
     """Return the world that has this prefix on a broker, as a process with a slot opens it."""
     settings = KafkaSettings(
         bootstrap=kafka,
         prefix=prefix,
         slot=instance or "0",
         instance=instance,
-        replication=1,
-        min_insync=1,
+        replication=copies,
+        min_insync=min(2, copies),
     )
     world = World(KafkaLog.open(settings, clock=clock), clock, **more)
     world.wait = 0.05

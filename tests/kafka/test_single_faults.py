@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,11 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from owner_child import STAGES
+from payments import AMOUNTS, KEYS, fed, stepped, until, whole
 from toy_world import Break, PayAt, World, on_broker
 
 from usance.engine import attempts, genesis
-from usance.engine.owner import OWNER_GROUP, Owner
+from usance.engine.owner import OWNER_GROUP
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Tampered, Unavailable
 from usance.kernel.ids import RandomIds
@@ -28,8 +29,6 @@ pytestmark = pytest.mark.slow
 
 CHILD = Path(__file__).with_name("owner_child.py")
 clock = SystemClock()
-KEYS = "abcdef"
-AMOUNTS = tuple(range(1, 11))
 
 
 @pytest.fixture
@@ -56,38 +55,6 @@ def child(
 
 def live(*given: str) -> int:
     return child(*given).wait(90)
-
-
-def until(true: Callable[[], object], seconds: float = 40.0) -> None:
-    deadline = clock.monotonic() + seconds
-    while not true():
-        assert clock.monotonic() < deadline, "it did not come about"
-        clock.sleep(0.05)
-
-
-def fed(world: World) -> World:
-    for key in KEYS:
-        world.pay(key, AMOUNTS)
-    return world
-
-
-def whole(world: World) -> None:
-    """Every payment counts once, was answered once, and the log is whole."""
-    assert world.balances() == dict.fromkeys(KEYS, sum(AMOUNTS))
-    for key in KEYS:
-        for number in range(len(AMOUNTS)):
-            assert world.answers(f"{key}-{number}") == ["accepted"]
-
-
-def stepped(owner: Owner, world: World, until: Callable[[], object], seconds: float = 40.0) -> None:
-    """Step an owner, through troubles that pass, until something is so."""
-    deadline = clock.monotonic() + seconds
-    while not until():
-        assert clock.monotonic() < deadline, "it did not come about"
-        try:
-            owner.step(world.wait)
-        except Unavailable:
-            clock.sleep(0.1)
 
 
 def alter(kafka: str, topic: str, **options: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from itertools import pairwise
 from typing import Any
 
@@ -21,12 +22,19 @@ from kafka_world import (
     with_topics,
 )
 
-from usance.adapters import kafka_commits, kafka_settings, kafka_stalls
+from usance.adapters import (
+    kafka_cluster,
+    kafka_commits,
+    kafka_endings,
+    kafka_settings,
+    kafka_stalls,
+)
 from usance.adapters import kafka_log as kafka_log_module
 from usance.adapters.kafka_log import KafkaLog
 from usance.adapters.kafka_producer import Sealed, UnitProducer
 from usance.adapters.kafka_rows import Row
 from usance.adapters.kafka_states import State
+from usance.engine.standby import GroupElection
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Fenced, Unavailable, Uncertain
 from usance.log.contract import Assigned, Lost, Receipt, Revoked, Unit
@@ -404,6 +412,39 @@ def test_a_process_whose_clients_hang_again_and_again_is_to_be_started_anew(
         log.start(owner.member)
 
 
+# --- a client that knows too little -----------------------------------------------------------
+
+
+class Outdated:
+    """An admin client that goes on asking with an old leader epoch, and is refused for ever."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def list_offsets(self, asked: dict[Any, Any], **more: Any) -> dict[Any, Any]:
+        refused = KafkaError(KafkaError.FENCED_LEADER_EPOCH, "old", retriable=True)
+        found: dict[Any, Any] = {}
+        for place in asked:
+            found[place] = Future[Any]()
+            found[place].set_exception(KafkaException(refused))
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+def test_an_admin_client_that_is_refused_for_ever_is_replaced_by_another(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_cluster, "RENEW_SECONDS", 0.0)
+    outdated: Any = Outdated(log.cluster._admin)
+    log.cluster._admin = outdated
+    with pytest.raises(Unavailable, match="FENCED_LEADER_EPOCH"):
+        log.end(C0)
+    assert log.end(C0) == 4
+    assert log.cluster._admin is not outdated
+
+
 # --- a reader that stands still ---------------------------------------------------------------
 
 
@@ -458,6 +499,16 @@ def test_a_client_that_fetches_no_more_however_often_it_is_moved_is_given_up(
             return "is over" in over.message
 
     until(given_up, 20.0)
+
+
+def test_who_was_elected_by_a_group_hears_that_its_membership_is_over(log: KafkaLog) -> None:
+    election = GroupElection("elected", log, C0)
+    until(election.held)
+    member: Any = election._member
+    member._fail(kafka_endings.over("elected", "fenced"))
+    with pytest.raises(Fenced, match="is over"):
+        election.held()
+    election.close()
 
 
 # --- revoke and lost ------------------------------------------------------------------------

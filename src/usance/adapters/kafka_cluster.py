@@ -243,11 +243,13 @@ class Cluster:
         ids = self._ask(
             "describing topics",
             lambda: _results(self._admin.describe_topics(TopicCollection(real))),
+            known=True,
         )
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in real]
         options = self._ask(
             "reading the configuration of topics",
             lambda: _results(self._admin.describe_configs(resources)),
+            known=True,
         )
         said = {resource.name: found for resource, found in options.items()}
         found = {}

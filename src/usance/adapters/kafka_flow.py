@@ -113,12 +113,19 @@ def _hanging(ward: Ward, place: TopicPartition, gap: Gap, front: _Front | None) 
         since = f" since {iso(front.timestamp)} ({seconds:.0f} s)"
         whose = "an owner of this program" if front.ours else "a foreign client"
     at = f"--topic {place.topic} --partition {place.partition} --start-offset {gap.stable}"
+    tool = f"kafka-transactions.sh --bootstrap-server {ward.servers}"
+    ours = front is not None and front.ours
+    # An abort is final: it would take out of the log what the coordinator has told an owner to be in it.
+    first = (
+        f"`{tool} list` first: if its producer stands there as CompleteCommit, a broker lost the marker of a"
+        " committed unit (KAFKA-20734), which an abort would tear: restore a backup. Else: "
+    )
     return Finding(
         f"open transaction in {place.topic} {place.partition}",
         False,
         f"{whose} holds one open{since}: {gap.records} records behind the last stable offset"
         f" {gap.stable} cannot be read by anybody",
-        f"kafka-transactions.sh --bootstrap-server {ward.servers} abort {at}; then find who may"
+        f"{first if ours else ''}{tool} abort {at}; then find who may"
         " write there (`usance kafka setup` takes rights beyond the table).",
     )
 

@@ -254,8 +254,11 @@ class UnitProducer:
 
 
 def _let_go(client: Producer) -> None:
-    """Close a client with whatever it still holds; one that met a fatal error says so once more."""
-    with suppress(KafkaException):
+    """Close a client with whatever it still holds; one that met a fatal error says so once more.
+
+    The binding raises SystemError over that where it has returned a result as well.
+    """
+    with suppress(KafkaException, SystemError):
         client.purge()
         client.close()
 

@@ -38,6 +38,9 @@ def measure(
     `supervised_restart_s`: a worker killed to all partitions answering, by the one that its supervisor starts.
     `machine_lost_s`: supervisor and workers killed to all partitions answering on another machine's workers.
     """
+    machine.stop()  # a supervisor of its own time: this one backs off from what was done to its workers
+    machine.start()
+    machine.ready()
     probe = _Probe(feeder)
     probe.after(lambda: None)  # everything is warm
     restarted = []
