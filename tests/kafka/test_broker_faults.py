@@ -14,8 +14,9 @@ from payments import AMOUNTS, KEYS, fed, stepped, whole
 from toy_world import World, on_broker
 
 from usance.adapters.kafka_producer import UnitProducer
-from usance.engine.owner import OWNER_GROUP
+from usance.engine.owner import OWNER_GROUP, Owner
 from usance.kernel.clock import SystemClock
+from usance.kernel.errors import Unavailable
 from usance.kernel.ids import RandomIds
 from usance.testing.kafka_broker import KafkaCluster
 
@@ -38,7 +39,7 @@ def prefix() -> str:
 
 @pytest.fixture
 def world(cluster: KafkaCluster, prefix: str) -> Iterator[World]:
-    world = on_broker(cluster.bootstrap, prefix, "a", clock, copies=3, partitions=2, batch=4)
+    world = on_broker(cluster.bootstrap, prefix, "", clock, copies=3, partitions=2, batch=4)
     yield world
     world.log.close()
     for node in cluster.nodes:
@@ -47,6 +48,16 @@ def world(cluster: KafkaCluster, prefix: str) -> Iterator[World]:
         if not node.running():
             node.start()
     cluster.wait_ready()
+
+
+def at_rest(owner: Owner, world: World) -> None:
+    def idle() -> bool:
+        try:
+            return owner.idle()
+        except Unavailable:
+            return False
+
+    stepped(owner, world, idle)
 
 
 def once_before_a_commit(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
@@ -72,13 +83,13 @@ def test_a_broker_that_dies_at_a_commit_loses_and_doubles_nothing(
         "leader": lambda: cluster.leader(prefix + world.topics.name("trade", "events")),
         "group coordinator": lambda: cluster.coordinator(prefix + OWNER_GROUP),
         "transaction coordinator": lambda: cluster.coordinator(
-            f"{prefix}{OWNER_GROUP}-a-1", transactions=True
+            f"{prefix}{OWNER_GROUP}-0-1", transactions=True
         ),
     }[who]()
     once_before_a_commit(monkeypatch, node.kill)
     stepped(owner, world, lambda: owner.decided >= EVERY, 90.0)
     assert not node.running()
-    stepped(owner, world, owner.idle)
+    at_rest(owner, world)
     whole(world)
     owner.close()
 
@@ -112,7 +123,7 @@ def test_a_network_that_fails_at_a_commit_loses_and_doubles_nothing(
     once_before_a_commit(monkeypatch, harm)
     stepped(owner, world, healed, 90.0)
     assert ill
-    stepped(owner, world, owner.idle)
+    at_rest(owner, world)
     whole(world)
     owner.close()
 
@@ -137,6 +148,6 @@ def test_all_brokers_down_for_a_minute_are_waited_for(
 
     once_before_a_commit(monkeypatch, harm)
     stepped(owner, world, back, 4 * MINUTE)
-    stepped(owner, world, owner.idle)
+    at_rest(owner, world)
     whole(world)
     owner.close()

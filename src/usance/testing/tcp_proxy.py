@@ -19,6 +19,8 @@ CHUNK = 65_536
 HELD_MAX = 64
 """Chunks on their way in one direction, before the sender has to wait."""
 STOP_S = 10.0
+CLOSING_S = 0.05
+"""What connections that were dropped need until their sockets are closed."""
 
 _Held = asyncio.Queue[tuple[float, bytes]]
 
@@ -172,3 +174,4 @@ class TcpProxy:
         for task in [*self._tasks]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(CLOSING_S)
