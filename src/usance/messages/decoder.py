@@ -29,8 +29,8 @@ from usance.messages.upcasting import UPCASTERS
 from usance.messages.varints import Read, read_length, read_long
 
 SCHEMA_HEADER = "__value_schema_id"
-HEADERS_USUAL = 7
-"""Headers of a record that we write, without a trace."""
+HEADERS_USUAL, LAST_USUAL = 8, "content-type"
+"""Headers of a record that we write, without a trace, and the last of them."""
 
 
 class Decoded(NamedTuple):
@@ -44,6 +44,12 @@ class Decoded(NamedTuple):
 def identity(command_id: str, body_hash: bytes) -> bytes:
     """Return which command it was: 16 bytes of its id, 16 of its body hash."""
     return namespace_of(command_id) + body_hash[:16]
+
+
+def _foreign(headers: Headers) -> bool:
+    """Tell whether headers may say more than those of our own records do."""
+    many = len(headers)
+    return many > HEADERS_USUAL or (many == HEADERS_USUAL and headers[-1][0] != LAST_USUAL)
 
 
 class _Entry(NamedTuple):
@@ -193,7 +199,7 @@ class Decoder:
 
     def message(self, headers: Headers, value: bytes | None) -> Any:
         """Return the message; its schema must be the one that `ce_type` names."""
-        if len(headers) > HEADERS_USUAL:
+        if _foreign(headers):
             value = self._framed(headers, value)
         known = self._entries.get(value[:5]) if value else None
         if known is not None and known.old is None and known.kinds is None:  # nearly always
@@ -212,7 +218,7 @@ class Decoder:
     def record(self, key: bytes | None, value: bytes | None, headers: Headers) -> Decoded:  # noqa: ARG002
         """Return meta and message, having checked them against each other."""
         meta = self.meta(headers)
-        if len(headers) > HEADERS_USUAL:
+        if _foreign(headers):
             value = self._framed(headers, value)
         entry, message = self._value(value, headers)
         self._check_type(headers, entry)
