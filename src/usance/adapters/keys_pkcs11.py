@@ -112,7 +112,7 @@ class Pkcs11KeyService:
 
     def rewrap(self, items: Sequence[Wrapped]) -> list[Rewrapped]:
         """Move wrapped keys to the active version; the plaintext passes through this process."""
-        return self._done(lambda: [self._moved(item) for item in items])
+        return self._done(lambda: self._moved(items))
 
     def destroy(self, kek: KekId) -> KekVersion:
         """Destroy a version: the oldest that lives, never the active one."""
@@ -312,13 +312,19 @@ class Pkcs11KeyService:
             known = self._found(kek.tenant)
         return known.get(kek.version)
 
-    def _moved(self, item: Wrapped) -> Rewrapped:
+    def _moved(self, items: Sequence[Wrapped]) -> list[Rewrapped]:
+        active = {}
+        for tenant in {item.kek.tenant for item in items}:
+            # Listing a token's objects is slow: once for each tenant, not for each key.
+            active[tenant] = KekId(tenant, max(self._found(tenant), default=0))
+        return [self._moved_to(active[item.kek.tenant], item) for item in items]
+
+    def _moved_to(self, kek: KekId, item: Wrapped) -> Rewrapped:
         opened = self._opened(item)
-        if not isinstance(opened, Secret):
-            return opened
-        if item.kek.version == self._active(item.kek.tenant, anew=True):
-            return item
-        return self._wrapped(item.kek.tenant, [(item.context, opened)])[0]
+        if not isinstance(opened, Secret) or item.kek == kek:
+            return item if isinstance(opened, Secret) else opened
+        key = self._keys[kek.tenant][kek.version]
+        return Wrapped(kek, item.context, self._sealed(key, opened, item.context.aad(kek)))
 
     def _destroyed(self, kek: KekId) -> KekVersion:
         found = self._found(kek.tenant)

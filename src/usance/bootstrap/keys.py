@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 KEYRING = "keys.sealed"
 SECRET_BYTES_MAX = 16_384
+COST_OF_RANDOM = 10
 
 Ask = Callable[[str], str]
 """Asks a person for a secret by a prompt, without showing what is typed."""
@@ -103,11 +104,16 @@ def found_by_shares(
     return returned
 
 
-def found_by_passphrase(path: Path, passphrase: Secret) -> None:
-    """Make a root and write the keyring under a passphrase; raises Refused for a short one."""
+def found_by_passphrase(
+    path: Path, passphrase: Secret, *, cost: int = sealed_ring.SCRYPT_COST
+) -> None:
+    """Make a root and write the keyring under a passphrase; raises Refused for a short one.
+
+    A passphrase that a machine drew from 256 bits needs no cost (`COST_OF_RANDOM`): nobody guesses it.
+    """
     _demand_new(path)
     root = sealed_ring.new_root()
-    found_keyring(path, sealed_ring.locked_by_passphrase(root, passphrase), root)
+    found_keyring(path, sealed_ring.locked_by_passphrase(root, passphrase, cost=cost), root)
     root.wipe()
 
 

@@ -53,7 +53,7 @@ def placed(settings: Settings, root: Path) -> Settings:
 
 def found_keyring(settings: Settings, root: Path) -> Settings:
     """Make a keyring where a log is founded without one: good for trials, and said so."""
-    from usance.bootstrap.keys import found_by_passphrase, keyring_path
+    from usance.bootstrap.keys import COST_OF_RANDOM, found_by_passphrase, keyring_path
 
     settings = placed(settings, root)
     path = keyring_path(settings)
@@ -64,7 +64,7 @@ def found_keyring(settings: Settings, root: Path) -> Settings:
     words = system_entropy(TRIAL_WORDS).hex()
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         out.write(words)
-    found_by_passphrase(path, Secret(words.encode()))
+    found_by_passphrase(path, Secret(words.encode()), cost=COST_OF_RANDOM)
     _log.warning("started", template="keys.secret stands beside the keyring: hold a key ceremony")
     return placed(settings, root)
 
