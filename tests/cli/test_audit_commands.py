@@ -1,0 +1,142 @@
+"""`usance audit` on a small book: heads, proofs, verification and exports, as a person uses them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from usance.adapters.witnesses import HttpWitness
+from usance.audit.exported import demand_whole
+from usance.audit.note import parse_checkpoint, parse_note, parse_vkey
+from usance.audit.proof import parse_policy, verify_proof
+from usance.bootstrap.store import Folder, found_log
+from usance.cli.main import usance
+from usance.config import Settings
+from usance.kernel.clock import SystemClock
+from usance.testing.attack_scene import Victim, altered
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audit") / "book"
+    folder.mkdir()
+    found_log(Folder(folder), Settings(), SystemClock())
+    Victim(folder, Settings()).grow("Seed", count=20)
+    return folder
+
+
+@pytest.fixture
+def book(sealed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sealed, tmp_path / "book", ignore=shutil.ignore_patterns("cache")))
+
+
+def run(book: Path, *words: str) -> Result:
+    return CliRunner().invoke(usance, ["audit", *words, "--data", str(book)])
+
+
+def test_the_head_is_a_cosigned_note_that_verify_extends(book: Path, tmp_path: Path):
+    head = run(book, "head")
+    assert head.exit_code == 0
+    said = parse_checkpoint(parse_note((head.stdout).encode()).text)
+    kept = tmp_path / "monday.head"
+    kept.write_text(head.stdout)
+    Victim(book, Settings()).grow("More")
+    done = run(book, "verify", "--since", str(kept), "--full", "--output", "json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["whole"] and report["since"] == said.size and report["leaves"] > 60
+    assert report["witnessed_at"] and report["anchors"] >= 1
+    assert {t["unsealed"] for t in report["trees"]} == {0}
+
+
+def test_tampering_is_exit_code_5_with_code_place_and_advice(book: Path):
+    victim = Victim(book, Settings())
+    with victim.evidence() as found:
+        place = found.partition("system.schemas/p000")
+    victim.write(place, [altered(victim.rows(place)[3])])
+    with victim.evidence() as found:
+        place = found.partition("0")
+    row = victim.rows(place)[0]
+    victim.delete(place, [row.offset])
+    done = run(book, "verify")
+    assert done.exit_code == 5
+    assert "INDEX_GAP at trade.events/p000#0" in done.stderr
+    assert "SCHEMA_SWAPPED at system.schemas/p000#3" in done.stderr
+    assert "Keep a copy" in done.stderr
+    scrub = run(book, "scrub", "--output", "json")
+    assert scrub.exit_code == 5
+    kept = list((book / "anchors" / "scrub").glob("*.note"))
+    assert len(kept) == 1 and b"INDEX_GAP" in kept[0].read_bytes()
+
+
+def test_whom_to_trust_comes_from_outside_when_it_is_named(book: Path, tmp_path: Path):
+    mine = tmp_path / "policy.txt"
+    shutil.copy2(book / "heads" / "policy.txt", mine)
+    assert run(book, "verify", "--policy", str(mine)).exit_code == 0
+    text = mine.read_text().splitlines()
+    mine.write_text("\n".join(line for line in text if "/heads+" not in line) + "\n")
+    done = run(book, "verify", "--policy", str(mine))
+    assert done.exit_code == 5 and "UNKNOWN_KEY" in done.stderr
+
+
+def test_a_proof_is_written_with_all_that_a_stranger_needs(book: Path, tmp_path: Path):
+    out = tmp_path / "proof"
+    done = run(book, "prove", "trade.p0#1", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    for name, entry in (("event", "leaf.bin"), ("head", "head.note")):
+        policy = parse_policy((out / f"{name}.policy").read_text())
+        (origin,) = policy.logs
+        raw = (out / f"{name}.tlog-proof").read_bytes()
+        verify_proof(raw, (out / entry).read_bytes(), policy, origin)
+    event_id = json.loads(run(book, "prove", "trade.p0#1", "--output", "json").stdout)["id"]
+    assert run(book, "prove", event_id).stdout == run(book, "prove", "trade.p0#1").stdout
+    assert run(book, "prove", "trade.p0#9999").exit_code == 4
+    assert run(book, "prove", "nonsense").exit_code == 1
+    assert run(book, "prove", "trade.p0#1", "--out", str(out)).exit_code == 4, "never overwritten"
+
+
+@pytest.mark.parametrize("words", [("--partition", "0"), ("--heads",)])
+def test_an_export_is_a_whole_tree_with_its_key(book: Path, tmp_path: Path, words: tuple[str, ...]):
+    out = tmp_path / "tree"
+    assert run(book, "export", *words, "--out", str(out)).exit_code == 0
+    names = [p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()]
+    key = parse_vkey((out / "log.vkey").read_text())
+    assert demand_whole(lambda n: (out / n).read_bytes(), names, key).size > 0
+    assert run(book, "export", "--out", str(out)).exit_code == 1
+
+
+def test_a_witness_of_ours_serves_anybodys_log(book: Path, tmp_path: Path):
+    words = ["audit", "witness", "--state", str(tmp_path / "w"), "--port", "0", "--data", str(book)]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "usance", *words], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert program.stdout is not None
+        told = json.loads(program.stdout.readline())
+        witness = HttpWitness(parse_vkey(told["vkey"]), told["url"])
+        raw = run(book, "head").stdout.encode()
+        head = parse_checkpoint(parse_note(raw).text)
+        assert witness.add_checkpoint(0, [], raw).signatures
+        assert witness.add_checkpoint(0, [], raw).size == head.size
+        assert told["logs"] == [head.origin]
+    finally:
+        program.terminate()
+        assert program.wait(10) == 0
+        program.stdout.close()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(told["url"].rsplit(":", 1)[1].strip("/")))) != 0
+
+
+def test_proving_that_was_never_done_says_how_to_begin(tmp_path: Path):
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    found_log(Folder(folder), Settings(), SystemClock())
+    done = run(folder, "verify")
+    assert done.exit_code == 4 and "--policy" in done.stderr
