@@ -185,6 +185,13 @@ class SqliteViews(SqlViews):
             finally:
                 connection.execute("ROLLBACK")
 
+    def scrub(self) -> None:
+        """Overwrite what deleted rows left in the file and in its WAL: after an erasure."""
+        with self._lock:
+            self._writer.execute("PRAGMA secure_delete=ON")
+            self._writer.execute("VACUUM")
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def wait(self, satisfied: Callable[[], bool], timeout: float) -> bool:
         """Ask `satisfied` now and after each change until it is true or `timeout` seconds pass."""
         deadline = self._clock.monotonic() + timeout

@@ -25,12 +25,12 @@ from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_queries, open_views
 from usance.config import Settings
 from usance.engine import genesis as birth
-from usance.engine.reactor import Outgoing
+from usance.engine.reactor import Commands, Outgoing
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.clock import BookClock, Clock, SystemClock, parse_instant
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Owned, Unavailable, Unreadable
-from usance.log.contract import Log, TopicPartition, header
+from usance.log.contract import Log, Output, TopicPartition, header
 from usance.messages.inputs import split_inputs
 from usance.messages.outcome import Outcome
 from usance.views.queries import Queries
@@ -90,6 +90,14 @@ class Desk:
                 hint=f"The command is kept and will be decided once, as {outgoing.id}.",
             )
         return found
+
+    def send_all(
+        self, outputs: Sequence[Output], ids: Sequence[str], commands: Commands
+    ) -> list[Outcome | None]:
+        """Append records and wait for the outcomes of their commands, in order."""
+        since = self._ends()
+        commands.write(outputs)
+        return self._await(ids, since)
 
     def hand_in(self, name: str, data: bytes, ids: Sequence[str]) -> list[Answered]:
         """Put a file into the gateway's folder and wait for the outcomes of its inputs' commands.

@@ -36,6 +36,7 @@ from usance.bootstrap.store import (
 from usance.bootstrap.vaults import placed
 from usance.bootstrap.viewing import ViewsApart
 from usance.config import Settings
+from usance.crypto.vault import Vault
 from usance.engine import collector, schemas
 from usance.engine import genesis as birth
 from usance.engine.following import NOTARY_DESK_GROUP
@@ -75,6 +76,22 @@ class Part(Protocol):
     def step(self, wait: float = 0.0) -> int:
         """Work, waiting at most `wait` seconds for some; returns how much was done."""
         ...
+
+
+class KeyCare:
+    """Lets go of data keys that were destroyed elsewhere, and says so."""
+
+    def __init__(self, vault: Vault, clock: Clock) -> None:
+        self.vault = vault
+        self.clock = clock
+        vault.enter(f"{os.uname().nodename}:{os.getpid()}")
+
+    def step(self, wait: float = 0.0) -> int:
+        """Look once."""
+        self.vault.tick()
+        if wait > 0:
+            self.clock.sleep(wait)
+        return 0
 
 
 class Runtime:
@@ -170,6 +187,8 @@ class Runtime:
             self._make_projector()
         if store.genesis.clock == "log":
             self._make_upkeep()
+        if store.vault is not None:
+            self.parts["keys"] = KeyCare(store.vault, SystemClock())
         if NOTARY in self.roles and self.settings.proof.enabled:
             self._make_notary()
 

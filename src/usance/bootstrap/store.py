@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from usance.engine.projector import Projector
 from usance.engine.reactor import Commands
 from usance.engine.reading import Views
 from usance.engine.saga import SagaDecider
+from usance.engine.secrecy import AccessDecider, SubjectDecider
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.authority import Authorised
 from usance.kernel.clock import BookClock, Clock, SystemClock
@@ -48,6 +50,7 @@ from usance.sagas.settlement import SETTLEMENT
 from usance.views import PROJECTIONS
 from usance.views.queries import Queries
 
+SECRECY = (KeyDecider(), SubjectDecider(), AccessDecider())
 DEFINITIONS = (ISSUANCE, ADVICE, AMENDMENT, SETTLEMENT)
 PEOPLE_FILE = Path(__file__).parent.parent / "data" / "people.json"
 
@@ -177,7 +180,11 @@ class Store:
         vault = self.__dict__.get("vault")
         self.log.close()
         if vault is not None:
+            if vault.instance:
+                with suppress(Unavailable):
+                    vault.store.leave(vault.instance)
             vault.store.close()
+            vault.service.close()
 
     def commands(self, reply: int | None = None) -> Commands:
         """Return what appends commands; each thread needs its own.
@@ -210,7 +217,7 @@ class Store:
 
 def all_deciders() -> Mapping[str, Decider[Any]]:
     """Return every decider of the program by category."""
-    found = (*DECIDERS, CaseDecider(), ScreeningDecider(), SagaDecider(DEFINITIONS), KeyDecider())
+    found = (*DECIDERS, CaseDecider(), ScreeningDecider(), SagaDecider(DEFINITIONS), *SECRECY)
     return {d.category: Authorised(d) for d in found}
 
 

@@ -146,8 +146,13 @@ def _follow(folder: Folder, settings: Settings, stopping: threading.Event) -> No
     try:
         projector.open()
         collector.relax()
+        vault = store.vault
+        if vault is not None:
+            vault.enter(f"{os.uname().nodename}:{os.getpid()}")
         while not stopping.is_set():
             try:
+                if vault is not None:
+                    vault.tick()
                 projector.step(WAIT_S)
             except Unavailable as trouble:
                 _log.warning("part_waits", part="projector", error_type=type(trouble).__name__)

@@ -32,6 +32,8 @@ CRYPTOPERIOD_MS = 90 * MS_PER_DAY
 USES_MAX = 1 << 24
 """Seals per key over all partitions; the bound of random nonces is 2^32 (SP 800-38D 8.3)."""
 LOOK_EVERY_MS = 10_000
+HEAR_EVERY_MS = 1_000
+"""How often a process looks whether keys were destroyed elsewhere."""
 DOWN_MS = 1_000
 """How long nobody asks again after the key service did not answer."""
 PSEUDONYM_BYTES = 16
@@ -109,7 +111,10 @@ class Vault:
         self._tombstones: dict[bytes, Tombstone] = {}
         self._unsaved: list[KeyRecord] = []
         self._in_flight: list[KeyRecord] = []
-        self._looked = clock.now()
+        self.instance = ""
+        """Name under which this process acknowledges what it let go of; empty: nobody waits for it."""
+        self._generation = -1
+        self._heard = self._looked = clock.now()
         self._down_until = 0
         self._down: KeyUnavailable | None = None
 
@@ -159,8 +164,8 @@ class Vault:
             stored = self._of(wanted)
             for scope in wanted:
                 records = stored[scope]
-                if any(r.dead for r in records):
-                    continue
+                if any(r.dead or r.state is KeyState.SUSPENDED for r in records):
+                    continue  # erased, or about to be
                 mine = [r for r in records if r.retention == scope.retention]
                 usable = [r for r in mine if self._seals(r)]
                 if usable:
@@ -355,6 +360,12 @@ class Vault:
                     if seals is not None and seals.key_id == key_id:
                         del known[scope.subject]
 
+    def close_for(self, subjects: Sequence[str]) -> None:
+        """Seal nothing more for pseudonyms: what the store says of their keys counts from the next seal on."""
+        with self._lock:
+            gone = [i for i, r in self._facts.items() if r.subject in subjects]
+            self.evict(gone)
+
     def forget(self) -> None:
         """Forget every key and tombstone: what the store says counts from now on."""
         self.evict(list(self.open_keys))
@@ -374,8 +385,11 @@ class Vault:
         return len(self.open_keys)
 
     def tick(self) -> None:
-        """Ask again for keys that are old, and let go of those that are too old; cheap to call often."""
+        """Let go of what was destroyed, ask again for keys that are old; cheap to call often."""
         now = self.clock.now()
+        if now - self._heard >= HEAR_EVERY_MS:
+            self._heard = now
+            self.hear()
         if now - self._looked < LOOK_EVERY_MS:
             return
         self._looked = now
@@ -387,6 +401,30 @@ class Vault:
                 self._refresh(old)
             except KeyUnavailable:
                 self.evict([i for i in old if now - self._born[i] >= MAX_AGE_MS])
+
+    def hear(self) -> None:
+        """Let go of keys that were destroyed or turned elsewhere, and say so in the store."""
+        try:
+            generation = self.store.generation()
+            if generation == self._generation:
+                return
+            with self._lock:
+                records = self.store.by_id(list(self.open_keys))
+                self.evict([i for i, r in records.items() if r.state is not KeyState.ACTIVE])
+                for record in records.values():
+                    if record.dead:
+                        self._bury(record)
+            self._generation = generation
+            if self.instance:
+                self.store.acknowledge(self.instance, generation, self.clock.now())
+        except Unavailable:
+            return  # asked again at the next look
+
+    def enter(self, instance: str) -> None:
+        """Say that this process holds keys, so that an erasure waits for its word."""
+        self.instance = instance
+        self._generation = self.store.generation()
+        self.store.acknowledge(instance, self._generation, self.clock.now())
 
     def _refresh(self, ids: list[bytes]) -> None:
         """Hold cached keys against the store and the service: destroyed ones go, others stay."""

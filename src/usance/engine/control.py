@@ -61,7 +61,13 @@ class RegisterSchema(msgspec.Struct, frozen=True, kw_only=True):
     id: int = 0
 
 
-CONTROL = (FireTimer, IntakePassed, Redrive, Discard, Release, Drain, RegisterSchema)
+class SealBarrier(msgspec.Struct, frozen=True, kw_only=True):
+    """Seal nothing more for these subjects (pseudonyms): an erasure goes on once every partition has this."""
+
+    subjects: list[str]
+
+
+CONTROL = (FireTimer, IntakePassed, Redrive, Discard, Release, Drain, RegisterSchema, SealBarrier)
 """Commands that pass a park."""
 
 MESSAGES: tuple[tuple[type, str], ...] = (
@@ -71,4 +77,5 @@ MESSAGES: tuple[tuple[type, str], ...] = (
     (Release, "command"),
     (Drain, "command"),
     (RegisterSchema, "command"),
+    (SealBarrier, "command"),
 )

@@ -407,6 +407,10 @@ class Handling:
             case control.IntakePassed():
                 overlay.passed[message.intake_partition] = message.instant
                 self._answer(meta, position, "accepted")
+            case control.SealBarrier():
+                if self.world.vault is not None:
+                    self.world.vault.close_for(message.subjects)
+                self._answer(meta, position, "accepted")
             case FireTimer():
                 key = (record.key or b"").decode("utf-8", "replace")
                 return self._fire(message, record, meta, position, key)

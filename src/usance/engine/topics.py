@@ -15,6 +15,8 @@ CONTEXT_OF_CATEGORY = {
     "list": "system",
     "export": "system",
     "person": "system",
+    "subject": "system",
+    "access": "system",
     "schema": "system",
 }
 GROUP_PREFIX = "consume-"

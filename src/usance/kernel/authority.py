@@ -51,6 +51,10 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (OPERATORS, "RetryStep SkipStep MarkDoneOutside CompensateSaga ApproveAct RejectAct"),
     (OPERATORS, "Discard Redrive Release Reread"),
     (_EXPORTERS, "ExportPack"),
+    (_COMPLIANCE, "PlaceHold ReleaseHold"),
+    (_COMPLIANCE | _ENGINEERS, "RequestErasure"),
+    (_COMPLIANCE | {"auditor", "senior_checker"}, "ApproveErasure"),
+    (_COMPLIANCE | {"auditor"}, "RecordReveal"),
     (_GATEWAY, "RecordAck RecordNak RecordSent"),
     (_NOBODY, "ValidateApplication RequestApproval RequestAmendmentApproval IssueCredit"),
     (_NOBODY, "IssueAmendment VoidAmendment DeemAmendmentAccepted ExpireCredit NoteDelivery"),
@@ -58,7 +62,7 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (_NOBODY, "RegisterDrawing HonourDrawing SettleDrawing ReleaseDrawing ReserveLimit"),
     (_NOBODY, "ConsumeReservation IncreaseReservation ReleaseIncrease HoldMargin ReleaseMargin"),
     (_NOBODY, "ObserveEvent ObserveOutcome OpenCase RecordScreening Drain FireTimer TimerDue"),
-    (_NOBODY, "IntakePassed RegisterSchema UnreadableInput"),
+    (_NOBODY, "IntakePassed RegisterSchema UnreadableInput RecordErasure SealBarrier"),
 )
 
 AUTHORITY: Mapping[str, Roles] = {act: roles for roles, acts in _TABLE for act in acts.split()}

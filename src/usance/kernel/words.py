@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from usance.kernel.decider import Denied, Erased, PrivateBlock
@@ -17,10 +19,10 @@ class Words(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
     text: str
 
 
-def text_of(words: Words | Erased | Denied | None) -> str:
-    """Return what was said, empty where nothing was, and a mark where it is withheld."""
+def text_of(words: Any) -> str:
+    """Return what was said, empty where nothing was, and a mark where it is withheld (any block)."""
     if words is None:
         return ""
     if isinstance(words, Erased):
         return ERASED_TEXT
-    return DENIED_TEXT if isinstance(words, Denied) else words.text.strip()
+    return DENIED_TEXT if isinstance(words, Denied) else str(words.text).strip()

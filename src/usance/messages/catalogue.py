@@ -36,6 +36,7 @@ MODULES: tuple[str, ...] = (
     "usance.aml.decision",
     "usance.engine.control",
     "usance.engine.keys",
+    "usance.engine.secrecy",
     "usance.engine.saga_messages",
     "usance.domain.credit.amendment_messages",
     "usance.domain.credit.drawing_messages",

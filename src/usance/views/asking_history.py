@@ -8,6 +8,7 @@ from usance.engine.projection import Row
 from usance.engine.reading import Order, Reading, Where
 from usance.kernel.decider import Actor, key_parts
 from usance.kernel.errors import NotFound
+from usance.log.contract import Record
 from usance.views import results as r
 from usance.views.asking import Asking, flat, is_compliance, sees_compliance
 
@@ -118,6 +119,12 @@ class HistoryQuestions(Asking):
             envelope_hash=row["hash"],
         )
 
+    def event_record(self, viewer: Actor, event_id: str) -> Record:
+        """Return an event as it stands in the log; raises NotFound."""
+        with self.reading(viewer) as reading:
+            row = self._event_row(reading, viewer, event_id)
+        return self.record_at(row["topic"], row["partition"], row["offset"])
+
     def message_text(self, viewer: Actor, event_id: str) -> str:
         """Return the FIN text that an event holds or was made of; raises NotFound where none is.
 
@@ -130,6 +137,8 @@ class HistoryQuestions(Asking):
         if held:
             return str(held)
         source, _, place = row["causation"].partition(":")
+        if not self.decoder.clear:
+            raise NotFound("the text is sealed", hint=f"usance reveal {event_id} text --reason WHY")
         if source == "intake" and place.count("/") == 2:
             topic, partition, offset = place.split("/")
             record = self.record_at(topic, int(partition), int(offset))

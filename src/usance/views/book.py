@@ -14,6 +14,7 @@ from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import messages as cm
 from usance.domain.credit.decider import CreditDecider
 from usance.domain.credit.state import CreditState
+from usance.domain.terms import Parties, Party
 from usance.domain.tolerance import max_liability
 from usance.engine.projection import (
     Column,
@@ -27,7 +28,7 @@ from usance.engine.projection import (
     personal,
     texts,
 )
-from usance.kernel.decider import key_parts
+from usance.kernel.decider import WITHHELD, key_parts
 from usance.kernel.words import text_of
 
 _DECIDER = CreditDecider()
@@ -149,6 +150,9 @@ def _born(fact: Fact, rows: Rows) -> None:
     event, key = fact.message, fact.key
     tenant, _, reference = key_parts(key)
     parties, terms = event.parties, event.terms
+    if isinstance(parties, WITHHELD):
+        nobody = Party(name=text_of(parties))
+        parties = Parties(subject=parties.subject, applicant=nobody, beneficiary=nobody)
     applied = isinstance(event, cm.CreditApplied)
     words = [
         *(reference, parties.applicant.name, parties.beneficiary.name),

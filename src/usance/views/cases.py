@@ -19,7 +19,8 @@ from usance.engine.projection import (
     personal,
     texts,
 )
-from usance.kernel.decider import key_parts
+from usance.kernel.decider import WITHHELD, key_parts
+from usance.kernel.words import text_of
 from usance.views.book import as_json
 
 _DECIDER = cs.CaseDecider()
@@ -76,7 +77,7 @@ def _plain(fact: Fact, rows: Rows) -> None:
 def _opened(fact: Fact, rows: Rows) -> None:
     event = fact.message
     tenant, _, reference = key_parts(fact.key)
-    found = event.hits.hits
+    found = [] if isinstance(event.hits, WITHHELD) else event.hits.hits
     _fold(
         fact,
         rows,
@@ -98,7 +99,7 @@ def _reasoned(fact: Fact, rows: Rows) -> None:
     event = fact.message
     row = rows.get("cases", fact.key)
     said = msgspec.json.decode((row and row["reasons"]) or "[]")
-    _fold(fact, rows, reasons=as_json([*said, event.reason.text]))
+    _fold(fact, rows, reasons=as_json([*said, text_of(event.reason)]))
 
 
 HANDLERS: dict[type, Handler] = {

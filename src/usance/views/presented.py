@@ -22,7 +22,7 @@ from usance.engine.projection import (
     personal,
     texts,
 )
-from usance.kernel.decider import key_parts
+from usance.kernel.decider import WITHHELD, key_parts
 from usance.kernel.words import text_of
 from usance.views.book import as_json
 
@@ -153,7 +153,9 @@ def _refused(fact: Fact, rows: Rows) -> None:
         "due": str(event.due),
         "message": event.message,
     }
-    _fold(fact, rows, refusal=as_json(said), notice=as_json(event.discrepancies.sentences))
+    stated = event.discrepancies
+    sentences = [text_of(stated)] if isinstance(stated, WITHHELD) else stated.sentences
+    _fold(fact, rows, refusal=as_json(said), notice=as_json(sentences))
 
 
 def _taken_up(fact: Fact, rows: Rows) -> None:

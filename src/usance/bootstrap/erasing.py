@@ -1,0 +1,331 @@
+"""Erasing a data subject: what belongs to it, what stands against that, and the steps until nobody can read it.
+
+1. Nothing more is sealed: its keys are suspended in the store, and a barrier is written to every partition of
+   commands; once each has decided its barrier, no seal of the subject can come after.
+2. The key store destroys every version of every key, having looked for holds and obligations once more.
+3. Every process that holds keys says that it let go of them.
+4. The certificate is an event; read models are built anew, and what their files freed is overwritten.
+
+Events stay as they are: chains verify, replay goes on, with `Erased` where the blocks were.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from usance.bootstrap.desk import Desk
+from usance.bootstrap.store import Store, make_projector
+from usance.crypto.keyservice import KeyState
+from usance.crypto.keystore import Hold, KeyRecord
+from usance.crypto.vault import Vault
+from usance.engine import secrecy as m
+from usance.engine.control import SealBarrier
+from usance.engine.reactor import Outgoing
+from usance.engine.topics import CONTEXTS
+from usance.kernel.clock import MS_PER_DAY, iso
+from usance.kernel.decider import Actor, key_of, key_parts
+from usance.kernel.errors import Refused, Unavailable
+from usance.kernel.ids import derived
+from usance.kernel.words import Words
+from usance.messages.outcome import Outcome
+from usance.views import PROJECTIONS
+
+BACKUP_DAYS = 35
+"""How long backups of the key store are kept: until then one of them could bring a key back."""
+ACK_TIMEOUT_S = 5.0
+ENGINE = Actor("engine", "", "system")
+SETTLED = frozenset(
+    ("CLOSED", "CANCELLED", "REJECTED", "WITHDRAWN", "VOIDED", "DECLINED", "EXPIRED")
+)
+"""States of a credit in which the bank owes nothing any more."""
+DEALS = frozenset(("credit", "presentation", "message", "screening", "case"))
+"""Streams that belong to one deal; a facility or a saga's operators are no part of whose deal it is."""
+
+
+class Belongings(NamedTuple):
+    """What is sealed for a subject: names under which keys are kept, and the streams they stand in."""
+
+    subjects: list[str]
+    streams: list[str]
+
+
+class Certificate(NamedTuple):
+    """What an erasure did."""
+
+    certificate: str
+    keys: list[str]
+    barriers: list[str]
+    acknowledged: list[str]
+    at: int
+    horizon: str
+
+
+def demand_vault(store: Store) -> Vault:
+    """Return the data keys; raises Refused in a log whose private blocks stand in clear."""
+    if store.vault is None:
+        raise Refused(
+            "NOT_SEALED",
+            "this log keeps private fields in clear: nothing of it can be erased",
+            hint="Only a log founded with --profile secure can forget.",
+        )
+    return store.vault
+
+
+def subject_key(store: Store, subject: str) -> str:
+    """Return the stream of a data subject, which does not name it."""
+    tenant = store.settings.bank.tenant
+    return key_of(tenant, m.SUBJECT, demand_vault(store).pseudonym(tenant, subject))
+
+
+def belongings(store: Store, subject: str) -> Belongings:
+    """Find what belongs to a subject: streams that hold its blocks, and what people wrote in them.
+
+    A stream's identity is a subject of its own (a credit's notices are sealed for the credit), and so is the
+    stream (words of people that name nobody).
+    """
+    names, streams = {subject}, dict[str, None]()
+    blocks = list(_blocks(store))
+    grown = True
+    while grown:
+        grown = False
+        for stream, owner, about in blocks:
+            ours = key_parts(stream).category in DEALS
+            if not ours or stream in streams or not {owner, about, stream} & names:
+                continue
+            streams[stream] = None
+            names |= {stream, key_parts(stream).identity}
+            grown = True
+    return Belongings(sorted(names), list(streams))
+
+
+def _blocks(store: Store) -> Iterable[tuple[str, str, str]]:
+    """Yield (stream, subject of a block, credit that the event is about) of every event."""
+    closed = store.closed
+    for context in CONTEXTS:
+        for number in range(store.topics.partitions):
+            place = store.topics.at(context, "events", number)
+            for record in store.log.scan(place, store.log.begin(place), None, 5_000):
+                message = closed.message(record.headers, record.value)
+                stream = (record.key or b"").decode()
+                about = str(
+                    getattr(message, "credit", "") or getattr(message, "subject_stream", "")
+                )
+                found = {
+                    b.subject for name in closed.type_of(record.value).blocks
+                    if (b := getattr(message, name)) is not None
+                }  # fmt: skip
+                yield from ((stream, owner or stream, about) for owner in found or {""})
+
+
+def obligations(store: Store, found: Belongings) -> list[str]:
+    """Return why the bank must still keep the data, in words without names."""
+    said = []
+    for stream in found.streams:
+        if key_parts(stream).category != "credit":
+            continue
+        state = store.history.fold(store.deciders["credit"], stream)
+        if state.state not in SETTLED:
+            said.append(f"credit {state.credit} is {state.state.lower().replace('_', ' ')}")
+    return said
+
+
+def keys_of(vault: Vault, tenant: str, subjects: Iterable[str]) -> list[KeyRecord]:
+    """Return the data keys of subjects."""
+    names = [vault.pseudonym(tenant, s) for s in subjects]
+    found = vault.store.of_subjects(tenant, names)
+    return [record for records in found.values() for record in records]
+
+
+def send(desk: Desk, key: str, command: Any, actor: Actor, *parts: str) -> Outcome:
+    """Send one command about a subject or an access and wait for its outcome."""
+    command_id = derived(key, *parts, str(desk.clock.now()))
+    return desk.ask(Outgoing(key, command, command_id, f"person:{actor.person}", actor=actor))
+
+
+def request(desk: Desk, subject: str, reason: str, actor: Actor) -> Outcome:
+    """Ask for an erasure; what obliges the bank to keep the data is looked for and recorded."""
+    store = desk.store
+    vault, tenant = demand_vault(store), store.settings.bank.tenant
+    found = belongings(store, subject)
+    command = m.RequestErasure(
+        subjects=[vault.pseudonym(tenant, s) for s in found.subjects],
+        obliged=obligations(store, found),
+        reason=Words(text=reason),
+    )
+    return send(desk, subject_key(store, subject), command, actor, "request")
+
+
+def approve(desk: Desk, subject: str, actor: Actor) -> Outcome:
+    """Approve an erasure; obligations are looked for again."""
+    found = belongings(desk.store, subject)
+    command = m.ApproveErasure(obliged=obligations(desk.store, found))
+    return send(desk, subject_key(desk.store, subject), command, actor, "approve", actor.person)
+
+
+def hold(desk: Desk, subject: str, reason: str, actor: Actor, *, release: bool) -> Outcome:
+    """Put a legal hold on a subject or take it away, in the log and in the key store."""
+    store = desk.store
+    vault, tenant = demand_vault(store), store.settings.bank.tenant
+    words = Words(text=reason)
+    command = m.ReleaseHold(reason=words) if release else m.PlaceHold(reason=words)
+    outcome = send(desk, subject_key(store, subject), command, actor, "hold")
+    if outcome.answer == "accepted":
+        name = vault.pseudonym(tenant, subject)
+        if release:
+            vault.store.release(tenant, name)
+        elif not vault.store.holds(tenant, name):
+            placed = Hold(
+                tenant=tenant, subject=name, reason="a legal hold", by=actor.person,
+                since=desk.clock.now(),
+            )  # fmt: skip
+            vault.store.hold(placed)
+    return outcome
+
+
+def execute(desk: Desk, subject: str) -> Certificate:
+    """Do an approved erasure; every step may be done again. Raises Refused, Unavailable."""
+    store = desk.store
+    vault, tenant = demand_vault(store), store.settings.bank.tenant
+    key = subject_key(store, subject)
+    state = store.history.fold(store.deciders[m.SUBJECT], key)
+    if state.phase != "approved":
+        raise Refused(
+            "NOT_APPROVED",
+            "this erasure is not approved by two people",
+            hint="usance subject show SUBJECT tells what is missing.",
+        )
+    names = list(state.subjects)
+    records = [r for rs in vault.store.of_subjects(tenant, names).values() for r in rs]
+    for name in names:
+        _demand_free(vault, tenant, name)
+    vault.store.turn([r.key_id for r in records if not r.dead], KeyState.SUSPENDED)
+    barriers = _barriers(desk, key, names)
+    certificate, now = derived(key, "certificate"), desk.clock.now()
+    obliged = obligations(store, belongings(store, subject))
+    gone = [r for n in names for r in vault.store.destroy(tenant, n, now, certificate, obliged)]
+    vault.hear()
+    acknowledged = _acknowledged(desk, vault)
+    made = Certificate(
+        certificate,
+        [r.key_id.hex() for r in gone],
+        barriers,
+        acknowledged,
+        now,
+        iso(now + BACKUP_DAYS * MS_PER_DAY)[:10],
+    )
+    command = m.RecordErasure(**made._asdict())
+    send(desk, key, command, ENGINE, "record")
+    blank(desk)
+    return made
+
+
+def _demand_free(vault: Vault, tenant: str, name: str) -> None:
+    for placed in vault.store.holds(tenant, name):
+        raise Refused(
+            "LEGAL_HOLD",
+            f"{placed.reason} stands since {iso(placed.since)[:10]}",
+            hint="Release it first: usance subject hold SUBJECT --release --reason WHY",
+        )
+
+
+def _barriers(desk: Desk, key: str, names: list[str]) -> list[str]:
+    """Have every partition decide that it seals nothing more; returns the positions of their answers."""
+    store = desk.store
+    commands = store.commands()
+    now, ids, outputs = desk.clock.now(), [], []
+    for context in CONTEXTS:
+        for number in range(store.topics.partitions):
+            command_id = derived(key, "barrier", context, number, now)
+            outgoing = Outgoing(
+                key, SealBarrier(subjects=names), command_id, f"erasure:{key}", actor=ENGINE
+            )
+            topic = store.topics.name(context, "commands")
+            made = commands.output(outgoing, now)
+            outputs.append(made._replace(topic=topic, partition=number))
+            ids.append((command_id, f"{context}.p{number}"))
+    answers = desk.send_all(outputs, [i for i, _ in ids], commands)
+    missing = [place for (_, place), a in zip(ids, answers, strict=True) if a is None]
+    if missing:
+        raise Unavailable(
+            f"{missing[0]} has not answered the barrier: nothing was destroyed",
+            hint="See that its owner runs (usance status), then do it again.",
+        )
+    return [f"{place}@{a.log_time}" for (_, place), a in zip(ids, answers, strict=True) if a]
+
+
+def _acknowledged(desk: Desk, vault: Vault) -> list[str]:
+    """Wait until every process that holds keys has let go of what was destroyed."""
+    wanted = vault.store.generation()
+    deadline = desk.clock.monotonic() + ACK_TIMEOUT_S
+    while True:
+        waiting = [i for i, at, _ in vault.store.acks() if at < wanted and _lives(i)]
+        if not waiting:
+            return [i for i, at, _ in vault.store.acks() if at >= wanted]
+        if desk.clock.monotonic() > deadline:
+            raise Unavailable(
+                f"process {waiting[0]} has not said that it let go of the destroyed keys",
+                hint="End it, or see why it does not go on; then do it again.",
+            )
+        desk.clock.sleep(0.1)
+
+
+def _lives(instance: str) -> bool:
+    """Tell whether a process of this machine still runs; of others nobody knows."""
+    host, _, pid = instance.rpartition(":")
+    if host != os.uname().nodename or not pid.isdigit():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def blank(desk: Desk) -> None:
+    """Build every read model anew, and overwrite what their file freed."""
+    projector = make_projector(desk.store, desk.views, follow=False)
+    projector.open()
+    try:
+        for projection in PROJECTIONS:
+            projector.rebuild(projection.name)
+    finally:
+        projector.close()
+    scrub = getattr(desk.views, "scrub", None)
+    if scrub is not None:
+        scrub()
+
+
+def reveal(desk: Desk, event_id: str, field: str, reason: str, actor: Actor) -> Any:
+    """Return a private field of an event, once the access is recorded; raises Refused, NotFound.
+
+    What cannot be recorded is not shown.
+    """
+    store = desk.store
+    demand_vault(store)
+    record = desk.queries.event_record(actor, event_id)
+    name, *path = field.split(".")
+    blocks = store.closed.type_of(record.value).blocks
+    if name not in blocks:
+        raise Refused(
+            "NO_SUCH_FIELD",
+            f"this event has no private field {name}",
+            hint=f"It has: {', '.join(blocks) or 'none'}.",
+        )
+    stream = (record.key or b"").decode()
+    key = key_of(store.settings.bank.tenant, m.ACCESS, actor.person)
+    words = Words(text=reason)
+    asked = m.RecordReveal(event=event_id, stream=stream, field=field, reason=words)
+    outcome = send(desk, key, asked, actor, "reveal", event_id, field)
+    if outcome.answer != "accepted":
+        raise Refused(outcome.code or "NOT_RECORDED", outcome.message, hint=outcome.hint)
+    value = getattr(store.decoder.message(record.headers, record.value), name)
+    for part in path:
+        try:
+            value = getattr(value, part)
+        except AttributeError as unknown:
+            raise Refused("NO_SUCH_FIELD", f"{name} has no field {part}") from unknown
+    return value

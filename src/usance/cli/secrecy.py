@@ -1,0 +1,165 @@
+"""`usance subject show|hold|erase` and `usance reveal`: who is kept, who is forgotten, who may look."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from usance.cli.options import EXIT_REFUSED, Noun, Verb, dry_run, say, verb
+
+if TYPE_CHECKING:
+    from usance.bootstrap.desk import Desk
+    from usance.messages.outcome import Outcome
+
+subject = Noun("subject", help="Data subjects: what is kept of them, holds, erasure.")
+
+
+@verb(subject, "show")
+@click.argument("name", metavar="SUBJECT")
+def show_subject(name: str) -> None:
+    """Tell what is sealed for a data subject: streams, keys, holds, and how far its erasure is.
+
+    SUBJECT is a party's id, a credit's reference or a stream. Example: usance subject show party-1
+    """
+    from usance.cli.opening import looking
+    from usance.cli.show import emit
+
+    with looking() as seen:
+        emit(_facts(seen.desk, name), _lines)
+
+
+def _facts(desk: Desk, name: str) -> dict[str, Any]:
+    from usance.bootstrap import erasing
+    from usance.engine.secrecy import SUBJECT
+    from usance.kernel.errors import NotFound
+
+    store = desk.store
+    vault, tenant = erasing.demand_vault(store), store.settings.bank.tenant
+    found = erasing.belongings(store, name)
+    key = erasing.subject_key(store, name)
+    try:
+        state = store.history.fold(store.deciders[SUBJECT], key)
+    except NotFound:
+        state = store.deciders[SUBJECT].initial(key)
+    records = erasing.keys_of(vault, tenant, found.subjects)
+    return {
+        "subject": name,
+        "stream": key,
+        "streams": found.streams,
+        "subjects": found.subjects,
+        "keys": [{"key": r.key_id.hex(), "state": r.state.value} for r in records],
+        "held": state.held or bool(vault.store.holds(tenant, vault.pseudonym(tenant, name))),
+        "erasure": state.phase,
+        "approvals": len(state.approvers),
+        "obliged": erasing.obligations(store, found) if state.phase != "erased" else [],
+        "certificate": state.certificate,
+    }
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    from usance.cli.show import facts
+
+    plain = {
+        "subject": told["subject"],
+        "streams": str(len(told["streams"])),
+        "keys": str(len(told["keys"])),
+        "legal hold": "stands" if told["held"] else "none",
+        "erasure": told["erasure"] or "not asked for",
+        "approvals": f"{told['approvals']} of 2",
+        "must be kept": "; ".join(told["obliged"]) or "nothing obliges the bank",
+        "certificate": told["certificate"],
+    }
+    return [*facts(plain), *(f"  {stream}" for stream in told["streams"])]
+
+
+@verb(subject, "hold")
+@click.argument("name", metavar="SUBJECT")
+@click.option("--reason", required=True, help="Why it stands, or why it may go.")
+@click.option("--release", is_flag=True, help="Take the hold away.")
+@dry_run
+def hold(name: str, reason: str, *, release: bool, dry_run: bool) -> None:
+    """Put a legal hold on a data subject, or release it: while it stands no key is destroyed.
+
+    Example: usance subject hold party-1 --reason "court order 7 O 12/26" --as farid.haddad
+    """
+    from usance.bootstrap import erasing
+    from usance.cli.opening import acting
+
+    with acting() as (desk, person):
+        erasing.demand_vault(desk.store)
+        if dry_run:
+            say(f"Would {'release' if release else 'place'} a legal hold.")
+            return
+        _told(erasing.hold(desk, name, reason, person, release=release))
+
+
+@verb(subject, "erase")
+@click.argument("name", metavar="SUBJECT")
+@click.option("--reason", default="", help="What the request rests on; needed to ask for it.")
+@dry_run
+def erase(name: str, reason: str, dry_run: bool) -> None:
+    """Ask for an erasure, approve one, or do one that two others have approved: by who acts and what is due.
+
+    Obligations and legal holds stand against it at each step. It cannot be undone.
+    Example: usance subject erase party-1 --reason "letter of 3 May" --as elif.demir
+    """
+    from usance.bootstrap import erasing
+    from usance.cli.opening import acting
+    from usance.cli.show import emit, facts
+
+    with acting() as (desk, person):
+        told = _facts(desk, name)
+        if dry_run:
+            emit(told, _lines)
+            return
+        phase = told["erasure"]
+        if phase == "erased":
+            say(f"Erased already, certificate {told['certificate']}.")
+            return
+        if not phase:
+            _told(erasing.request(desk, name, reason, person))
+            say("Two other people approve it with the same command.")
+            return
+        if phase == "requested":
+            _told(erasing.approve(desk, name, person))
+            if told["approvals"] + 1 < 2:
+                say("One more approval is needed.")
+                return
+        made = erasing.execute(desk, name)
+        emit(made._asdict(), lambda m: facts({k: _short(v) for k, v in m.items()}))
+
+
+def _short(value: Any) -> str:
+    return f"{len(value)}" if isinstance(value, list) else str(value)
+
+
+def _told(outcome: Outcome) -> None:
+    from usance.cli.options import tell_refusal
+
+    if outcome.answer in ("accepted", "duplicate"):
+        return
+    tell_refusal(outcome.message, outcome.code, outcome.article, outcome.hint)
+    sys.exit(EXIT_REFUSED)
+
+
+@click.command(cls=Verb)
+@click.argument("event")
+@click.argument("field")
+@click.option("--reason", required=True, help="Why you need it: recorded before it is shown.")
+def reveal(event: str, field: str, reason: str) -> None:
+    """Show a private field of an event; the access is an event of its own, written first.
+
+    FIELD is a block, or a part of one: parties, parties.applicant.name.
+    Example: usance reveal EVENT parties --reason "question of the auditor" --as grace.mwangi
+    """
+    from usance.bootstrap import erasing
+    from usance.cli.opening import acting
+    from usance.cli.show import emit
+    from usance.views.asking import flat
+
+    with acting() as (desk, person):
+        value = erasing.reveal(desk, event, field, reason, person)
+        shown = {field: value} if isinstance(value, str | int | bool) else flat(value)
+        emit(shown, lambda s: [f"{k}: {v}" for k, v in s.items()])
