@@ -169,7 +169,7 @@ def hold(desk: Desk, subject: str, reason: str, actor: Actor, *, release: bool) 
     store = desk.store
     vault, tenant = demand_vault(store), store.settings.bank.tenant
     words = Words(text=reason)
-    command = m.ReleaseHold(reason=words) if release else m.PlaceHold(reason=words)
+    command = m.LiftHold(reason=words) if release else m.PlaceHold(reason=words)
     outcome = send(desk, subject_key(store, subject), command, actor, "hold")
     if outcome.answer == "accepted":
         name = vault.pseudonym(tenant, subject)

@@ -27,7 +27,7 @@ class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
     reason: Words
 
 
-class ReleaseHold(msgspec.Struct, frozen=True, kw_only=True):
+class LiftHold(msgspec.Struct, frozen=True, kw_only=True):
     """Take the legal hold away."""
 
     reason: Words
@@ -127,7 +127,7 @@ class FieldRevealed(msgspec.Struct, frozen=True, kw_only=True):
 
 MESSAGES: tuple[tuple[type, str], ...] = (
     (PlaceHold, "command"),
-    (ReleaseHold, "command"),
+    (LiftHold, "command"),
     (RequestErasure, "command"),
     (ApproveErasure, "command"),
     (RecordErasure, "command"),
@@ -176,7 +176,7 @@ class SubjectDecider:
                     return _over()
                 placed = HoldPlaced(by=person, reason=command.reason)
                 return NOTHING if state.held else Decision((placed,))
-            case ReleaseHold():
+            case LiftHold():
                 released = HoldReleased(by=person, reason=command.reason)
                 return Decision((released,)) if state.held else NOTHING
             case RequestErasure():
