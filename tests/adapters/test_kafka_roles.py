@@ -49,8 +49,14 @@ def test_who_only_looks_writes_nothing():
         assert not any(r.thing == "transactional-id" for r in rights(role, "usance"))
 
 
-def test_the_auditor_reads_every_topic_of_the_log():
-    assert names("auditor", "read") == {t.name for t in Topics("usance", 1).settings()}
+def test_the_auditor_reads_every_topic_of_the_log_but_the_keys():
+    every = {t.name for t in Topics("usance", 1).settings()}
+    assert names("auditor", "read") == every - {"usance.system.keys"}
+
+
+def test_only_who_seals_or_opens_blocks_touches_wrapped_keys():
+    readers = {role for role in ROLES if "usance.system.keys" in names(role, "read")}
+    assert readers == {"owner", "intake", "projector", "saga-router", "web"}
 
 
 def test_nobody_may_alter_delete_or_read_by_prefix():

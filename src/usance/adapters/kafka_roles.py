@@ -58,23 +58,30 @@ OBSERVED = ("events", "outcomes", "dead-letters", "parked")
 
 ACCESS: dict[Role, Access] = {
     "owner": Access(
-        reads=("commands", *OWNED_KINDS),
-        writes=("commands", *OWNED_KINDS, "replies", "schemas"),
+        reads=("commands", *OWNED_KINDS, "keys"),
+        writes=("commands", *OWNED_KINDS, "replies", "schemas", "keys"),
         groups=(OWNER_GROUP,),
         transactions=OWNER_GROUP,
     ),
-    "intake": Access(reads=("intake",), writes=("intake", "commands"), groups=("usance-intake",)),
+    "intake": Access(
+        reads=("intake", "keys"), writes=("intake", "commands", "keys"), groups=("usance-intake",)
+    ),
     "notary": Access(
         reads=("events", "outcomes", "dead-letters"), groups=(NOTARY_GROUP, NOTARY_DESK_GROUP)
     ),
-    "projector": Access(reads=OBSERVED, groups=(PROJECTOR_GROUP,)),
-    "saga-router": Access(reads=("events", "outcomes"), writes=("commands",), groups=ROUTER_GROUPS),
+    "projector": Access(reads=(*OBSERVED, "keys"), groups=(PROJECTOR_GROUP,)),
+    "saga-router": Access(
+        reads=("events", "outcomes", "keys"), writes=("commands", "keys"), groups=ROUTER_GROUPS
+    ),
     "web": Access(
-        reads=("intake", "commands", *OBSERVED, "replies"), writes=("intake", "commands")
+        reads=("intake", "commands", *OBSERVED, "replies", "keys"),
+        writes=("intake", "commands", "keys"),
     ),
     "auditor": Access(reads=("intake", "commands", *OWNED_KINDS, "replies")),
 }
-"""The table. `keys` is nobody's here: the key service has a user of its own."""
+"""The table. `keys` holds wrapped keys alone: who opens or seals blocks reads it, and writes what it mints and
+(owners) that it let go of what was destroyed. Who only looks, the auditor and the notary, reads none of it.
+"""
 
 _READ: tuple[Operation, ...] = ("read", "describe")
 _WRITE: tuple[Operation, ...] = ("write", "describe")

@@ -81,10 +81,11 @@ class Part(Protocol):
 class KeyCare:
     """Lets go of data keys that were destroyed elsewhere, and says so."""
 
-    def __init__(self, vault: Vault, clock: Clock) -> None:
+    def __init__(self, vault: Vault, clock: Clock, *, says: bool) -> None:
         self.vault = vault
         self.clock = clock
-        vault.enter(f"{os.uname().nodename}:{os.getpid()}")
+        if says:
+            vault.enter(f"{os.uname().nodename}:{os.getpid()}")
 
     def step(self, wait: float = 0.0) -> int:
         """Look once."""
@@ -188,7 +189,11 @@ class Runtime:
         if store.genesis.clock == "log":
             self._make_upkeep()
         if store.vault is not None:
-            self.parts["keys"] = KeyCare(store.vault, SystemClock())
+            self.parts["keys"] = KeyCare(
+                store.vault,
+                SystemClock(),
+                says=not self.settings.bootstrap_servers or OWNER in self.roles,
+            )
         if NOTARY in self.roles and self.settings.proof.enabled:
             self._make_notary()
 
