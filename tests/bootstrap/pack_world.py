@@ -23,6 +23,7 @@ from usance.bootstrap.handing import Pack, make_pack, sealing_on
 from usance.bootstrap.pack_scope import Request
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder
+from usance.config import Settings
 from usance.kernel.clock import BookClock
 
 INPUTS, LATER = 60, 15
@@ -34,11 +35,13 @@ AUDITOR, CHECKER, MAKER = "grace.mwangi", "bruno.lindqvist", "amara.okafor"
 class PackWorld:
     """A sealed log in a folder, with one process over it."""
 
-    def __init__(self, folder: Path, cache: Path, inputs: int = INPUTS) -> None:
+    def __init__(
+        self, folder: Path, cache: Path, inputs: int = INPUTS, settings: Settings | None = None
+    ) -> None:
         book = read_book(BOOK)[:inputs]
         if cache.exists():
             shutil.copytree(cache, folder / "cache")
-        self.settings = config.load(environ={}).settings
+        self.settings = settings or config.load(environ={}).settings
         self.folder = Folder(folder)
         clock = BookClock(book[0].instant - START_BEFORE_MS)
         self.runtime = Runtime(self.folder, self.settings, clock)

@@ -85,6 +85,8 @@ class Pack:
         self.heads: dict[str, Head] = {}
         self.hashes: dict[str, dict[int, bytes]] = defaultdict(dict)
         """Envelope hashes of events by tree and index."""
+        self.created: dict[str, str] = {}
+        """What keys commit to, as the log says where they first sealed."""
         self.streams: dict[str, list[tuple[int, int, str, str]]] = defaultdict(list)
         """Revision, index, tree and time of the events of each stream."""
         self.counts = {
@@ -331,6 +333,8 @@ class Pack:
         line = one.line
         self.counts["records"] += 1
         kind = place_of(folder)[1]
+        if line["type"] == "usance.system.KeyCreated":
+            self.created[line["content"]["key"]] = line["content"]["check"]
         if kind == "events":
             self.hashes[folder][line["index"]] = one.hashed
             found = (line["meta"]["revision"], line["index"], folder, line["time"])
@@ -346,8 +350,9 @@ class Pack:
                 raise Refused(
                     "KEY_MISSING", "a key was destroyed without a certificate", self.where
                 )
-            if not block["commit"].startswith(key.get("check", "")):
-                raise Refused("KEY_COMMITMENT", "a block commits to another key", self.where)
+            for check in (key.get("check", ""), self.created.get(block["key"], "")):
+                if not block["commit"].startswith(check):
+                    raise Refused("KEY_COMMITMENT", "a block commits to another key", self.where)
             self.counts["erased" if erased else "sealed"] += 1
 
     def _receipts(self, folder: str, outcome: Mapping[str, Any]) -> None:

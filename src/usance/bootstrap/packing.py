@@ -14,6 +14,7 @@ import msgspec
 from usance.adapters.proof_files import FolderSafe
 from usance.audit.chain import HASHED_HEADERS
 from usance.audit.codes import Detected
+from usance.audit.leaf import unpack
 from usance.audit.note import Checkpoint, b64, open_checkpoint, parse_checkpoint, parse_note
 from usance.audit.pack import (
     Draft,
@@ -37,6 +38,7 @@ from usance.bootstrap.vaults import open_store
 from usance.crypto.keystore import KeyRecord
 from usance.domain.export import PackExported, StreamIndex
 from usance.engine.attesting import ANCHORS, HEAD, STAMP
+from usance.engine.keys import CATEGORY as KEY
 from usance.engine.sealing import folder_of
 from usance.kernel.decider import WITHHELD, Actor, key_parts
 from usance.kernel.errors import NotFound, Refused, Unavailable, UsanceError
@@ -227,11 +229,16 @@ class Packer:
                     tree = self.tree(folder, size)
                     scans.append(Scan(folder, tree, records, self.store.closed, request))
         wanted = scope_of(request, scans, self.store.settings.bank.tenant)
-        made = Selected([], sorted(wanted), [], {})
+        made = Selected([], [], [], {})
         for scan in scans:
-            here = sorted(wanted & scan.streams.keys())
+            here = wanted & scan.streams.keys()
             if not here:
                 continue
+            events, commands = self._events(scan, here, heads, request)
+            outcomes = self._outcomes(scan.folder, commands, heads, request)
+            keys = self._keys_made(scan, events.tiles, outcomes)
+            if keys - here:
+                events, _ = self._events(scan, here | keys, heads, request)
             index = scan.index()
             said = StreamIndex(
                 tree=scan.folder, size=index.size, entries=index.entries, root=index.root
@@ -240,12 +247,23 @@ class Packer:
             made.shown[scan.folder] = {
                 "entries": index.entries,
                 "root": index.root.hex(),
-                "streams": [index.shown(stream) for stream in here],
+                "streams": [index.shown(stream) for stream in sorted(here | keys)],
             }
-            events, commands = self._events(scan, here, heads, request)
-            made.parts.append(events)
-            made.parts.extend(self._outcomes(scan.folder, commands, heads, request))
-        return made
+            made.parts.extend([events, *outcomes])
+            wanted |= keys
+        return made._replace(streams=sorted(wanted))
+
+    def _keys_made(self, scan: Scan, tree: Tiles, outcomes: list[Part]) -> set[str]:
+        """Return the streams of data keys that the commands of some streams made: their receipts say so."""
+        place, found = self.place(scan.folder), set[str]()
+        for record in (r for part in outcomes for r in part.records):
+            outcome = self.store.closed.value(parts_of(record.envelope)[8])
+            for receipt in getattr(outcome, "receipts", ()):
+                if receipt.index < tree.size:
+                    offset = unpack(tree.entry(receipt.index)).offset
+                    (event,) = self.store.log.scan(place, offset, offset + 1, 1)
+                    found.add((event.key or b"").decode())
+        return {stream for stream in found if key_parts(stream).category == KEY}
 
     def _events(
         self, scan: Scan, streams: Iterable[str], heads: Mapping[str, Found], request: Request
