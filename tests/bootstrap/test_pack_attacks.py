@@ -27,7 +27,9 @@ from usance.audit.note import (
     Verifier,
     b64,
 )
-from usance.audit.pack_records import line_of, unprefixed
+from usance.audit.pack_proofs import Refused as NotVerified
+from usance.audit.pack_records import line_of, prefixed, unprefixed
+from usance.audit.pack_verify import judge
 from usance.bootstrap.handing import Pack
 from usance.bootstrap.pack_scope import Request
 from usance.engine.notary import sign
@@ -289,6 +291,20 @@ def test_a_record_of_a_whole_partition_that_was_altered_is_named(
     assert isinstance(found, Exception)
     assert (found.code, found.where) == ("LEAF_MISMATCH", f"{TREE}/p000#7")
     assert len(stored) == len(lines_)
+
+
+def test_the_bytes_of_a_whole_partition_can_be_verified_alone(
+    packs: PackWorld, whole: Pack
+) -> None:
+    assert judge(memoryview(whole.data), whole.fingerprint, lines=False)["records"] == whole.records
+    forger = Forger(packs, whole)
+    name = f"envelopes/{TREE}/p000.bin"
+    stored = unprefixed(forger.files[name], name)
+    stored[9] = stored[9][:-1] + bytes([stored[9][-1] ^ 1])
+    forger.files[name] = prefixed(stored)
+    with pytest.raises(NotVerified) as refused:
+        judge(memoryview(forger.forged()), whole.fingerprint, lines=False)
+    assert (refused.value.code, refused.value.where) == ("LEAF_MISMATCH", f"{TREE}/p000#9")
 
 
 def test_a_log_that_was_altered_gives_no_pack(

@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -87,6 +88,8 @@ _Read = Callable[[bytes, int], tuple[Any, int]]
 
 
 def _long(data: bytes, at: int) -> tuple[int, int]:
+    if data[at] < 128:
+        return data[at] >> 1 ^ -(data[at] & 1), at + 1
     value = shift = 0
     while True:
         byte = data[at]
@@ -109,8 +112,12 @@ def _bytes(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
-    found, at = _bytes(data, at)
-    return found.decode(), at
+    size, start = data[at], at + 1  # most texts are short: their length is one byte
+    end = start + (size >> 1)
+    if size & 0x81 or end > len(data):
+        found, end = _bytes(data, at)
+        return found.decode(), end
+    return data[start:end].decode(), end
 
 
 def _hex(data: bytes, at: int) -> tuple[str, int]:
@@ -289,6 +296,7 @@ def parts_of(envelope: bytes) -> list[bytes | None]:
     return found
 
 
+@lru_cache(maxsize=64)
 def place_of(folder: str) -> tuple[str, str, int]:
     """Return context, kind and partition of a folder such as `trade.events/p003`."""
     found = re.fullmatch(r"([a-z0-9-]+)\.([a-z-]+)/p([0-9]{3,})", folder, re.ASCII)

@@ -77,8 +77,12 @@ BROKEN = (
 class Pack:
     """An audit pack; `verify` returns what was verified, or raises Refused."""
 
-    def __init__(self, data: memoryview, trusted: bytes | str | None = None) -> None:
+    def __init__(
+        self, data: memoryview, trusted: bytes | str | None = None, *, lines: bool = True
+    ) -> None:
         self.files = unzipped(data)
+        self.lines = lines
+        """Whether the lines of whole trees are held against their stored bytes too."""
         self.trusted = trusted
         self.where = "manifest.json"
         self.schemas = Schemas()
@@ -253,6 +257,9 @@ class Pack:
         told: list[Told] = []
         leaves: list[bytes] = []
         whole = self.trees[folder]["whole"]
+        if whole and not self.lines:
+            self._bytes(folder, envelopes)
+            return
         for line, envelope in zip(lines, envelopes, strict=True):
             one = self._record(folder, line, envelope)
             if told:
@@ -314,6 +321,26 @@ class Pack:
             leaf_hash(one.leaf), index, head.size, path, head.root
         ):
             raise Refused("PROOF_INVALID", "its proof does not show it in its tree", self.where)
+
+    def _bytes(self, folder: str, envelopes: list[bytes]) -> None:
+        """Verify the stored bytes of a whole tree against its leaves, and the leaves against its root."""
+        size, index, row = self.heads[folder].size, 0, list[bytes]()
+        for number in range(-(-size // BUNDLE)):
+            width = min(BUNDLE, size - number * BUNDLE)
+            bundle = self._file(f"tiles/{folder}/tile/entries/{bundle_name(number, width)}")
+            for at in range(2, width * (LEAF_BYTES + 2), LEAF_BYTES + 2):
+                entry = bundle[at : at + LEAF_BYTES]
+                if entry[30:] != sha256(envelopes[index]).digest():
+                    raise Refused(
+                        "LEAF_MISMATCH", "it is not as it was sealed", f"{folder}#{index}"
+                    )
+                row.append(sha256(b"\0" + entry).digest())
+                index += 1
+        if index != len(envelopes) or root_of(row) != self.heads[folder].root:
+            raise Refused(
+                "TILE_MISMATCH", "its leaves do not make the root that was signed", folder
+            )
+        self.counts["records"] += index
 
     def _root(self, folder: str, leaves: list[bytes]) -> None:
         """The leaves of a whole tree must make its root; where not, name the first wrong one."""
@@ -522,9 +549,11 @@ def lines_of(found: Mapping[str, Any]) -> Sequence[str]:
     ]
 
 
-def judge(data: memoryview, trusted: bytes | str | None = None) -> dict[str, Any]:
+def judge(
+    data: memoryview, trusted: bytes | str | None = None, *, lines: bool = True
+) -> dict[str, Any]:
     """Return the report of a pack; raises Refused."""
-    return Pack(data, trusted).verify()
+    return Pack(data, trusted, lines=lines).verify()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -533,6 +562,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("pack", help="the pack, a .zip")
     parser.add_argument(
         "--trust", help="the policy's fingerprint (44 characters), or a policy file"
+    )
+    parser.add_argument(
+        "--bytes", action="store_true", help="of whole trees: the stored bytes alone"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     said = parser.parse_args(arguments)
@@ -545,7 +577,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             data = memoryview(
                 b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             )
-            found = judge(data, trusted)
+            found = judge(data, trusted, lines=not said.bytes)
     except OSError as error:
         print(f"cannot be judged: {error}", file=sys.stderr)
         return 2
