@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from usance.audit.chain import chain_start, envelope_hash
+from usance.audit.chain import chain_start, envelope
 from usance.audit.codes import Detected, malformed
 from usance.audit.leaf import FORMAT, MAGIC, kind_of, schema_id_of
 from usance.audit.ports import LastHead
@@ -110,22 +110,21 @@ class Tree:
         tail, index, time, kind = self.tail, self.size, self.log_time, self.kind
         partition, pack = self.place.partition, FORMAT.pack
         fixed = 0 if kind == "outcomes" else kind_of(kind, None)
+        add = self.pending.append
         for record in records:
-            meta = _meta(record)
-            if VARINTS[index] + _HAS_PREV + tail not in meta:
+            _topic, _partition, offset, key, value, headers, timestamp = record
+            due = VARINTS[index] + _HAS_PREV + tail
+            if (len(headers) < 7 or due not in headers[6][1]) and due not in _meta(record):
                 raise self._misfit(record, index, tail, diagnose)
-            if record.timestamp < time:
+            if timestamp < time:
                 raise self._detected("TIME_REGRESSION", record, index, "it is older than its prev")
-            time = record.timestamp
-            hashed = envelope_hash(record.key, record.value, record.headers)
+            hashed = sha256(envelope(key, value, headers)).digest()
             tail = sha256(tail + hashed).digest()
-            said = fixed or kind_of(kind, header(record.headers, "ce_type"))
-            schema = schema_id_of(record.value)
-            self.pending.append(
-                pack(MAGIC, partition, record.offset, time, said, 0, schema, hashed)
-            )
-            index += 1
-            self.offset, self.tail, self.log_time = record.offset + 1, tail, time
+            said = fixed or kind_of(kind, header(headers, "ce_type"))
+            schema = schema_id_of(value)
+            add(pack(MAGIC, partition, offset, timestamp, said, 0, schema, hashed))
+            index, time = index + 1, timestamp
+            self.offset, self.tail, self.log_time = offset + 1, tail, time
 
     def _misfit(
         self, record: Record, index: int, tail: bytes, diagnose: Callable[[Record], Any]
