@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import pickle
+import re
+import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -274,3 +276,38 @@ def test_the_self_test_refuses_to_start_on_a_library_that_lies(
     monkeypatch.setattr(sealing, "_KNOWN", dict.fromkeys(SUITES, b"something else"))
     with pytest.raises(Tampered):
         sealing.self_test()
+
+
+def test_sealing_costs_at_most_four_times_the_bare_cipher() -> None:
+    """Trap 3: a cipher or key derivation per call would be far beyond it."""
+    key, plain = SealingKey(bytes(16), bytes(32)), bytes(200)
+    bare = key.encrypt
+
+    def least(work: Any) -> float:
+        spans = []
+        for _ in range(9):
+            start = time.thread_time()
+            for _ in range(2_000):
+                work()
+            spans.append(time.thread_time() - start)
+        return min(spans)
+
+    raw = least(lambda: bare(os.urandom(12), plain, AAD))
+    sealed = key.seal(plain, AAD)
+    assert least(lambda: key.seal(plain, AAD)) <= 4 * raw
+    assert least(lambda: key.open(sealed, AAD)) <= 4 * raw
+
+
+def test_secrets_are_compared_in_constant_time_alone() -> None:
+    """Trap 13: no == on what an attacker could find out byte by byte."""
+    source = Path(sealing.__file__).parent
+    wrong = re.compile(
+        r"\b(commit|tag|mac|digest|token|check)\w*\s*(==|!=)|(==|!=)\s*\w*\.?(commit|tag|mac|check)\b"
+    )
+    found = [
+        f"{file.name}:{number}"
+        for file in source.glob("*.py")
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1)
+        if wrong.search(line.split("#")[0])
+    ]
+    assert found == []
