@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sim_world import Make, sim, simulated, tick
 from toy_world import (
@@ -186,6 +186,15 @@ def test_whatever_happens_to_a_commit_the_log_ends_the_same(after: int, fault: s
     faults=st.lists(st.sampled_from(["refused", "lost", "applied", "crash", "none"]), max_size=30),
     seed=st.integers(0, 1000),
     batch=st.integers(1, 5),
+)
+@example(  # two killers of one key: the second finds it parked, and can be redriven all the same
+    faults=[
+        *["refused", "crash", "crash", "refused", "refused", "crash", "refused"],
+        "applied",
+        *["applied", "refused", "refused", "refused", "crash", "crash", "crash"],
+    ],
+    seed=1,
+    batch=1,
 )
 @settings(max_examples=60)
 def test_no_mixture_of_faults_changes_the_books(faults: list[str], seed: int, batch: int) -> None:

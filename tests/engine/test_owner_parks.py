@@ -486,6 +486,8 @@ def test_a_partition_that_moves_to_another_owner_is_distrusted_only_after_a_cras
     first = world.owner()
     world.pay("a", [1])
     world.settle(first)
+    for key in "abcd":  # what the crashed one may have met, in every partition
+        world.pay(key, [1] * 100, "met-")
     if crashed:
         sim(world).crash()
         first = world.owner()

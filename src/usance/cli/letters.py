@@ -191,7 +191,7 @@ def _settle_one(
         return
     if received(desk.store, row) is not None:
         _read_again(desk, person, row, reason, dry=dry)
-    elif row.parks:
+    elif row.redrivable:
         _control("Redrive", desk, person, row, reason, dry=dry)
     else:
         raise Refused(

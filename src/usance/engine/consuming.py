@@ -162,7 +162,7 @@ class GroupParks(ParkKeeper):
         """Tell whether a key can be parked: each that is one."""
         return key != ""
 
-    def kept_open(self, record: Record) -> Kept | None:
+    def kept_open(self, record: Record, *, behind: bool) -> Kept | None:  # noqa: ARG002
         """Keep the whole record: nobody else has it once its topic forgets."""
         return kept(record, self.key_of(record), 0, self.redrives)
 

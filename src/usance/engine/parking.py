@@ -115,9 +115,9 @@ class ParkKeeper:
         """Tell whether a key can be parked: an aggregate's can."""
         return key.count("/") > 1
 
-    def kept_open(self, record: Record) -> Kept | None:  # noqa: ARG002
-        """Return what a letter that parks nothing keeps of its record, to be tried again."""
-        return None
+    def kept_open(self, record: Record, *, behind: bool) -> Kept | None:
+        """Return what a letter keeps that parks nothing; `behind`: its key was parked already."""
+        return kept(record, self.key_of(record), 0, self.redrives) if behind else None
 
     def told(self) -> dict[str, str | int]:
         """Return fields that every dead letter of this keeper carries."""
@@ -157,8 +157,10 @@ class ParkKeeper:
         if held is not None and failure == "poison":
             self.queue_behind(held, record, meta, position)
             return
-        if held is not None and (held.due or share.overlay.dead_letter(held.dead_letter_id)):
-            parks = False
+        behind = held is not None and bool(
+            held.due or share.overlay.dead_letter(held.dead_letter_id)
+        )
+        parks = parks and not behind
         world = share.world
         where = f"{position.topic}/{position.partition}/{position.offset}"
         dead_letter_id = derived(world.log_id, where, "dead-letter")
@@ -194,7 +196,7 @@ class ParkKeeper:
         if parks:
             self._park(record, meta, key, dead_letter_id, reason)
         else:
-            self._open(record, meta, dead_letter_id)
+            self._open(record, meta, dead_letter_id, behind=behind)
         words = f"The command could not be handled at stage {stage}: {reason}."
         refusal = Refusal("DEAD_LETTER", words, hint=f"See dead letter {dead_letter_id}.")
         self.handling.answer(meta, position, "dead-lettered", refusal)
@@ -231,14 +233,14 @@ class ParkKeeper:
         )
         share.merge("parked", [self._parked(f"{key}#head", msgspec.msgpack.encode(head))])
 
-    def _open(self, record: Record, meta: Meta, dead_letter_id: str) -> None:
+    def _open(self, record: Record, meta: Meta, dead_letter_id: str, *, behind: bool) -> None:
         head = OpenHead(
             dead_letter_id=dead_letter_id,
             command_id=meta.command_id,
             body_hash=meta.body_hash,
             causation=meta.causation,
             tenant=meta.tenant,
-            kept=self.kept_open(record),
+            kept=self.kept_open(record, behind=behind),
         )
         name = f"{dead_letter_id}#open"
         self.share.merge("parked", [self._parked(name, msgspec.msgpack.encode(head))])
@@ -307,7 +309,7 @@ class ParkKeeper:
         if found is not None and not found.parked and self._redrive_alone(command, meta, position):
             return
         if found is None or park is None:
-            words = "No dead letter with a parked key is open under this id."
+            words = "No dead letter that can be tried again is open under this id."
             self.handling.answer(
                 meta, position, "refused", Refusal("NO_DEAD_LETTER", words, hint=LOOK)
             )
@@ -336,8 +338,14 @@ class ParkKeeper:
         return True
 
     def again_alone(self, waits: Kept) -> None:
-        """Try a record again that parks nothing."""
-        self._again(waits)
+        """Try a record again that parks nothing: behind its key, where that is parked by now."""
+        park = self.share.overlay.park(waits.key)
+        if park is None:
+            self._again(waits)
+            return
+        record = record_of(waits)
+        position = InputPosition(record.topic, record.partition, record.offset)
+        self.queue_behind(park, record, self.share.world.decoder.meta(record.headers), position)
 
     def unfit(self, meta: Meta) -> Refusal | None:
         """Return why whoever asks may not give a dead letter up."""

@@ -423,7 +423,14 @@ def _letters(reading: Reading, rows: list[Row], prefix: str) -> list[r.DeadLette
     parks = reading.select(f"{prefix}parked_keys", (Where("dead_letter_id", "in", ids),))
     parking = {row["dead_letter_id"] for row in parks}
     return [
-        made(r.DeadLetterRow, row, index=row["idx"], parks=row["id"] in parking) for row in rows
+        made(
+            r.DeadLetterRow,
+            row,
+            index=row["idx"],
+            parks=row["id"] in parking,
+            redrivable=row["id"] in parking or row["failure"] != "poison",
+        )
+        for row in rows
     ]
 
 

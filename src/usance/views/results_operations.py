@@ -181,6 +181,8 @@ class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
     redrive_count: int
     state: str
     parks: bool
+    redrivable: bool
+    """Whether its record can be decided again: it parks its key, or its key was parked when it failed."""
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):

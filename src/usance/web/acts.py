@@ -335,6 +335,6 @@ def dead_letter_acts(letter: r.DeadLetter) -> list[Act]:
     acts = [Act("Discard", "Discard for good", place, (*bound, reason()), "bad")]
     if key_parts(row.key).category == "unreadable":
         acts.insert(0, Act("Reread", "Read it again", "", (*said, reason("What changed since"))))
-    elif row.parks:
+    elif row.redrivable:
         acts.insert(0, Act("Redrive", "Redrive", place, (*bound, reason())))
     return acts

@@ -66,7 +66,7 @@ def forecast(key: str, answer: Previewed) -> Forecast:
 def settling(name: str, letter: DeadLetter) -> Forecast:
     """Return what Redrive or Discard (`name`) of a dead letter would do; no aggregate decides these."""
     row = letter.row
-    if row.state != "open" or (name == "Redrive" and not row.parks):
+    if row.state != "open" or (name == "Redrive" and not row.redrivable):
         return Forecast(
             outcome="refused",
             revision=-1,
