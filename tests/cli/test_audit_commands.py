@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,24 @@ def test_proving_that_was_never_done_says_how_to_begin(tmp_path: Path):
     found_log(Folder(folder), Settings(), SystemClock())
     done = run(folder, "verify")
     assert done.exit_code == 4 and "--policy" in done.stderr
+
+
+def forget(book: Path, like: str) -> None:
+    """Remove last heads, as somebody who may write the files does."""
+    with closing(sqlite3.connect(book / "heads" / "last.sqlite")) as heads, heads:
+        assert heads.execute("DELETE FROM head WHERE origin LIKE ?", (like,)).rowcount
+
+
+def test_a_partition_that_was_dropped_with_its_proof_is_missed_in_the_log_of_heads(book: Path):
+    with closing(sqlite3.connect(book / "log.sqlite")) as log, log:
+        for kind in ("events", "outcomes", "dead-letters", "commands", "snapshots", "parked"):
+            topic = f"usance.trade.{kind}"
+            log.execute(f'DELETE FROM "log_{topic}_3"')
+            sql = "UPDATE place SET next=0, start=0, last=0 WHERE topic=? AND partition=3"
+            log.execute(sql, (topic,))
+            shutil.rmtree(book / "proof" / f"trade.{kind}" / "p003", ignore_errors=True)
+    forget(book, "%/trade.%/p003")
+    done = run(book, "verify")
+    assert done.exit_code == 5, done.output
+    assert "ROLLBACK" in done.stderr and "/trade.events/p003: a head of" in done.stderr
+    assert "/trade.outcomes/p003: a head of" in done.stderr

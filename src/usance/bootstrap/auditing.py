@@ -148,6 +148,8 @@ class Evidence:
             self.policy,
             last,
             trees.heads,
+            broken={f"{self.origins.base}/{r.folder}" for r in reports if r.finding is not None},
+            present=lambda: {self.origins.of(place) for place in chained(self.store.log)},
             safe=FolderSafe(self.places.anchors) if self.places.anchors.exists() else None,
             witness=self._seen(),
             now_ms=self.clock.now(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from usance.audit.codes import Detected
@@ -37,7 +37,11 @@ class HeadsSeen(NamedTuple):
 
 
 class HeadsAudit:
-    """Verifies the log of heads of one log. `heads` are the partitions' heads that hold."""
+    """Verifies the log of heads of one log.
+
+    `heads` are the partitions' heads that hold; `broken` names the trees of which something else is already
+    known to be wrong; `present` returns the trees that the log has partitions of now.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,8 @@ class HeadsAudit:
         last: LastHeads,
         heads: Mapping[str, Checkpoint],
         *,
+        broken: Collection[str] = (),
+        present: Callable[[], Collection[str]] = tuple,
         safe: WormStore | None = None,
         witness: bytes | None = None,
         now_ms: int | None = None,
@@ -57,6 +63,8 @@ class HeadsAudit:
         self.policy = policy
         self.last = last
         self.heads = heads
+        self.broken = broken
+        self.present = present
         self.safe = safe
         self.witness = witness
         self.now_ms = now_ms
@@ -162,6 +170,24 @@ class HeadsAudit:
                 raise Detected(
                     "FORK", f"the log of heads has {logged.size} leaves of {origin}", where=origin
                 )
+        self._find_dropped(newest)
+
+    def _find_dropped(self, newest: Mapping[str, Checkpoint]) -> None:
+        """A partition whose head was logged must be here still, though nothing else here knows of it."""
+        for origin, logged in newest.items():
+            if origin in self.heads or origin in self.broken or self._came_meanwhile(logged):
+                continue
+            why = f"a head of {logged.size} leaves was logged, and neither records nor a head are here"
+            self.findings.append(Finding.of(rollback(origin, why)))
+
+    def _came_meanwhile(self, logged: Checkpoint) -> bool:
+        """Tell whether a notary at work sealed a partition for the first time after it was looked at."""
+        if logged.origin not in self.present():
+            return False
+        try:
+            return self._present(logged.origin) >= logged.size
+        except FileNotFoundError:
+            return False
 
     def _bundle(self, stored: Tiles, number: int) -> list[bytes]:
         try:
