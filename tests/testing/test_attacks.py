@@ -5,9 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,10 +30,11 @@ def small_book(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """Return the states that attacks begin with, prepared once for all workers of a run."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
-    root = Path(tempfile.gettempdir()) / f"usance-attacks-{run}"
+    base = tmp_path_factory.getbasetemp()
+    several = "PYTEST_XDIST_TESTRUNUID" in os.environ
+    root = (base.parent if several else base) / "attacked"
     root.mkdir(exist_ok=True)
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -45,11 +43,7 @@ def scene() -> Iterator[Scene]:
             (root / "work").mkdir()
             Scene.prepare(root / "source", Settings(), root / "work")
             (root / "ready").touch()
-    mine = root / f"copies-{os.getpid()}"
-    yield Scene(root / "work", Settings(), mine)
-    shutil.rmtree(mine, ignore_errors=True)
-    if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
-        shutil.rmtree(root)
+    return Scene(root / "work", Settings(), base / "copies")
 
 
 def test_the_table_is_whole():

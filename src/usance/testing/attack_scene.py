@@ -383,7 +383,7 @@ class Scene:
         """Return a copy of a state whose private blocks are sealed: today's, or a small log made for it."""
         if (self.work / "today" / KEYS).exists():
             return self.victim()
-        root = self._folder / "sealed-book"
+        root = self._folder.with_name(f"{self._folder.name}-sealed")
         if not root.exists():
             root.mkdir(parents=True)
             secure = replace(self.settings, data=str(root), profile="secure")
