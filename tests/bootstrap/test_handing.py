@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from pack_world import (
     AUDITOR,
     CHECKER,
@@ -34,7 +35,10 @@ from usance.audit.note import (
 from usance.audit.pack import verifier
 from usance.audit.pack_records import parts_of, unprefixed
 from usance.bootstrap.handing import Pack, write_pack
+from usance.bootstrap.pack_indexes import wrong_indexes
 from usance.bootstrap.pack_scope import Request, instant_of
+from usance.domain.export import ExportPack, reference_of
+from usance.engine.reactor import Outgoing
 from usance.kernel.errors import NotFound, Refused, Unavailable, Unreadable
 
 TREE = "trade.events"
@@ -320,3 +324,21 @@ def test_an_existing_file_is_never_overwritten(small: Pack, tmp_path: Path) -> N
     with pytest.raises(Refused):
         write_pack(small, tmp_path / "pack.zip")
     assert (tmp_path / "pack.zip").read_bytes() == b"mine"
+
+
+def test_counts_that_were_sealed_wrongly_are_found_by_whoever_has_the_log(
+    packs: PackWorld, credit: Pack
+) -> None:
+    store = packs.runtime.store
+    (past,) = store.history.stream(f"albion/export/{credit.reference}")
+    packs.hurry()
+    assert wrong_indexes(store, packs.evidence.tiles) == []
+    lie = hashlib.sha256(b"a smaller pack").digest()
+    said = {f: getattr(past.message, f) for f in past.message.__struct_fields__}
+    said["indexes"] = [replace(one, entries=one.entries - 1) for one in said["indexes"][:1]]
+    command = ExportPack(**said | {"manifest": lie, "pack": reference_of(lie)})
+    auditor = packs.runtime.directory.actor(AUDITOR)
+    key = f"albion/export/{reference_of(lie)}"
+    packs.runtime.ask(Outgoing(key, command, "a-lie", "test", "a-lie", auditor))
+    (found,) = wrong_indexes(store, packs.evidence.tiles)
+    assert found.code == "INCOMPLETE" and reference_of(lie) in found.reason

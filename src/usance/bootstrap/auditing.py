@@ -22,6 +22,7 @@ from usance.audit.proof import SUFFIX, Policy, Proof
 from usance.audit.report import AuditReport, Finding
 from usance.audit.tiles import CHECKPOINT, Tiles, paths
 from usance.bootstrap.desk import clock_of
+from usance.bootstrap.pack_indexes import wrong_indexes
 from usance.bootstrap.proving import Places, digest_of, origins_of, places_of, read_policy
 from usance.bootstrap.store import Folder, Store, make_projector, open_views
 from usance.config import Settings
@@ -213,7 +214,8 @@ class Evidence:
         crossing = Crossing(store.log, store.topics, store.closed, opened, store.deciders)
         crossing.verify(sound)
         views = self._views() if opened is not None else []
-        return [*keys.findings, *crossing.findings, *views]
+        packs = wrong_indexes(store, self.tiles)
+        return [*keys.findings, *crossing.findings, *views, *packs]
 
     def _opened(self) -> Any | None:
         """Return what opens sealed blocks; an auditor who has no keys judges everything else."""
