@@ -271,7 +271,7 @@ def attack(every: bool, ids: tuple[int, ...], as_json: bool) -> None:
 
 @verb(audit, "witness")
 @click.option(
-    "--log",
+    "--key",
     "logs",
     multiple=True,
     metavar="VKEY",
@@ -284,7 +284,7 @@ def witness(logs: tuple[str, ...], name: str, state: Path | None, port: int) -> 
     """Run a witness (C2SP tlog-witness) on this machine: it cosigns heads that extend what it has seen.
 
     Prints its key as JSON. Run it where the bank's administrators cannot write.
-    Example: usance audit witness --state /var/lib/witness --log 'bank.example/usance/...'
+    Example: usance audit witness --state /var/lib/witness --key 'bank.example/usance/...'
     """
     from usance.bootstrap.proving import run_witness
     from usance.cli.opening import folder, settings
