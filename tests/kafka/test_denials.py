@@ -153,7 +153,9 @@ def test_denial_4_a_missing_client_certificate_is_named(secured, realm, told):
     bare = {n: v for n, v in options.items() if "certificate" not in n and "key" not in n}
     said = told(lambda: connect(bare, CLOCK))
     assert said.code == "KAFKA_CERTIFICATE"
-    assert "missing" in said.message and "kafka.certificate_file" in said.hint
+    # Which of the two words comes depends on the version of TLS that the handshake failed in.
+    assert "missing" in said.message or "none was shown" in said.message
+    assert "kafka.certificate_file" in said.hint
 
 
 def test_denial_5_an_expired_certificate_is_named(secured, realm, told):
