@@ -163,3 +163,61 @@ def test_a_partition_that_was_dropped_with_its_proof_is_missed_in_the_log_of_hea
     assert done.exit_code == 5, done.output
     assert "ROLLBACK" in done.stderr and "/trade.events/p003: a head of" in done.stderr
     assert "/trade.outcomes/p003: a head of" in done.stderr
+
+
+def unsealed(book: Path) -> None:
+    """Remove tiles and last heads: what says that there were heads is kept elsewhere."""
+    shutil.rmtree(book / "proof")
+    forget(book, "%")
+
+
+def test_heads_that_were_removed_are_known_to_witness_safe_and_pinned_keys(
+    book: Path, tmp_path: Path
+):
+    unsealed(book)
+    mine = tmp_path / "policy.txt"
+    shutil.copy2(book / "heads" / "policy.txt", mine)
+    for who, remove in (
+        ("a witness has seen one", book / "witness"),
+        ("kept in the safe", book / "anchors"),
+        ("keys were pinned", book / "heads"),
+    ):
+        done = run(book, "verify", "--policy", str(mine))
+        assert done.exit_code == 5 and "ROLLBACK" in done.stderr and who in done.stderr
+        shutil.rmtree(remove)
+    done = run(book, "verify", "--policy", str(mine))
+    assert done.exit_code == 5 and "HEAD_AGE" in done.stderr, "nobody knows, and nothing is sealed"
+    assert "no head was ever signed" in done.stderr and "Whole" not in done.stderr
+
+
+def test_without_proving_nothing_is_called_whole(
+    book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    unsealed(book)
+    mine = tmp_path / "policy.txt"
+    shutil.move(book / "heads" / "policy.txt", mine)
+    for gone in ("witness", "anchors"):
+        shutil.rmtree(book / gone)
+    monkeypatch.setenv("USANCE_PROOF_ENABLED", "false")
+    done = run(book, "verify", "--policy", str(mine))
+    assert done.exit_code == 0 and "Nothing is proven" in done.stderr, done.output
+    assert "Whole" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("witness", "our own witness"),
+        ("anchors", "in the safe"),
+        ("heads/last.sqlite", "the last heads"),
+    ],
+)
+def test_what_a_head_is_held_against_must_not_be_removed(book: Path, gone: str, said: str):
+    target = book / gone
+    if target.is_dir():
+        shutil.rmtree(target)
+    else:
+        target.unlink()
+    done = run(book, "verify")
+    assert done.exit_code == 5, done.output
+    assert "ROLLBACK at" in done.stderr and said in done.stderr

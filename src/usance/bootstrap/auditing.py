@@ -23,7 +23,7 @@ from usance.audit.report import AuditReport, Finding
 from usance.audit.tiles import CHECKPOINT, Tiles, paths
 from usance.bootstrap.desk import clock_of
 from usance.bootstrap.pack_indexes import wrong_indexes
-from usance.bootstrap.proving import Places, digest_of, origins_of, places_of, read_policy
+from usance.bootstrap.proving import OWN, Places, digest_of, origins_of, places_of, read_policy
 from usance.bootstrap.store import Folder, Store, make_projector, open_views
 from usance.config import Settings
 from usance.engine.audit_cross import Crossing
@@ -153,12 +153,16 @@ class Evidence:
             present=lambda: {self.origins.of(place) for place in chained(self.store.log)},
             safe=FolderSafe(self.places.anchors) if self.places.anchors.exists() else None,
             witness=self._seen(),
+            pinned=self.places.policy.exists(),
+            own_witness=OWN in self.policy.witnesses,
             now_ms=self.clock.now(),
             max_age_s=max_age_s,
         )
         seen = heads.verify()
         self._demand_settings(heads)
         findings = [r.finding for r in reports if r.finding is not None] + heads.findings
+        if not seen.size and not heads.findings:
+            findings += self._never_sealed(sum(r.unsealed for r in reports))
         extended = self._since(heads, since, findings) if since is not None else None
         if full:
             findings += self._crossed([r.folder for r in reports if r.finding is None])
@@ -172,6 +176,14 @@ class Evidence:
             trusted=self.trusted,
             since=extended,
         )
+
+    def _never_sealed(self, records: int) -> list[Finding]:
+        """Records that no head covers are not whole, unless proving is off."""
+        if not records or not self.settings.proof.enabled:
+            return []
+        why = f"{records} records are here and no head was ever signed"
+        hint = "Start the notary: `usance start`. Where it had run, its heads were removed."
+        return [Finding(code="HEAD_AGE", where=self.origins.heads, reason=why, hint=hint)]
 
     def _demand_settings(self, heads: HeadsAudit) -> None:
         """The settings that hold now must be the ones that the notary sealed when it started last."""
@@ -251,11 +263,12 @@ class Evidence:
         return found
 
     def _seen(self) -> bytes | None:
+        """Return what our own witness saw last: empty for nothing yet, None where nothing is kept of it."""
         if not self.places.seen.exists():
             return None
         seen = SqliteSeen(self.places.seen)
         try:
-            return seen.checkpoint(self.origins.heads)
+            return seen.checkpoint(self.origins.heads) or b""
         finally:
             seen.close()
 

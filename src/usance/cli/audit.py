@@ -152,6 +152,10 @@ def _tell(report: Any) -> None:
         say(f"  {one.hint}")
     if report.findings:
         sys.exit(EXIT_TAMPERED)
+    if not report.heads:
+        unsealed = sum(tree.unsealed for tree in report.trees)
+        say(f"Nothing is proven: no head was signed, {unsealed:,} records are not sealed.")
+        return
     extends = f"; extends the old head of {report.since:,}" if report.since is not None else ""
     say(
         f"Whole: {report.leaves:,} leaves under {report.heads:,} heads, {report.anchors:,} anchors"

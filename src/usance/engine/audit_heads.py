@@ -40,7 +40,9 @@ class HeadsAudit:
     """Verifies the log of heads of one log.
 
     `heads` are the partitions' heads that hold; `broken` names the trees of which something else is already
-    known to be wrong; `present` returns the trees that the log has partitions of now.
+    known to be wrong; `present` returns the trees that the log has partitions of now. `pinned` tells that
+    keys were pinned when a notary first ran, `own_witness` that our own witness must have cosigned. `witness`
+    is the head that it saw last: empty where it saw none, None where nothing is kept of it.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class HeadsAudit:
         present: Callable[[], Collection[str]] = tuple,
         safe: WormStore | None = None,
         witness: bytes | None = None,
+        pinned: bool = False,
+        own_witness: bool = False,
         now_ms: int | None = None,
         max_age_s: int | None = None,
     ) -> None:
@@ -67,6 +71,8 @@ class HeadsAudit:
         self.present = present
         self.safe = safe
         self.witness = witness
+        self.pinned = pinned
+        self.own_witness = own_witness
         self.now_ms = now_ms
         self.max_age_s = max_age_s
         self.findings: list[Finding] = []
@@ -83,7 +89,7 @@ class HeadsAudit:
             origin = self.origins.heads
             head, last = settled_head(self.tiles, self.last, self.policy, origin, self._folder)
             if head is None:
-                self.notes.append("No head was ever signed: the notary has not run.")
+                self._demand_never_sealed()
                 return HeadsSeen(0, 0, None)
             size = head.size
             self._demand_last(head, last)
@@ -91,6 +97,7 @@ class HeadsAudit:
             self._demand_tree(head)
             self._demand_kept(head)
             anchors = self._anchors(head)
+            self._find_emptied(head, anchors, at)
         except Detected as found:
             self.findings.append(Finding.of(found, self.origins.heads))
         return HeadsSeen(size, anchors, at)
@@ -98,6 +105,42 @@ class HeadsAudit:
     @property
     def _folder(self) -> str:
         return self.origins.folder(self.origins.heads)
+
+    def _demand_never_sealed(self) -> None:
+        """Raise Detected where there is no head, and somebody knows that there was one."""
+        kept = sum(name.endswith(HEAD) for name in self._kept())
+        for known, who in (
+            (self.witness, "a witness has seen one"),
+            (kept, f"{kept} are kept in the safe"),
+            (self.pinned, "keys were pinned when the notary first ran"),
+        ):
+            if known:
+                raise rollback(self.origins.heads, f"no head is here, and {who}")
+        self.notes.append("No head was ever signed: the notary has not run.")
+
+    def _find_emptied(self, head: Checkpoint, anchors: int, at: int | None) -> None:
+        """What a head is held against must be there: who puts an older state in place removes it too."""
+        missing = []
+        if self.pinned and not self.last.known:
+            missing.append("the last heads, which are kept apart from the tiles, are gone")
+        if self.own_witness and not self.witness and (self.witness is None or at is not None):
+            missing.append("what our own witness saw last is gone")
+        if not anchors:
+            missing.append("no head is kept in the safe")
+        for what in missing:
+            why = f"{head.size} heads were signed, and {what}"
+            self.findings.append(
+                Finding(
+                    code="ROLLBACK",
+                    where=head.origin,
+                    reason=why,
+                    hint="Nothing shows that this is the newest state: bring back what is missing, or"
+                    " hold this against a head that you kept (--since).",
+                )
+            )
+
+    def _kept(self) -> list[str]:
+        return self.safe.names() if self.safe is not None else []
 
     def _demand_last(self, head: Checkpoint, last: LastHead | None) -> None:
         if last is None:
@@ -135,7 +178,7 @@ class HeadsAudit:
 
     def _demand_kept(self, head: Checkpoint) -> None:
         """Hold the head against what a witness saw last."""
-        if self.witness is None:
+        if not self.witness:
             return
         seen = open_checkpoint(self.witness, self.policy.log(self.origins.heads))
         if seen.size > head.size:
@@ -272,7 +315,7 @@ class HeadsAudit:
     def _anchors(self, head: Checkpoint) -> int:
         """Hold every kept head against the present tree; returns how many fit."""
         count = 0
-        for name in self.safe.names() if self.safe is not None else ():
+        for name in self._kept():
             if not name.endswith(HEAD):
                 continue
             assert self.safe is not None
