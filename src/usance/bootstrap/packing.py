@@ -15,7 +15,7 @@ from usance.adapters.proof_files import FolderSafe
 from usance.audit.chain import HASHED_HEADERS
 from usance.audit.codes import Detected
 from usance.audit.leaf import unpack
-from usance.audit.note import Checkpoint, b64, open_checkpoint, parse_checkpoint, parse_note
+from usance.audit.note import Checkpoint, b64, open_checkpoint
 from usance.audit.pack import (
     Draft,
     Part,
@@ -96,6 +96,7 @@ class Packer:
         }
         self.policy: Policy = evidence.policy._replace(logs=logs, urls=None)
         self.heads_folder = self.origins.folder(self.origins.heads)
+        self._read: tuple[int, dict[str, Found]] = (0, {})
 
     # -- heads
 
@@ -110,15 +111,20 @@ class Packer:
         return Tiles(size, lambda path: tiles.read(f"{folder}/{path}"))
 
     def heads(self, first: int, size: int) -> dict[str, Found]:
-        """Return the newest head of each tree among the first `first` of the log of heads."""
-        tree, found = self.tree(self.heads_folder, size), dict[str, Found]()
-        for number in range(-(-first // TILE_WIDTH)):
+        """Return the newest head of each tree among the first `first` of the log of heads.
+
+        What was read is kept: whoever waits for a head asks again and again, and the log is long. Entries are
+        only told apart here; their signatures are verified with the pack.
+        """
+        start, known = self._read if self._read[0] <= first else (0, {})
+        tree, found = self.tree(self.heads_folder, size), dict(known)
+        for number in range(start // TILE_WIDTH, -(-first // TILE_WIDTH)):
             for at, raw in enumerate(tree.bundle(number), number * TILE_WIDTH):
-                text = parse_note(raw).text
-                if at < first and not text.startswith(f"{self.origins.journal}\n"):
-                    said = parse_checkpoint(text)
-                    found[self.origins.folder(said.origin)] = Found(at, raw, said.size)
-        return found
+                origin, count, _ = raw.decode().split("\n", 2)
+                if start <= at < first and origin != self.origins.journal:
+                    found[self.origins.folder(origin)] = Found(at, raw, int(count))
+        self._read = (first, found)
+        return dict(found)
 
     def known(self, wanted: int | bytes, top: Checkpoint) -> int:
         """Return how many heads are meant; raises Refused for more than there are, Detected for a fork."""
