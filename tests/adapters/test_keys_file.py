@@ -235,3 +235,14 @@ def test_an_older_copy_put_back_brings_a_destroyed_version_back_to_life(path: Pa
     path.write_bytes(old)
     os.utime(path)
     assert [v.state for v in opened(path).versions(TENANT)] == [KeyState.ACTIVE]
+
+
+def test_a_file_or_link_put_beside_the_keyring_lends_it_no_rights(tmp_path: Path) -> None:
+    path = tmp_path / "keys.sealed"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    (tmp_path / "keys.sealed.new").symlink_to(elsewhere)
+    root = sealed_ring.new_root()
+    found_keyring(path, sealed_ring.locked_by_passphrase(root, PASSPHRASE, cost=FAST), root)
+    assert elsewhere.read_text() == "mine"
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -170,9 +170,8 @@ def _read(path: Path) -> SealedRing:
 def _write(path: Path, data: bytes) -> None:
     beside = path.with_name(path.name + ".new")
     try:
-        with os.fdopen(
-            os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb"
-        ) as out:
+        beside.unlink(missing_ok=True)  # a file or link put there would lend its rights to the keys
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
@@ -191,7 +190,13 @@ def _write(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    guard = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
+    try:
+        guard = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, PRIVATE)
+    except OSError as error:
+        raise Unavailable(
+            f"the keyring {path} cannot be locked: {error.strerror}",
+            hint="Nothing was changed. Check the rights of its folder.",
+        ) from error
     try:
         fcntl.flock(guard, fcntl.LOCK_EX)
         yield

@@ -162,9 +162,19 @@ def examine(folder: Folder, settings: Settings) -> Iterator[Finding]:
         yield Finding("data folder", True, f"no book in {folder.root} yet")
         return
     yield _owner(folder)
+    yield _private(folder)
     for path in (folder.log, folder.views):
         if path.exists():
             yield _sound(path)
+
+
+def _private(folder: Folder) -> Finding:
+    """Look whether others on this machine can read what a sealed log's views show."""
+    mode = folder.root.stat().st_mode & 0o777
+    sealed = (folder.root / "keys.sqlite").exists()
+    return Finding(
+        "privacy", not (sealed and mode & 0o077), f"rights {mode:o}", f"chmod 700 {folder.root}"
+    )
 
 
 def _postgres(address: str) -> Iterator[Finding]:

@@ -258,7 +258,8 @@ def make_queries(store: Store, views: Views) -> Queries:
 def prepare_folder(folder: Folder) -> None:
     """Make a data folder and the files that it needs beside a log. Raises Unavailable where it cannot."""
     try:
-        folder.root.mkdir(parents=True, exist_ok=True)
+        # Views hold what the log seals: the folder is its owner's alone. One made by hand keeps its mode.
+        folder.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not folder.people.exists():
             folder.people.write_bytes(PEOPLE_FILE.read_bytes())
     except OSError as error:

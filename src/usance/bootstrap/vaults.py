@@ -59,7 +59,7 @@ def found_keyring(settings: Settings, root: Path) -> Settings:
     path = keyring_path(settings)
     if path is None or path.exists() or settings.keys.secret_file:
         return settings
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = root / SECRET_FILE
     words = system_entropy(TRIAL_WORDS).hex()
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:

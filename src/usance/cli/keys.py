@@ -192,13 +192,21 @@ def _handed_out(made: list[Share], folders: tuple[Path, ...], *, printed: bool) 
     from usance.kernel.errors import Refused
 
     if folders:
-        if len(set(folders)) != len(made):
+        places = {folder.resolve() for folder in folders}  # one place may be spelt in two ways
+        if len(places) != len(made):
             raise Refused(
                 "SHARES_TOGETHER",
-                f"{len(set(folders))} folders were named for {len(made)} shares",
+                f"{len(places)} folders were named for {len(made)} shares",
                 hint="Name --to once for each share: two shares in one place are one custodian less.",
             )
-        files = [_written(share, folder) for share, folder in zip(made, folders, strict=True)]
+        files: list[Path] = []
+        try:
+            for share, folder in zip(made, folders, strict=True):
+                files.append(_written(share, folder))
+        except Refused:
+            for file in files:  # shares of a root that opens nothing only mislead
+                file.unlink()
+            raise
         return [read_share(file.read_text()) for file in files]
     if printed:
         return [read_share(share.text()) for share in made]

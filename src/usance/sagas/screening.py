@@ -156,7 +156,8 @@ class Screening:
         received = origin.message
         strings = list(presentation_strings(received))
         key = beside(stream, "saga", f"settlement:{event.presentation}")
-        return self._conclude(presentation, received.presenter, strings, key, "check", origin)
+        # A subject is an opaque id: the presenter is a name, and stands among the strings.
+        return self._conclude(presentation, event.presentation, strings, key, "check", origin)
 
     def _amendment(self, stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
         strings = [
