@@ -221,3 +221,18 @@ def test_what_a_head_is_held_against_must_not_be_removed(book: Path, gone: str, 
     done = run(book, "verify")
     assert done.exit_code == 5, done.output
     assert "ROLLBACK at" in done.stderr and said in done.stderr
+
+
+@pytest.mark.parametrize("change", [{"founded_at": 1}, {"clock": "book"}])
+def test_the_genesis_record_is_sealed_by_every_start(book: Path, change: dict[str, object]):
+    with closing(sqlite3.connect(book / "log.sqlite")) as log, log:
+        table = '"log_usance.system.meta_0"'
+        sql = f"SELECT value FROM {table} WHERE key = ?"
+        (old,) = log.execute(sql, (b"genesis",)).fetchone()
+        new = json.dumps(json.loads(old) | change, separators=(",", ":")).encode()
+        log.execute(f"UPDATE {table} SET value = ? WHERE key = ?", (new, b"genesis"))
+    done = run(book, "verify")
+    assert done.exit_code == 5 and "CONFIG_UNSEALED at system.meta/p000" in done.stderr
+    Victim(book, Settings()).grow("More")
+    done = run(book, "verify")
+    assert "CONFIG_UNSEALED at system.meta/p000" in done.stderr, "a later start does not heal it"

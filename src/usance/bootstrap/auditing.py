@@ -23,7 +23,15 @@ from usance.audit.report import AuditReport, Finding
 from usance.audit.tiles import CHECKPOINT, Tiles, paths
 from usance.bootstrap.desk import clock_of
 from usance.bootstrap.pack_indexes import wrong_indexes
-from usance.bootstrap.proving import OWN, Places, digest_of, origins_of, places_of, read_policy
+from usance.bootstrap.proving import (
+    OWN,
+    Places,
+    birth_digest,
+    digest_of,
+    origins_of,
+    places_of,
+    read_policy,
+)
 from usance.bootstrap.store import Folder, Store, make_projector, open_views
 from usance.config import Settings
 from usance.engine.audit_cross import Crossing
@@ -160,6 +168,7 @@ class Evidence:
         )
         seen = heads.verify()
         self._demand_settings(heads)
+        self._demand_birth(heads)
         findings = [r.finding for r in reports if r.finding is not None] + heads.findings
         if not seen.size and not heads.findings:
             findings += self._never_sealed(sum(r.unsealed for r in reports))
@@ -195,6 +204,20 @@ class Evidence:
                     where=self.origins.journal,
                     reason=why,
                     hint="See `usance config show`. If that is meant, start the notary with it once.",
+                )
+            )
+
+    def _demand_birth(self, heads: HeadsAudit) -> None:
+        """The genesis record, which is in no tree, must be the one of every start of the notary."""
+        if heads.started is not None and not heads.births:
+            self.notes.append("The genesis record is sealed when the notary starts next.")
+        elif heads.births - {birth_digest(self.store.log, self.settings.namespace)}:
+            heads.findings.append(
+                Finding(
+                    code="CONFIG_UNSEALED",
+                    where="system.meta/p000",
+                    reason="the genesis record is not the one that the notary sealed",
+                    hint="It says how the log is read: bring the record back from a backup.",
                 )
             )
 

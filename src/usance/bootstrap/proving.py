@@ -21,6 +21,7 @@ from usance.audit.proof import Policy, parse_policy
 from usance.audit.witness import WitnessDesk
 from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
+from usance.engine import genesis as birth
 from usance.engine.attesting import Attestor
 from usance.engine.following import Follower, GroupFollower, ScanFollower
 from usance.engine.genesis import Genesis
@@ -111,6 +112,11 @@ def digest_of(settings: Settings) -> bytes:
     return sha256(msgspec.json.encode(settings.proof, order="sorted")).digest()
 
 
+def birth_digest(log: Log, namespace: str) -> bytes:
+    """Return the SHA-256 of the genesis record as it is stored: every start of the notary seals it."""
+    return sha256(birth.raw(log, namespace) or b"").digest()
+
+
 def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
     """Return notary and attestor of a log; makes the key (0600) where there is none.
 
@@ -136,6 +142,7 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
         clock,
         diagnose=lambda record: store.closed.meta(record.headers),
         settings=digest_of(settings),
+        genesis=birth_digest(log, settings.namespace),
     )
     attestor = Attestor(
         notary.board,

@@ -79,6 +79,8 @@ class HeadsAudit:
         self.notes: list[str] = []
         self.started: JournalEntry | None = None
         """The newest start of the notary that is in the log of heads."""
+        self.births: set[bytes] = set()
+        """Digests of the genesis record as the notary found it, at all of its starts."""
         self._cosigned: int | None = None
         self._trees: dict[str, Tiles] = {}
 
@@ -274,6 +276,8 @@ class HeadsAudit:
         """Take a note of the notary's own: signed by the key of the log of heads, under its own name."""
         key = self.policy.log(self.origins.heads)._replace(name=self.origins.journal)
         self.started = journal_entry(open_note(entry, [key]).text)
+        if self.started.genesis:
+            self.births.add(self.started.genesis)
 
     def _present(self, origin: str) -> int:
         """Return the size that is published now: a notary at work may have gone on meanwhile."""

@@ -92,12 +92,18 @@ def found(
 
 def read(log: Log, namespace: str) -> Genesis | None:
     """Return the genesis of a log, or None when there is none."""
+    found = raw(log, namespace)
+    return msgspec.json.decode(found, type=Genesis) if found is not None else None
+
+
+def raw(log: Log, namespace: str) -> bytes | None:
+    """Return the genesis of a log as it is stored, or None when there is none."""
     name = Topics(namespace, 1).name("system", "meta")
     if name not in log.topics():
         return None
     for record in log.scan(TopicPartition(name, 0), 0):
         if record.key == GENESIS_KEY and record.value:
-            return msgspec.json.decode(record.value, type=Genesis)
+            return record.value
     return None
 
 

@@ -100,6 +100,7 @@ class Notary:
         diagnose: Callable[[Any], Any],
         check: Callable[[Mapping[str, LastHead]], None] | None = None,
         settings: bytes = bytes(32),
+        genesis: bytes = b"",
     ) -> None:
         self.log = log
         self.follower = follower
@@ -112,6 +113,8 @@ class Notary:
         self.diagnose = diagnose
         self.settings = settings
         """Digest of the settings that proving runs under: a change is sealed before it takes effect."""
+        self.genesis = genesis
+        """SHA-256 of the genesis record, which no tree seals."""
         self.check = check
         """Holds our last heads against what others keep; raises Detected where ours are behind."""
         self.board = HeadBoard(tiles, origins.folder(origins.heads))
@@ -157,7 +160,7 @@ class Notary:
         if self._noted or (last is not None and last.logged < last.size):
             return
         now = self.clock.now()
-        text = JournalEntry(now, self.settings).text(origin)
+        text = JournalEntry(now, self.settings, self.genesis).text(origin)
         raw = sign(text, origin, self.signer)
         before = last or LastHead(origin, 0, bytes(32))
         noted = before._replace(

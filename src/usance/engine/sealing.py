@@ -61,14 +61,21 @@ def folder_of(place: TopicPartition) -> str:
 
 
 class JournalEntry(NamedTuple):
-    """What the notary notes of itself: that it started (`instant`, ms UTC) under settings of this digest."""
+    """What the notary notes of itself: that it started (`instant`, ms UTC) under settings of this digest.
+
+    `genesis` is the SHA-256 of the log's genesis record, which is in no tree; empty in notes of before.
+    """
 
     instant: int
     digest: bytes
+    genesis: bytes = b""
 
     def text(self, origin: str) -> str:
         """Return the text that is signed."""
-        return f"{origin}\nstart {self.instant}\n{self.digest.hex()}\n"
+        lines = [origin, f"start {self.instant}", self.digest.hex()]
+        if self.genesis:
+            lines.append(f"genesis {self.genesis.hex()}")
+        return "".join(f"{line}\n" for line in lines)
 
 
 def journal_entry(text: str) -> JournalEntry:
@@ -76,7 +83,8 @@ def journal_entry(text: str) -> JournalEntry:
     lines = text.split("\n")
     try:
         word, _, instant = lines[1].partition(" ")
-        found = JournalEntry(int(instant), bytes.fromhex(lines[2]))
+        born = next((x.partition(" ")[2] for x in lines[3:] if x.startswith("genesis ")), "")
+        found = JournalEntry(int(instant), bytes.fromhex(lines[2]), bytes.fromhex(born))
     except (IndexError, ValueError) as error:
         raise malformed("a note of the notary's own cannot be read") from error
     if word != "start" or len(found.digest) != 32:
