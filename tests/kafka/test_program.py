@@ -200,8 +200,14 @@ class Workers:
                 "Usance-As": "dev.raghavan:senior_checker",
             },
         )
-        with urllib.request.urlopen(asked, timeout=40) as answer:
-            return json.loads(answer.read())
+        for _ in range(
+            6
+        ):  # while a dead worker's partition is taken over, the answer is still to come
+            with urllib.request.urlopen(asked, timeout=40) as answer:
+                said = json.loads(answer.read())
+            if said["outcome"] != "pending":
+                break
+        return said
 
     def pid(self, number: int) -> int:
         told = [
