@@ -366,12 +366,14 @@ def saturate(
         _whole(runner, found, number, positions)
         speed = rates([(when, len(messages)) for when, messages in sight.batches])
         span = last - sight.batches[0][0]
+        # As with the rates: a job that was over at the reader's first look has none.
         shares = {
-            "broker_cores": round((broken.seconds - broker.seconds) / span, 2),
-            "reader_cores": round(reader / span, 2),
+            "broker_cores": round((broken.seconds - broker.seconds) / span, 2) if span else 0.0,
+            "reader_cores": round(reader / span, 2) if span else 0.0,
         }
+        spent = after.seconds - before.seconds
         return _told(runner, found, speed) | shares | {
-            "cpu_us_per_event": round((after.seconds - before.seconds) / (number - first) * 1e6, 1),
+            "cpu_us_per_event": round(spent / (number - first) * 1e6, 1) if span else 0.0,
             "rss_mb": round(after.rss_mb),
             "units": int(sum(s.get("units", 0) for s in said)) or None,
             "box_bound": sum(shares.values()) > 0.8 * (os.cpu_count() or 1),
