@@ -166,10 +166,6 @@ class GroupParks(ParkKeeper):
         """Keep the whole record: nobody else has it once its topic forgets."""
         return kept(record, self.key_of(record), 0, self.redrives)
 
-    def unfit(self, meta: Meta) -> Refusal | None:  # noqa: ARG002
-        """Refuse nobody: who may write to the group's own commands operates it, in no role of the bank's."""
-        return None
-
     def told(self) -> dict[str, str | int]:
         """Say whose letter it is: a redrive goes to that handler alone."""
         return {"group": self.work.group, "handler": self.work.handler_name}

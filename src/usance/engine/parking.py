@@ -16,7 +16,6 @@ from usance.crypto.vault import KeyUnavailable, SubjectErased
 from usance.engine import control
 from usance.engine.state import OpenDeadLetter, Park
 from usance.engine.unit import PartitionUnit
-from usance.kernel.authority import role_missing
 from usance.kernel.decider import Actor, Refusal
 from usance.kernel.errors import Unreadable
 from usance.kernel.ids import derived
@@ -347,17 +346,9 @@ class ParkKeeper:
         position = InputPosition(record.topic, record.partition, record.offset)
         self.queue_behind(park, record, self.share.world.decoder.meta(record.headers), position)
 
-    def unfit(self, meta: Meta) -> Refusal | None:
-        """Return why whoever asks may not give a dead letter up."""
-        return role_missing(meta.actor, "Discard")
-
     def discard(self, command: control.Discard, meta: Meta, position: InputPosition) -> None:
         """Give a dead letter up: its id is decided as discarded, its key drained from the next on."""
         share = self.share
-        unfit = self.unfit(meta)
-        if unfit is not None:
-            self.handling.answer(meta, position, "refused", unfit)
-            return
         found = share.overlay.dead_letter(command.dead_letter_id)
         if found is None:
             words = "No dead letter is open under this id."

@@ -134,11 +134,9 @@ class Authorised:
 
     def decide(self, state: Any, command: Any, context: Context) -> Decision | Refusal:
         """Answer a command, if the role allows it; never raises."""
-        if context.actor.role == ENGINE:
-            return self._decide(state, command, context)
         missing = role_missing(context.actor, type(command).__name__)
-        if missing is None:
-            return self._decide(state, command, context)
         said = self._decide(state, command, context)
+        if missing is None:
+            return said
         own_work = isinstance(said, Refusal) and said.code == "SELF_APPROVAL"
         return said if own_work else missing
