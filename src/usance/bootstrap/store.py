@@ -41,6 +41,7 @@ from usance.kernel.ids import Ids, RandomIds
 from usance.log.contract import Log, TopicPartition
 from usance.messages.catalogue import Catalogue, default
 from usance.messages.envelope import BODY_KEY_CLEAR, Decoder, Encoder
+from usance.messages.registry import RegistryState
 from usance.messages.sealed import Raw, Sealer
 from usance.messages.upcasting import UPCASTERS
 from usance.sagas.advice import ADVICE
@@ -166,14 +167,7 @@ class Store:
 
     def encoder(self) -> Encoder:
         """Return an encoder; each thread needs its own."""
-        vault = self.vault
-        return Encoder(
-            log_id=self.genesis.log_id,
-            catalogue=self.catalogue,
-            registry=self.registry,
-            body_key=BODY_KEY_CLEAR if vault is None else vault.derived("body"),
-            sealer=None if vault is None else Sealer(vault),
-        )
+        return make_encoder(self.genesis.log_id, self.catalogue, self.registry, self.vault)
 
     def close(self) -> None:
         """Close log and key store."""
@@ -213,6 +207,19 @@ class Store:
         if isinstance(answer, Refusal):
             return Preview(answer, (), (), len(past))
         return Preview(None, answer.events, answer.sends, len(past))
+
+
+def make_encoder(
+    log_id: str, catalogue: Catalogue, registry: RegistryState, vault: Vault | None
+) -> Encoder:
+    """Return an encoder of a log; it seals where there is a vault."""
+    return Encoder(
+        log_id=log_id,
+        catalogue=catalogue,
+        registry=registry,
+        body_key=BODY_KEY_CLEAR if vault is None else vault.derived("body"),
+        sealer=None if vault is None else Sealer(vault),
+    )
 
 
 def all_deciders() -> Mapping[str, Decider[Any]]:

@@ -19,7 +19,7 @@ from usance.adapters.log_keys import LogKeys
 from usance.adapters.sqlite_keys import SqliteKeys
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_views import SqliteViews
-from usance.bootstrap.store import all_deciders, make_projector
+from usance.bootstrap.store import all_deciders, make_encoder, make_projector
 from usance.crypto.keyring import Keyring
 from usance.crypto.secret import KEY_BYTES, Secret
 from usance.crypto.vault import Vault
@@ -33,10 +33,9 @@ from usance.kernel.errors import Tampered
 from usance.kernel.ids import RandomIds, system_entropy
 from usance.log.contract import Log, Output
 from usance.messages.catalogue import default
-from usance.messages.envelope import BODY_KEY_CLEAR, Decoder, Encoder
+from usance.messages.envelope import Decoder, Encoder
 from usance.messages.outcome import DECIDING, Outcome
 from usance.messages.registry import registered
-from usance.messages.sealed import Sealer
 from usance.testing.verify import Verdict, verify_log
 from usance.testing.workload import Workload, batches
 
@@ -120,14 +119,7 @@ class Rig:
 
     def encoder(self) -> Encoder:
         """Return an encoder; each thread needs its own."""
-        vault = self.vault
-        return Encoder(
-            log_id=self.genesis.log_id,
-            catalogue=self.catalogue,
-            registry=self.registry,
-            body_key=BODY_KEY_CLEAR if vault is None else vault.derived("body"),
-            sealer=None if vault is None else Sealer(vault),
-        )
+        return make_encoder(self.genesis.log_id, self.catalogue, self.registry, self.vault)
 
     def new_owner(self, on_outcomes: Callable[..., None] | None = None) -> Owner:
         """Return an owner, opened."""
