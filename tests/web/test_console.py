@@ -358,7 +358,7 @@ def test_a_form_filled_in_on_an_older_revision_says_what_changed_and_keeps_it(br
     )
     problem = told.json()
     assert (told.status_code, problem["code"]) == (412, "REVISION_MOVED")
-    assert [c["revision"] for c in problem["changed"]][-1] == problem["revision"]
+    assert problem["changed"][-1]["revision"] == problem["revision"]
     assert problem["revision"] > int(form["if_match"]) and problem["changed"][0]["person"] == MAKER
     again = Form("/do/RequestAmendment", late.text).fields
     assert "if_match" not in again and again["reason"] == "a longer voyage"

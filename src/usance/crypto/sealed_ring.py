@@ -120,7 +120,7 @@ def seal(ring: StoredRing, lock: Lock, root: Secret, *, entropy: Entropy = syste
     """Return the bytes of a file."""
     nonce = entropy(NONCE_BYTES)
     sealed = _root_key(root).encrypt(nonce, msgspec.json.encode(ring), _bound(lock))
-    return msgspec.json.format(msgspec.json.encode(SealedRing(FORMAT, lock, nonce, sealed)))
+    return _written(SealedRing(FORMAT, lock, nonce, sealed))
 
 
 def read(data: bytes) -> SealedRing:
@@ -139,6 +139,8 @@ def read(data: bytes) -> SealedRing:
             whole = whole and len(commitment) == COMMITMENT_BYTES
     if not whole:
         raise Unreadable("keyring", "a part of it has another length than it must have")
+    if _written(found) != data:  # white space, or base64 digits whose last bits mean nothing
+        raise Unreadable("keyring", "it says the same in other bytes than this program writes")
     return found
 
 
@@ -152,6 +154,10 @@ def opened(found: SealedRing, root: Secret) -> StoredRing:
             hint="Put the newest copy back, and find out who can write the file.",
         ) from None
     return msgspec.json.decode(plain, type=StoredRing)
+
+
+def _written(ring: SealedRing) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(ring))
 
 
 def _root_key(root: Secret) -> AESGCM:

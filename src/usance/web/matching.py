@@ -7,6 +7,7 @@ never happen then (an approval of other content) is bound in the command itself 
 from __future__ import annotations
 
 from usance.engine.reactor import Outgoing
+from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Unreadable
 from usance.views import results as r
 from usance.web.backend import Backend
@@ -14,6 +15,9 @@ from usance.web.forms import whole_number
 from usance.web.problems import Change, Moved
 
 SHOWN_MAX = 20
+LOOK_EVERY = 0.02
+VIEWS_WITHIN = 2.0
+"""Seconds that an answer waits for the views to know what moved."""
 
 
 def expected(said: str) -> int | None:
@@ -36,9 +40,23 @@ def unmoved(backend: Backend, outgoing: Outgoing, revision: int) -> None:
     now = backend.preview(outgoing.key, outgoing.command, outgoing.actor).revision
     if now == revision:
         return
+    raise Moved(outgoing.key, revision, now, _changed(backend, outgoing, revision, now))
+
+
+def _changed(backend: Backend, outgoing: Outgoing, revision: int, now: int) -> list[Change]:
+    """Return what came after a revision; the views, which lag behind the log, get a moment to know it."""
+    for _ in range(int(VIEWS_WITHIN / LOOK_EVERY)):
+        changed = _known(backend, outgoing, revision)
+        if changed and changed[-1].revision >= now:
+            return changed
+        SystemClock().sleep(LOOK_EVERY)
+    return _known(backend, outgoing, revision)
+
+
+def _known(backend: Backend, outgoing: Outgoing, revision: int) -> list[Change]:
     wanted = r.EventFilter(stream=outgoing.key)
     page = backend.queries.events(outgoing.actor, wanted, limit=SHOWN_MAX)
-    changed = [
+    return [
         Change(
             revision=entry.revision,
             type=entry.type,
@@ -49,4 +67,3 @@ def unmoved(backend: Backend, outgoing: Outgoing, revision: int) -> None:
         for entry in sorted(page.rows, key=lambda e: e.revision)
         if entry.revision > revision
     ]
-    raise Moved(outgoing.key, revision, now, changed)
