@@ -21,6 +21,7 @@ static int intern_names(State *state) {
 
 static int module_exec(PyObject *module) {
     State *state = PyModule_GetState(module);
+    usance_choose_hashes();
     state->clear = PyUnicode_InternFromString("clear");
     state->splices = PyUnicode_InternFromString("splices");
     state->digest = PyUnicode_InternFromString("digest");
@@ -38,7 +39,9 @@ static int module_exec(PyObject *module) {
         || state->sha256 == NULL || state->sha1 == NULL || state->sha1_names == NULL || state->receipt_names == NULL
         || state->copy == NULL || state->program == NULL)
         return -1;
-    if (PyModule_AddIntConstant(module, "LAYOUT", LAYOUT) < 0) return -1;
+    if (PyModule_AddIntConstant(module, "LAYOUT", LAYOUT) < 0
+        || PyModule_AddIntConstant(module, "FAST_HASHES", usance_hashes_fast) < 0)
+        return -1;
     return PyModule_AddType(module, state->program);
 }
 
@@ -98,6 +101,13 @@ static PyMethodDef module_methods[] = {
      "Return the records of a run of rows, or None."},
     {"packed", (PyCFunction)(void (*)(void))usance_packed, METH_FASTCALL,
      "Return places and body of packed outputs, or None."},
+    {"sha256", (PyCFunction)(void (*)(void))usance_sha256, METH_FASTCALL,
+     "sha256(data, plainly, cuts): return the digest, fed in parts; for the tests."},
+    {"leaves", (PyCFunction)(void (*)(void))usance_leaves, METH_FASTCALL,
+     "Return the leaves of records that follow one another, and the chain behind them, or None."},
+    {"leaf_hashes", usance_leaf_hashes, METH_O, "Return the leaf hashes of entries, or None."},
+    {"root_of", usance_root_of, METH_O, "Return the root over nodes of one level, or None."},
+    {"bundle", usance_bundle, METH_O, "Return entries as an entry bundle, or None."},
     {NULL, NULL, 0, NULL},
 };
 

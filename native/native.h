@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* Changes whenever Python and C must change together; kernel/native.py asks for its own number. */
-#define LAYOUT 5
+#define LAYOUT 6
 
 /* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
 #define DEPTH_MAX 48
@@ -133,6 +133,26 @@ static inline PyObject *usance_part(PyObject *owner, PyObject *name, Py_ssize_t 
 
 int usance_room(Out *out, Py_ssize_t more);
 
+/* hashes.c */
+typedef struct {
+    uint32_t state[8];
+    uint64_t total;
+    unsigned char rest[64];
+} Sha;
+
+extern bool usance_hashes_fast;     /* the processor's own instructions run */
+void usance_choose_hashes(void);
+void usance_sha_start(Sha *sha);
+void usance_sha_add(Sha *sha, const void *data, size_t size);
+void usance_sha_end(Sha *sha, unsigned char *digest);
+void usance_sha(const void *data, size_t size, unsigned char *digest);
+bool usance_sha1_short(const unsigned char *data, size_t size, unsigned char *digest);
+
+/* Values of the seven headers that are hashed, None for a subject that is not there; false unless they stand in
+ * front, in their order. */
+#define USANCE_HASHED 7
+bool usance_hashed_headers(PyObject *headers, PyObject **values);
+
 static inline int put(Out *out, const void *data, Py_ssize_t size) {
     if (out->end - out->at < size && usance_room(out, size) < 0) return -1;
     memcpy(out->at, data, (size_t)size);
@@ -169,6 +189,11 @@ PyObject *usance_skim(PyObject *module, PyObject *const *args, Py_ssize_t count)
 PyObject *usance_envelope_hash(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_packed(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_sha256(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_leaves(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_leaf_hashes(PyObject *module, PyObject *list);
+PyObject *usance_root_of(PyObject *module, PyObject *list);
+PyObject *usance_bundle(PyObject *module, PyObject *list);
 
 /* Reads the 36 characters of a UUID in its usual form into 16 bytes; false when they are none. */
 bool usance_uuid_bytes(const unsigned char *at, unsigned char *out);

@@ -1,6 +1,6 @@
 /* What surrounds a value: identifiers, `usance-meta`, packed headers and envelope hash of one record; and the
  * hash that places a key. messages/envelope.py and kernel/ids.py are the reference; `None` from here means: not
- * as usual, ask them. SHA-256 and SHA-1 are hashlib's own.
+ * as usual, ask them.
  */
 #include "native.h"
 
@@ -40,6 +40,14 @@ static PyObject *digest_of(State *state, PyObject *hash) {
     Py_XDECREF(hash);
     if (digest != NULL && !PyBytes_CheckExact(digest)) Py_CLEAR(digest);
     return digest;
+}
+
+/* The hash of a message: hashlib's where the processor has no instructions for it. */
+static PyObject *sha256_of(State *state, PyObject *message) {
+    if (!usance_hashes_fast) return digest_of(state, PyObject_CallOneArg(state->sha256, message));
+    unsigned char digest[32];
+    usance_sha(PyBytes_AS_STRING(message), (size_t)PyBytes_GET_SIZE(message), digest);
+    return PyBytes_FromStringAndSize((const char *)digest, sizeof(digest));
 }
 
 /* What a record is made of, in the order of the arguments. */
@@ -108,7 +116,7 @@ static int seal(State *state, PyObject **piece, PyObject *value, int64_t revisio
         whole = *headers == NULL ? NULL : envelope_of(piece, &meta, value);
     }
     PyMem_Free(meta.heap);
-    if (whole != NULL) *digest = digest_of(state, PyObject_CallOneArg(state->sha256, whole));
+    if (whole != NULL) *digest = sha256_of(state, whole);
     Py_XDECREF(whole);
     if (*digest == NULL) Py_CLEAR(*headers);
     return *digest == NULL ? -1 : 0;
@@ -153,29 +161,36 @@ PyObject *usance_seal(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return sealed;
 }
 
+/* hashlib's SHA-1 of a message that is too long for our own. */
+static int sha1_long(State *state, PyObject *message, unsigned char *digest) {
+    PyObject *call[] = {message, Py_False};
+    PyObject *made = digest_of(state, PyObject_Vectorcall(state->sha1, call, 1, state->sha1_names));
+    int done = made != NULL && PyBytes_GET_SIZE(made) == 20 ? 0 : -1;
+    if (done == 0) memcpy(digest, PyBytes_AS_STRING(made), 20);
+    Py_XDECREF(made);
+    return done;
+}
+
 static PyObject *uuid5_of(State *state, const char *namespace, Py_ssize_t first, const char *name, Py_ssize_t size) {
     static const char HEX[] = "0123456789abcdef";
+    unsigned char digest[20];
     PyObject *data = PyBytes_FromStringAndSize(NULL, first + size);
     if (data == NULL) return NULL;
     memcpy(PyBytes_AS_STRING(data), namespace, (size_t)first);
     memcpy(PyBytes_AS_STRING(data) + first, name, (size_t)size);
-    PyObject *call[] = {data, Py_False};
-    PyObject *digest = digest_of(state, PyObject_Vectorcall(state->sha1, call, 1, state->sha1_names));
+    bool done = usance_sha1_short((const unsigned char *)PyBytes_AS_STRING(data), (size_t)(first + size), digest)
+        || sha1_long(state, data, digest) == 0;
     Py_DECREF(data);
-    if (digest == NULL) return NULL;
-    PyObject *text = PyBytes_GET_SIZE(digest) < 16 ? NULL : PyBytes_FromStringAndSize(NULL, 36);
-    if (text != NULL) {
-        char *at = PyBytes_AS_STRING(text);
-        for (int i = 0; i < 16; i++) {
-            unsigned char byte = (unsigned char)PyBytes_AS_STRING(digest)[i];
-            if (i == 6) byte = (byte & 0x0f) | 0x50;
-            if (i == 8) byte = (byte & 0x3f) | 0x80;
-            if (i == 4 || i == 6 || i == 8 || i == 10) *at++ = '-';
-            *at++ = HEX[byte >> 4];
-            *at++ = HEX[byte & 15];
-        }
+    PyObject *text = done ? PyBytes_FromStringAndSize(NULL, 36) : NULL;
+    if (text == NULL) return NULL;
+    digest[6] = (digest[6] & 0x0f) | 0x50;
+    digest[8] = (digest[8] & 0x3f) | 0x80;
+    char *at = PyBytes_AS_STRING(text);
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) *at++ = '-';
+        *at++ = HEX[digest[i] >> 4];
+        *at++ = HEX[digest[i] & 15];
     }
-    Py_DECREF(digest);
     return text;
 }
 
@@ -339,17 +354,12 @@ static PyObject *id_of(Chain *chain, Py_ssize_t n) {
 }
 
 static int lengthen(Chain *chain, PyObject *digest) {
-    char both[64];
+    unsigned char both[64], tail[32];
     memcpy(both, PyBytes_AS_STRING(chain->piece[PREV]), 32);
     memcpy(both + 32, PyBytes_AS_STRING(digest), 32);
-    PyObject *data = PyBytes_FromStringAndSize(both, 64);
-    PyObject *next = data == NULL ? NULL : digest_of(chain->state, PyObject_CallOneArg(chain->state->sha256, data));
-    Py_XDECREF(data);
+    usance_sha(both, sizeof(both), tail);
+    PyObject *next = PyBytes_FromStringAndSize((const char *)tail, sizeof(tail));
     if (next == NULL) return -1;
-    if (PyBytes_GET_SIZE(next) != 32) {
-        Py_DECREF(next);
-        return -1;
-    }
     Py_SETREF(chain->piece[PREV], next);
     return 0;
 }
@@ -446,10 +456,11 @@ PyObject *usance_chain(PyObject *module, PyObject *const *args, Py_ssize_t count
 
 /* The hash of a record that is there already. */
 
-static const char *const HASHED_NAMES[] = {
+static const char *const HASHED_NAMES[USANCE_HASHED] = {
     "ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "usance-meta",
 };
-#define HASHED_COUNT 7
+
+enum { SUBJECT = 4 };
 
 static bool is_named(PyObject *text, const char *name) {
     Py_ssize_t size = (Py_ssize_t)strlen(name);
@@ -457,30 +468,56 @@ static bool is_named(PyObject *text, const char *name) {
         && memcmp(PyUnicode_1BYTE_DATA(text), name, (size_t)size) == 0;
 }
 
+/* Outcomes have no subject; one that stands further behind counts, and is left to the reference. */
+static bool has_no_subject(PyObject *headers, Py_ssize_t from) {
+    for (Py_ssize_t i = from; i < PyTuple_GET_SIZE(headers); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(headers, i);
+        if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyUnicode_CheckExact(PyTuple_GET_ITEM(pair, 0))
+            || is_named(PyTuple_GET_ITEM(pair, 0), HASHED_NAMES[SUBJECT]))
+            return false;
+    }
+    return true;
+}
+
+bool usance_hashed_headers(PyObject *headers, PyObject **values) {
+    if (!PyTuple_CheckExact(headers)) return false;
+    Py_ssize_t at = 0, count = PyTuple_GET_SIZE(headers);
+    for (int i = 0; i < USANCE_HASHED; i++) {
+        PyObject *pair = at < count ? PyTuple_GET_ITEM(headers, at) : NULL;
+        if (pair == NULL || !PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2) return false;
+        if (is_named(PyTuple_GET_ITEM(pair, 0), HASHED_NAMES[i])) {
+            values[i] = PyTuple_GET_ITEM(pair, 1);
+            at++;
+        } else if (i == SUBJECT && has_no_subject(headers, at)) {
+            values[i] = Py_None;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* envelope_hash(key, value, headers) -> hash, or None where headers are not as they are written */
 PyObject *usance_envelope_hash(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    PyObject *part[HASHED_COUNT + 2];
-    if (count != 3 || !PyTuple_CheckExact(args[2]) || PyTuple_GET_SIZE(args[2]) < HASHED_COUNT) Py_RETURN_NONE;
-    for (int i = 0; i < HASHED_COUNT; i++) {
-        PyObject *pair = PyTuple_GET_ITEM(args[2], i);
-        if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2
-            || !is_named(PyTuple_GET_ITEM(pair, 0), HASHED_NAMES[i]))
-            Py_RETURN_NONE;
-        part[i] = PyTuple_GET_ITEM(pair, 1);
-    }
-    part[HASHED_COUNT] = args[0];
-    part[HASHED_COUNT + 1] = args[1];
+    PyObject *part[USANCE_HASHED + 2];
+    if (count != 3 || !usance_hashed_headers(args[2], part)) Py_RETURN_NONE;
+    part[USANCE_HASHED] = args[0];
+    part[USANCE_HASHED + 1] = args[1];
     Py_ssize_t total = 0;
-    for (int i = 0; i < HASHED_COUNT + 2; i++) {
-        if (!PyBytes_CheckExact(part[i]) || PyBytes_GET_SIZE(part[i]) > INT32_MAX / 16) Py_RETURN_NONE;
-        total += 4 + PyBytes_GET_SIZE(part[i]);
+    for (int i = 0; i < USANCE_HASHED + 2; i++) {
+        bool is_absent = part[i] == Py_None && (i == SUBJECT || i >= USANCE_HASHED);
+        if (!is_absent && (!PyBytes_CheckExact(part[i]) || PyBytes_GET_SIZE(part[i]) > INT32_MAX / 16)) Py_RETURN_NONE;
+        total += is_absent ? 4 : 4 + PyBytes_GET_SIZE(part[i]);
     }
     PyObject *whole = PyBytes_FromStringAndSize(NULL, total);
     if (whole == NULL) return NULL;
     char *at = PyBytes_AS_STRING(whole);
-    for (int i = 0; i < HASHED_COUNT + 2; i++) at = add(add_u32(at, PyBytes_GET_SIZE(part[i])), part[i]);
+    for (int i = 0; i < USANCE_HASHED + 2; i++) {
+        if (part[i] == Py_None) at = add_u32(at, UINT32_MAX);
+        else at = add(add_u32(at, PyBytes_GET_SIZE(part[i])), part[i]);
+    }
     State *state = PyModule_GetState(module);
-    PyObject *digest = digest_of(state, PyObject_CallOneArg(state->sha256, whole));
+    PyObject *digest = sha256_of(state, whole);
     Py_DECREF(whole);
     if (digest == NULL && !PyErr_Occurred()) Py_RETURN_NONE;
     return digest;

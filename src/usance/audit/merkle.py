@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 
+from usance.kernel.native import NATIVE
+
 HASH_BYTES = 32
 PROOF_HASHES_MAX = 63
 """Hashes of the longest proof: a tree has fewer than 2^63 leaves."""
@@ -31,12 +33,24 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def leaf_hashes(entries: Sequence[bytes]) -> list[bytes]:
-    """Return the hashes of many leaves: one C call each."""
+    """Return the hashes of many leaves."""
+    found: list[bytes] | None = NATIVE.leaf_hashes(entries) if NATIVE else None
+    return plain_leaf_hashes(entries) if found is None else found
+
+
+def plain_leaf_hashes(entries: Sequence[bytes]) -> list[bytes]:
+    """Return the hashes of many leaves: the reference of `leaf_hashes` in native/tree.c."""
     return [sha256(b"\x00" + entry).digest() for entry in entries]
 
 
 def root_of(hashes: Sequence[bytes]) -> bytes:
-    """Return the root over nodes of one level, left to right; the last may be of a smaller subtree.
+    """Return the root over nodes of one level, left to right; the last may be of a smaller subtree."""
+    found: bytes | None = NATIVE.root_of(hashes) if NATIVE else None
+    return plain_root_of(hashes) if found is None else found
+
+
+def plain_root_of(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over nodes of one level: the reference of `root_of` in native/tree.c.
 
     Pairs level by level and carries an odd last node up as it is, which is the split at the largest power
     of two below n.

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from usance.audit.codes import malformed
 from usance.audit.merkle import EMPTY_ROOT, HASH_BYTES, leaf_hash, leaf_hashes, root_of
+from usance.kernel.native import NATIVE
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
@@ -65,7 +66,13 @@ def paths(size: int) -> list[str]:
 
 
 def pack_bundle(entries: Sequence[bytes]) -> bytes:
-    """Return entries as a bundle: u16 big-endian length and bytes of each."""
+    """Return entries as a bundle; raises ValueError for an entry of more than 65,535 bytes."""
+    found: bytes | None = NATIVE.bundle(entries) if NATIVE else None
+    return plain_bundle(entries) if found is None else found
+
+
+def plain_bundle(entries: Sequence[bytes]) -> bytes:
+    """Return u16 big-endian length and bytes of each entry: the reference of `bundle` in native/tree.c."""
     parts: list[bytes] = []
     for entry in entries:
         if len(entry) > ENTRY_BYTES_MAX:

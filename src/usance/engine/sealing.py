@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 from usance.audit.chain import chain_start, envelope
 from usance.audit.codes import Detected, malformed
-from usance.audit.leaf import FORMAT, MAGIC, kind_of, schema_id_of
+from usance.audit.leaf import FORMAT, KINDS, MAGIC, kind_of, schema_id_of
 from usance.audit.ports import LastHead
 from usance.audit.tiles import Edge
 from usance.engine.verify import log_id_of
 from usance.kernel.errors import Unreadable
+from usance.kernel.native import NATIVE
 from usance.log.contract import Record, TopicPartition, header
 from usance.messages.varints import VARINTS
 
@@ -115,6 +116,8 @@ class Tree:
 
         `diagnose` reads a record's meta, and raises Unreadable.
         """
+        if records and self._take_natively(list(records)):
+            return
         tail, index, time, kind = self.tail, self.size, self.log_time, self.kind
         partition, pack = self.place.partition, FORMAT.pack
         fixed = 0 if kind == "outcomes" else kind_of(kind, None)
@@ -133,6 +136,19 @@ class Tree:
             add(pack(MAGIC, partition, offset, timestamp, said, 0, schema, hashed))
             index, time = index + 1, timestamp
             self.offset, self.tail, self.log_time = offset + 1, tail, time
+
+    def _take_natively(self, records: list[Record]) -> bool:
+        """Hash records in C; False, and nothing done, where it has no extension or anything is unusual."""
+        kind, partition = KINDS[self.kind], self.place.partition
+        if NATIVE is None:
+            return False
+        found = NATIVE.leaves(records, partition, kind, self.size, self.tail, self.log_time)
+        if found is None:
+            return False
+        leaves, self.tail = found
+        self.pending += leaves
+        self.offset, self.log_time = records[-1].offset + 1, records[-1].timestamp
+        return True
 
     def _misfit(
         self, record: Record, index: int, tail: bytes, diagnose: Callable[[Record], Any]
