@@ -11,23 +11,23 @@ from typing import Any
 import pytest
 
 from usance.bootstrap.runtime import Runtime
-from usance.bootstrap.store import Folder
+from usance.bootstrap.store import Folder, Store
 from usance.config import RegistrySettings, Settings
 from usance.domain.facility_messages import SetFacility
 from usance.engine import schemas
-from usance.engine.control import RegisterSchema
+from usance.engine.control import Redrive, RegisterSchema
 from usance.engine.reactor import Outgoing
 from usance.kernel.clock import BookClock
+from usance.kernel.decider import Actor
 from usance.kernel.errors import Unavailable, UsanceError
 from usance.kernel.ids import derived
+from usance.kernel.words import Words
 from usance.log.contract import Output, Record
 from usance.messages.catalogue import Catalogue, build, default, schema_files
-from usance.messages.outcome import read_dead_letter
+from usance.messages.outcome import UnitFooter, read_dead_letter
 from usance.messages.registry import frame
 from usance.testing.registry_stand_in import StandIn
 from usance.testing.trade import MONDAY
-
-KEY = "albion/facility/F1"
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def runtime(root: Path, server: StandIn) -> Iterator[Runtime]:
     made.close()
 
 
-def command(runtime: Runtime, n: int, limit: int = 5_000_000_00) -> Output:
+def command(runtime: Runtime, n: int, limit: int = 5_000_000_00, name: str = "F1") -> Output:
     facility = SetFacility(
-        facility="F1",
+        facility=name,
         customer="party-1",
         currency="USD",
         limit=limit,
@@ -75,7 +75,7 @@ def command(runtime: Runtime, n: int, limit: int = 5_000_000_00) -> Output:
     )
     actor = runtime.directory.actor("bruno.lindqvist")
     command_id = derived("beyond", n)
-    outgoing = Outgoing(KEY, facility, command_id, "", command_id, actor)
+    outgoing = Outgoing(f"albion/facility/{name}", facility, command_id, "", command_id, actor)
     return runtime.store.commands().output(outgoing, runtime.clock.now())
 
 
@@ -91,6 +91,11 @@ def records(runtime: Runtime, kind: str) -> list[Record]:
         tp = store.topics.at("trade", kind, number)
         found += list(store.log.scan(tp, store.log.begin(tp)))
     return found
+
+
+def read_footer(store: Store, record: Record) -> UnitFooter | None:
+    found = store.decoder.message(record.headers, record.value)
+    return found if isinstance(found, UnitFooter) else None
 
 
 def answers(runtime: Runtime) -> list[str]:
@@ -126,6 +131,67 @@ def test_while_the_registry_is_down_an_unknown_id_waits_and_nothing_is_lost(
     assert (note.stage, note.failure) == ("schema", "poison")
     assert letter.value == strange.value
     assert answers(runtime)[0] == "dead-lettered"
+
+
+def test_while_the_registry_is_down_only_the_partition_of_the_unknown_id_waits(
+    runtime: Runtime, server: StandIn
+) -> None:
+    server.failing = 503
+    store = runtime.store
+    strange = under(command(runtime, 1), 77_777)
+    others = [command(runtime, n, name=f"F{n}") for n in range(2, 12)]
+    here = strange.partition
+    before = sum(o.partition != here for o in others)
+    assert 0 < before < len(others), "some on its partition, some beside it"
+    store.log.append([strange, *others])
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="offset 0"):
+            runtime.drive()
+        assert answers(runtime) == ["accepted"] * before
+        footers = [read_footer(store, r) for r in records(runtime, "outcomes")]
+        assert all(f.range_end > f.range_start for f in footers if f is not None)
+    [why] = runtime.health()["owner"]["paused"].values()
+    assert "registry" in why and not runtime.health()["ready"]
+    store.log.append([command(runtime, n, name=f"F{n}") for n in range(12, 16)])
+    server.failing = 0
+    runtime.drive()
+    assert sorted(answers(runtime)) == ["accepted"] * 14 + ["dead-lettered"]
+    assert runtime.health()["owner"]["paused"] == {}
+
+
+def test_what_waits_for_the_registry_goes_on_by_itself(runtime: Runtime, server: StandIn) -> None:
+    server.failing = 503
+    owner = runtime.owner
+    runtime.store.log.append([under(command(runtime, 1), 77_777)])
+    assert owner.step() == 0 and len(owner.paused) == 1
+    server.failing = 0
+    clock, deadline = runtime.clock, runtime.clock.monotonic() + 30.0
+    while not owner.step(0.1):
+        assert clock.monotonic() < deadline
+    owner.settle()
+    assert owner.paused == {} and answers(runtime) == ["dead-lettered"]
+
+
+def test_a_letter_redriven_while_the_registry_is_down_waits_with_its_key_alone(
+    runtime: Runtime, server: StandIn
+) -> None:
+    store = runtime.store
+    store.log.append([under(command(runtime, 1), 77_777)])
+    runtime.drive()
+    [(letter, found)] = [
+        (i, f) for s in runtime.owner.states.values() for i, f in s.dead_letters.items() if f
+    ]
+    redrive = Redrive(dead_letter_id=letter, dead_letter_index=0, reason=Words(text="known now"))
+    actor = Actor("henrik.solberg", "henrik.solberg", "engineer")
+    server.failing = 503
+    store.commands().append(
+        [Outgoing(found.key, redrive, derived("beyond", "again"), "test", actor=actor)],
+        runtime.clock.now(),
+    )
+    runtime.drive()
+    [park] = [p for s in runtime.owner.states.values() for p in s.parks.values() if p is not None]
+    assert park.reason == "the schema registry does not answer" and park.due > 0
+    assert runtime.owner.paused == {}
 
 
 def test_an_id_that_the_registry_confirms_to_be_unknown_is_poison_with_its_bytes_kept(

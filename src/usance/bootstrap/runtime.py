@@ -374,14 +374,19 @@ class Runtime:
 
         Each part goes on until it has nothing left before the next one begins, and each unit is durable
         before more is read: the order of what they write depends on their input alone, so that a
-        book played twice gives the same streams.
+        book played twice gives the same streams. What waits by itself is tried anew at once; raises
+        Unavailable where it waits on.
         """
         done = 0
+        self.owner.try_again()
         for _ in range(rounds_max):
             worked = sum(self._exhaust(part, rounds_max) for part in self.parts.values())
             done += worked
             if worked == 0 and self.owner.idle():
                 return done
+            if worked == 0 and self.owner.rests.any():
+                why = next(iter(self.owner.paused.values()), "its input cannot be read")
+                raise Unavailable(why, hint="It goes on by itself once that is over.")
         raise Unavailable(
             "the parts did not come to rest", hint="Look at `usance saga list` for a loop."
         )

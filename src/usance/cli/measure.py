@@ -109,7 +109,8 @@ def chaos(kills: int, seconds: float | None, brokers: int, seed: int, as_json: b
 
     With --seconds it runs on Kafka: workers under a supervisor, brokers and network fail one after the
     other; brokers are started for it, or --log kafka://HOST:PORT names a cluster, of which only workers and
-    transactions then fail. Exit code 1 when anything is violated. Examples: usance chaos --kills 50 --json,
+    transactions then fail. It takes two minutes more, to come to rest, to measure recovery and to check; what it
+    does is told on the way. Exit code 1 when anything is violated. Examples: usance chaos --kills 50 --json,
     usance chaos --seconds 60 --seed 7 --json
     """
     log = session().flags.get("log", "")
@@ -120,7 +121,7 @@ def chaos(kills: int, seconds: float | None, brokers: int, seed: int, as_json: b
     else:
         from usance.testing.chaos_kafka import run_kafka_chaos
 
-        found = run_kafka_chaos(seconds or SECONDS, seed, log=log, brokers=brokers)
+        found = run_kafka_chaos(seconds or SECONDS, seed, log=log, brokers=brokers, tell=say)
     _print(found, as_json=as_json)
     if found["violations"]:
         sys.exit(1)

@@ -19,8 +19,7 @@ from usance.engine.logs import logger, record_fields
 from usance.engine.parking import Kept, ParkKeeper, kept, record_of
 from usance.engine.state import Park
 from usance.engine.telemetry import TRACEPARENT, Telemetry, current_traceparent
-from usance.engine.unit import PartitionUnit
-from usance.engine.unit_loop import Halted
+from usance.engine.unit import Halted, PartitionUnit
 from usance.kernel.clock import MS_PER_HOUR, Clock, Instant
 from usance.kernel.decider import Actor, Refusal
 from usance.kernel.errors import Fenced, Refused, Tampered, Unavailable, Unreadable

@@ -24,10 +24,10 @@ from usance.engine.state import (
 )
 from usance.engine.telemetry import TRACEPARENT
 from usance.engine.topics import Place
-from usance.engine.unit import PartitionBroken, PartitionUnit
+from usance.engine.unit import PartitionBroken, PartitionUnit, Waits
 from usance.kernel.authority import role_missing
 from usance.kernel.decider import Context, Decision, Refusal, Send, key_parts
-from usance.kernel.errors import Refused, Tampered, Unreadable
+from usance.kernel.errors import Refused, Tampered, Unavailable, Unreadable
 from usance.kernel.ids import derived
 from usance.kernel.timers import FireTimer, TimerCancelled, TimerDue, TimerFired, TimerSet
 from usance.log.contract import Output, Record
@@ -137,6 +137,8 @@ class Handling:
             message = self.world.decoder.message(record.headers, record.value)
         except KeyUnavailable as down:
             return self._wait(record, meta, position, down)
+        except Unavailable as away:  # its schema: no key is known yet that could wait for it
+            raise Waits(f"{away.message}, at offset {record.offset}") from away
         except SubjectErased as erased:
             self._refuse(meta, position, refusal_of(erased))
             return None

@@ -25,8 +25,8 @@ from usance.engine.state import TIMERS_MAX, Tail
 from usance.engine.takeover import Restored, Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
-from usance.engine.unit import PartitionUnit, UnitBuilder, World
-from usance.engine.unit_loop import UnitLoop, UnitLost
+from usance.engine.unit import PartitionUnit, UnitBuilder, UnitLost, World
+from usance.engine.unit_loop import UnitLoop
 from usance.kernel.clock import Clock
 from usance.kernel.decider import Actor, Decider, key_parts
 from usance.kernel.ids import derived

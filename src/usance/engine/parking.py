@@ -17,7 +17,7 @@ from usance.engine import control
 from usance.engine.state import OpenDeadLetter, Park
 from usance.engine.unit import PartitionUnit
 from usance.kernel.decider import Actor, Refusal
-from usance.kernel.errors import Unreadable
+from usance.kernel.errors import Unavailable, Unreadable
 from usance.kernel.ids import derived
 from usance.kernel.timers import FireTimer
 from usance.log.contract import Output, Record
@@ -418,6 +418,9 @@ class ParkKeeper:
             return self.handling.decide_and_record(record, meta, position, key, message) is None
         except KeyUnavailable:
             self.wait(record, meta, key, "the key service does not answer")
+            return False
+        except Unavailable:
+            self.wait(record, meta, key, "the schema registry does not answer")
             return False
         except SubjectErased as erased:
             refusal = Refusal(erased.code, erased.message, hint=erased.hint)

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from usance.crypto.vault import Vault
 from usance.engine.state import Overlay, PartitionState, Scalars, Tail
 from usance.engine.topics import Place, Topics
 from usance.kernel.clock import Instant
 from usance.kernel.decider import Decider
-from usance.log.contract import Batch, Fence, Output, TopicPartition, Unit
+from usance.log.contract import (
+    Batch,
+    Fence,
+    Output,
+    Pending,
+    Record,
+    Staged,
+    TopicPartition,
+    Unit,
+)
 from usance.messages.envelope import Encoded, Encoder, InputPosition, Meta
 from usance.messages.outcome import Outcome, UnitFooter
 
@@ -34,6 +43,28 @@ class World(NamedTuple):
     """The data keys, in logs that seal private blocks."""
     schemas: Callable[[], Any] | None = None
     """Gives the `schemas.Desk` of the unit under construction."""
+
+
+class Halted(Exception):
+    """A record must not be passed: its partition stops before it."""
+
+
+class Waits(Halted):
+    """A record cannot be read yet: its partition waits before it, and goes on by itself."""
+
+
+class UnitLost(Exception):
+    """The unit before was lost while this one was being made: both are dropped."""
+
+
+class RecordHandling(Protocol):
+    """What the loop asks of those who handle the records of one partition's share of a unit."""
+
+    def handle(self, record: Record) -> str | None:
+        """Handle one record; returns the error's type if that failed. Raises Halted."""
+
+    def quarantine(self, record: Record, failure: str, reason: str) -> None:
+        """Dead-letter a record without handling it."""
 
 
 class PartitionBroken(Exception):
@@ -186,3 +217,11 @@ class UnitBuilder:
     def empty(self) -> bool:
         """Tell whether there is nothing to commit."""
         return not self.shares
+
+
+class InFlight(NamedTuple):
+    """A unit whose commit is under way."""
+
+    builder: UnitBuilder
+    staged: Staged
+    pending: Pending

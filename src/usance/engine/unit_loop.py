@@ -9,16 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
 
 from usance.engine import attempts
 from usance.engine.caution import Caution
 from usance.engine.gather import Pace
+from usance.engine.rests import Rests
 from usance.engine.state import Overlay, PartitionState, StateUnreadable
 from usance.engine.takeover import Restored, Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
-from usance.engine.unit import PartitionBroken, PartitionUnit, UnitBuilder, World
+from usance.engine.unit import (
+    Halted,
+    InFlight,
+    PartitionBroken,
+    PartitionUnit,
+    RecordHandling,
+    UnitBuilder,
+    UnitLost,
+    Waits,
+    World,
+)
 from usance.kernel.clock import MS_PER_DAY, Clock
 from usance.kernel.errors import Fenced, Unavailable, Uncertain, Unreadable, UsanceError
 from usance.log.contract import (
@@ -28,11 +38,9 @@ from usance.log.contract import (
     Log,
     Lost,
     Membership,
-    Pending,
     Receipt,
     Record,
     Revoked,
-    Staged,
     Start,
 )
 from usance.messages.outcome import Outcome
@@ -42,32 +50,6 @@ TAKE_AGAIN_S = 5.0
 """How long a partition that could not be restored waits while others of the owner go on."""
 OUTPUTS_MAX = UNIT_RECORDS_MAX // 2
 """Outputs after which a unit takes no further record: most records cause two to five."""
-
-
-class Halted(Exception):
-    """A record must not be passed: its partition stops before it."""
-
-
-class UnitLost(Exception):
-    """The unit before was lost while this one was being made: both are dropped."""
-
-
-class RecordHandling(Protocol):
-    """What the loop asks of those who handle the records of one partition's share of a unit."""
-
-    def handle(self, record: Record) -> str | None:
-        """Handle one record; returns the error's type if that failed. Raises Halted."""
-
-    def quarantine(self, record: Record, failure: str, reason: str) -> None:
-        """Dead-letter a record without handling it."""
-
-
-class InFlight(NamedTuple):
-    """A unit whose commit is under way."""
-
-    builder: UnitBuilder
-    staged: Staged
-    pending: Pending
 
 
 class UnitLoop:
@@ -110,6 +92,7 @@ class UnitLoop:
         self.flight: InFlight | None = None
         self.building: UnitBuilder | None = None
         self.paused: dict[Place, str] = {}
+        self.rests = Rests()
         self.cautions: dict[Place, Caution] = {}
         self.uncertain = False
         self.untaken: dict[Place, float] = {}
@@ -165,6 +148,8 @@ class UnitLoop:
     def _step(self, wait: float) -> int:
         assert self.member is not None
         self._membership()
+        if self.rests.any():
+            self.try_again(self.clock.monotonic())
         try:
             done = self._before()
         except UnitLost:
@@ -188,8 +173,16 @@ class UnitLoop:
             self._settled()
             self._distrust([self.topics.place_of(tp) for tp in batch.records])
             return 1
+        if builder.empty:  # all of it waits
+            return done + self._settle()
         self._commit(builder)
         return done + batch.count
+
+    def try_again(self, now: float = float("inf")) -> None:
+        """Read partitions again that wait by themselves: all, or those that are due `now`."""
+        for place in self.rests.due(now):
+            if self.paused.pop(place, None) is not None and self.member is not None:
+                self.member.resume([self.topics.input(place)])
 
     def _read(self, limit: int, wait: float) -> Batch:
         """Read a batch; where commits queue, let records gather first."""
@@ -350,6 +343,9 @@ class UnitLoop:
         gone = set(places)
         for place in gone:
             self.untaken.pop(place, None)
+            if self.rests.holds(place):
+                self.rests.over(place)
+                self.paused.pop(place, None)
             self.states.pop(place, None)
             self.positions.pop(place, None)
             self.cautions.pop(place, None)
@@ -368,6 +364,10 @@ class UnitLoop:
                 taken = self._decide_run(place, share, records)
                 if taken < len(records):
                     self.member.seek(tp, records[taken].offset)
+                elif self.rests.any():
+                    self.rests.over(place)
+                if not taken:
+                    del builder.shares[place]
         return builder
 
     def _decide_run(self, place: Place, share: PartitionUnit, records: list[Record]) -> int:
@@ -376,6 +376,7 @@ class UnitLoop:
         outputs, caution = share.outputs, self.cautions[place]
         watched = caution.watches()
         tracing = self.spans_records and self.telemetry.tracing
+        began = self.clock.monotonic()
         for taken, record in enumerate(records):
             if len(outputs) >= OUTPUTS_MAX:
                 return taken
@@ -393,6 +394,9 @@ class UnitLoop:
             except Halted as halt:
                 share.next = before
                 self._pause(place, str(halt))
+                if isinstance(halt, Waits):
+                    now = self.clock.monotonic()
+                    self.rests.wait(place, now, now - began)
                 return taken
             if failed is None:
                 caution.went_well()

@@ -9,7 +9,7 @@ from uuid import UUID
 from usance.crypto.sealing import AES_GCM, OVERHEAD, SEALED
 from usance.crypto.vault import KeyUnavailable, Scope, SubjectErased, Vault
 from usance.kernel.decider import Actor
-from usance.kernel.errors import Tampered, Unreadable
+from usance.kernel.errors import Tampered, Unavailable, Unreadable
 from usance.kernel.ids import namespace_of
 from usance.kernel.native import NATIVE
 from usance.messages.avro import decode, modernise, unreadable
@@ -149,7 +149,7 @@ class Decoder:
             self.looking = looking
             try:
                 self.message(headers, value)
-            except (Unopened, Unreadable, Tampered, KeyUnavailable, SubjectErased):
+            except (Unopened, Unreadable, Tampered, Unavailable, SubjectErased):
                 continue
             finally:
                 self.looking = None

@@ -12,7 +12,7 @@ import random
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,11 @@ RESTS = 3
 PAUSE_S = (0.5, 1.5)
 FEED_S = (0.4, 1.2)
 HTTP_SHARE = 0.25
-LONE_BROKER = {"broker.session.timeout.ms": "30000"}
-"""One that froze is not to lose its partitions: nobody else could lead them (see `broker_stopped`)."""
+LONE_BROKER = {"broker.session.timeout.ms": "15000"}
+"""One that froze is not to lose its partitions: nobody else could lead them (see `broker_stopped`).
+
+One that was killed comes back only after that time: its controller must have forgotten it first.
+"""
 
 
 class ClusterFeeder(Feeder):
@@ -139,8 +142,9 @@ def run_kafka_chaos(
     brokers: int = 3,
     folder: Path | None = None,
     recovery: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Do so many seconds of faults and return what was found.
+    """Do so many seconds of faults and return what was found; `tell` hears what is being done.
 
     Without `log` it starts `brokers` brokers of its own, behind proxies; with it, only workers and transactions
     fail. Keys: faults, violations, seed, seconds, by_kind, inputs, sent, retries, answered, events, credits,
@@ -155,7 +159,7 @@ def run_kafka_chaos(
             alone = LONE_BROKER if brokers == 1 else None
             cluster = stack.enter_context(KafkaCluster(brokers, proxied=True, settings=alone))
             log = f"kafka://{cluster.bootstrap}"
-        run = _Run(seed, log, folder, cluster)
+        run = _Run(seed, log, folder, cluster, tell)
         stack.callback(run.close)
         return run.all(seconds, recovery=recovery)
 
@@ -163,8 +167,16 @@ def run_kafka_chaos(
 class _Run:
     """One run: the machine, who feeds it, and what is done to it."""
 
-    def __init__(self, seed: int, log: str, folder: Path, cluster: KafkaCluster | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        log: str,
+        folder: Path,
+        cluster: KafkaCluster | None,
+        tell: Callable[[str], None],
+    ) -> None:
         self.seed = seed
+        self.tell = tell
         self.log = log
         self.folder = folder
         self.cluster = cluster
@@ -199,6 +211,7 @@ class _Run:
 
     def all(self, seconds: float, *, recovery: bool) -> dict[str, Any]:
         """Set up, feed, harm, heal, wait, account."""
+        self.tell(f"starting {WORKERS} workers on {self.log}")
         for _ in care.setup(self.settings):
             pass
         prepare_folder(self.feeder.folder)
@@ -211,15 +224,18 @@ class _Run:
         began = clock.monotonic()
         self.harm(seconds)
         harmed = clock.monotonic() - began
+        self.tell(f"healing after {self.counts.total()} faults, then waiting for rest")
         chaos_faults.heal(self.scene)
         self.machine.ready()
         self.rest(approving=True)
         measured: dict[str, Any] = {}
         if recovery:
+            self.tell("measuring recovery")
             measured = chaos_recovery.measure(
                 self.machine, self.feeder, self.folder, self.log, self.environ
             )
             self.rest(approving=True)
+        self.tell("ending the program and taking the account")
         self._end()
         found = account(self.feeder, self.book)
         self._answers_hold(found)
@@ -246,6 +262,8 @@ class _Run:
                     if clock.monotonic() >= until:
                         break
                     self.counts[fault.__name__] += 1
+                    left = max(0.0, until - clock.monotonic())
+                    self.tell(f"{fault.__name__}, {left:.0f} s of {seconds:.0f} left")
                     try:
                         fault(scene)
                     except (Unavailable, KafkaException) as trouble:
