@@ -8,9 +8,10 @@ import timeit
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from usance.crypto import cards
 from usance.crypto.cards import find, luhn, masked, without_cards
 
 # Numbers that schemes and acquirers publish for tests.
@@ -230,7 +231,6 @@ def test_looking_costs_a_command_less_than_hashing_it_thrice() -> None:
         min(timeit.repeat(lambda: hashlib.sha256(body).digest(), number=2_000, repeat=7)) / 2_000
     )
     assert looking < 3 * hashing
-    assert looking < 10e-6
 
 
 @pytest.mark.parametrize(
@@ -252,3 +252,34 @@ def test_hostile_bytes_cost_no_more_than_their_length(data: bytes) -> None:
     whole = timeit.timeit(lambda: find(data), number=1)
     assert whole < max(8 * half, 1.5)
     assert whole < 15
+
+
+# -- only stretches with digits enough are looked at: the same is found as when everything is
+
+
+def found_everywhere(data: bytes) -> list[cards.Found]:
+    """Return what a search over the whole of the data finds."""
+    return cards._found_in(data, 0, len(data))
+
+
+PIECES = st.sampled_from(
+    [b"0", b"1", b"4", b"88", b"999", b"00000", b" ", b"-", b".", b"\t", b"\n", b"\r\n", b"\\n", b"\\r"]
+    + [b"\xc2\xa0", b"\xc2", b"a", b"f", b"n", b"r", b"x", b'"', b":", b"{1:", b"\n:20:", b"\n:79:", b"="]
+    + [b"card ", b"ref ", b"cvv 123", b"4012 8888 8888 1881", b"40128888", b"88881881", b"2512"]
+    + [b"DE89 3704 0044 0532 0130 00", b"e3b0c44298fc1c149afbf4c8996fb924", b'{"amount":', b'"text": "']
+    + [number.encode() for number in PUBLISHED]
+    + [grouped(number).encode() for number in PUBLISHED if len(number) in (14, 15, 16)]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES | st.binary(max_size=3), max_size=25).map(b"".join))
+@settings(max_examples=600)
+def test_no_number_is_missed_outside_the_stretches_that_are_looked_at(data: bytes) -> None:
+    assert find(data) == found_everywhere(data)
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in BOOK.rglob("*") if p.is_file()))
+def test_the_books_files_hold_what_a_search_over_all_of_them_finds(name: str) -> None:
+    path = next(BOOK.rglob(name))
+    data = path.read_bytes()
+    assert find(data) == found_everywhere(data)

@@ -113,13 +113,26 @@ def find(data: bytes) -> list[Found]:
     """Return the card numbers in bytes of any form: FIN, JSON, or the text that a person typed.
 
     Data without thirteen digits in a row, spaces and line breaks apart, costs about a microsecond.
+    Elsewhere only stretches that have them are looked at: a number, its gaps included, lies within one.
     """
-    if _LONG_ENOUGH not in data.translate(_TO_ZERO):
-        return []
-    if _LONG_ENOUGH not in data.translate(_DIGITS_TO_ZERO, _BETWEEN):
-        return []  # it was indented, and no more
-    found, at = [], 0
-    while (candidate := _CANDIDATE.search(data, at)) is not None:
+    marked = data.translate(_TO_ZERO)
+    start = marked.find(_LONG_ENOUGH)
+    if start < 0 or _LONG_ENOUGH not in data.translate(_DIGITS_TO_ZERO, _BETWEEN):
+        return []  # too short, or indented and no more
+    found: list[Found] = []
+    while start >= 0:
+        end = marked.find(b"x", start)
+        end = len(data) if end < 0 else end
+        if len(data[start:end].translate(None, _NO_DIGITS)) >= DIGITS_MIN:
+            found += _found_in(data, start, end)
+        start = marked.find(_LONG_ENOUGH, end)
+    return found
+
+
+def _found_in(data: bytes, at: int, end: int) -> list[Found]:
+    """Return the card numbers of a stretch that ends where no number goes on."""
+    found = []
+    while (candidate := _CANDIDATE.search(data, at, end)) is not None:
         card = _card(data, candidate)
         if card is None and candidate["grouped"] is not None:
             shorter = _SIXTEEN.match(data, candidate.start())  # what follows may be another number
