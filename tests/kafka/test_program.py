@@ -71,9 +71,11 @@ def usance(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedPr
 def test_a_small_book_has_the_same_summary_on_both_logs(kafka: str, tmp_path: Path) -> None:
     book = str(write_book(tmp_path / "book"))
     here = usance("demo", "--json", "--book", book, cwd=tmp_path)
-    there = usance("demo", "--json", "--book", book, "--log", f"kafka://{kafka}", cwd=tmp_path)
-    assert (here.returncode, there.returncode) == (0, 0), there.stderr
-    assert json.loads(here.stdout) == json.loads(there.stdout)
+    for profile in ("default", "secure"):
+        told = ("--log", f"kafka://{kafka}", "--profile", profile)
+        there = usance("demo", "--json", "--book", book, *told, cwd=tmp_path)
+        assert (here.returncode, there.returncode) == (0, 0), there.stderr
+        assert json.loads(here.stdout) == json.loads(there.stdout)
     left = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
     assert not [name for name in left if name.startswith("usance-demo")]  # nothing is left behind
 

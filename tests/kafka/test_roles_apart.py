@@ -1,4 +1,7 @@
-"""Every role as a process of its own, under its own user, over TLS: the table of rights is enough for the work."""
+"""Every role as a process of its own, under its own user, over TLS: the table of rights is enough for the work.
+
+The log seals, so that rights to the keys are among what is used: minting, opening, saying what was let go of.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from usance.bootstrap.keys import COST_OF_RANDOM, found_by_passphrase
 from usance.bootstrap.roles import ROLES
+from usance.crypto.secret import Secret
 from usance.testing.kafka_realm import ADMIN, Realm
 
 BOOK = Path(__file__).parents[2] / "examples" / "book"
@@ -26,6 +31,11 @@ WAIT_S = 90.0
 def test_the_roles_work_apart_each_with_the_rights_of_its_own_user(cluster_of, tmp_path):
     realm = Realm(tmp_path / "realm")
     cluster = cluster_of(realm=realm)
+    words = tmp_path / "words"
+    words.write_text("a passphrase that is long enough for a keyring")
+    words.chmod(0o600)
+    passphrase = Secret(words.read_bytes())
+    found_by_passphrase(tmp_path / "keys.sealed", passphrase, cost=COST_OF_RANDOM)
 
     def environment(name: str, user: str, password: str) -> dict[str, str]:
         return {
@@ -39,6 +49,9 @@ def test_the_roles_work_apart_each_with_the_rights_of_its_own_user(cluster_of, t
             "USANCE_KAFKA_USERNAME": user,
             "USANCE_KAFKA_PASSWORD": password,
             "USANCE_KAFKA_SLOT": name,
+            "USANCE_PROFILE": "secure",
+            "USANCE_KEYS_SERVICE": f"file:{tmp_path / 'keys.sealed'}",
+            "USANCE_KEYS_SECRET_FILE": str(words),
         }
 
     def run(environ: dict[str, str], *words: str):
@@ -71,9 +84,13 @@ def test_the_roles_work_apart_each_with_the_rights_of_its_own_user(cluster_of, t
         while time.monotonic() < until and not found.get("StepSucceeded"):
             assert {r: p.poll() for r, p in processes.items()} == dict.fromkeys(ROLES)
             time.sleep(1.0)
+            if not (tmp_path / "web" / "people.json").exists():
+                continue  # who looks reads the folder that the web role makes
             found = run(looker, "status")["events_by_type"]
         # Intake took files, the owner decided, and the saga router went on from there.
         assert found.get("CreditApplied") and found.get("StepSucceeded"), found
+        keys = run(looker, "key", "list")
+        assert keys and {k["state"] for k in keys} == {"active"}
     finally:
         for process in processes.values():
             process.terminate()

@@ -69,7 +69,7 @@ ACCESS: dict[Role, Access] = {
     "notary": Access(
         reads=("events", "outcomes", "dead-letters"), groups=(NOTARY_GROUP, NOTARY_DESK_GROUP)
     ),
-    "projector": Access(reads=(*OBSERVED, "keys"), groups=(PROJECTOR_GROUP,)),
+    "projector": Access(reads=(*OBSERVED, "keys"), writes=("keys",), groups=(PROJECTOR_GROUP,)),
     "saga-router": Access(
         reads=("events", "outcomes", "keys"), writes=("commands", "keys"), groups=ROUTER_GROUPS
     ),
@@ -79,8 +79,9 @@ ACCESS: dict[Role, Access] = {
     ),
     "auditor": Access(reads=("intake", "commands", *OWNED_KINDS, "replies")),
 }
-"""The table. `keys` holds wrapped keys alone: who opens or seals blocks reads it, and writes what it mints and
-(owners) that it let go of what was destroyed. Who only looks, the auditor and the notary, reads none of it.
+"""The table. `keys` holds wrapped keys alone: who opens or seals blocks reads it. Who seals writes what it mints;
+who opens writes that it let go of what was destroyed, which an erasure waits for. A record there that the log
+did not sign is Tampered, so that writing is no power over keys. Auditor and notary read none of it.
 """
 
 _READ: tuple[Operation, ...] = ("read", "describe")

@@ -10,6 +10,8 @@ BATCH_OVERHEAD = 64 * 1024
 """What Kafka's framing may add to a record at its bound."""
 TOMBSTONE_MS = 7 * 86_400_000
 """How long the broker keeps a key's last word that it is gone."""
+KEYS_LAG_MS = 86_400_000
+"""How long the broker may leave a record of a destroyed key in a segment that another record has replaced."""
 LETTER_HEADERS = 128 * 1024
 """What a dead letter or a parked record carries beside the bytes that it holds (rule 9)."""
 HOLDS_LETTERS = frozenset({"dead-letters", "parked"})
@@ -54,6 +56,10 @@ def wanted(settings: TopicSettings, replication: int, *, flush: bool = True) -> 
         found["delete.retention.ms"] = Wanted(
             str(TOMBSTONE_MS), "each reader must see that a key is gone"
         )
+    if settings.kind == "keys":
+        found["max.compaction.lag.ms"] = Wanted(
+            str(KEYS_LAG_MS), "a destroyed key's bytes leave the segments within days"
+        )
     if replication == 1 and flush:
         found["flush.messages"] = Wanted("1", "a single broker's answer is a page-cache promise")
     return found
@@ -68,11 +74,13 @@ def fits(name: str, found: str, want: str) -> bool:
     """Tell whether a setting serves: more room and more copies than wanted do no harm."""
     if name in ("max.message.bytes", "min.insync.replicas", "delete.retention.ms"):
         return int(found) >= int(want)
+    if name == "max.compaction.lag.ms":
+        return int(found) <= int(want)
     return found == want
 
 
 UNSAFE = frozenset({
     "cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp.type",
-    "min.insync.replicas", "unclean.leader.election.enable", "flush.messages",
+    "min.insync.replicas", "unclean.leader.election.enable", "flush.messages", "max.compaction.lag.ms",
 })  # fmt: skip
-"""Settings that lose records or falsify their time when they are wrong; the others are nuisances."""
+"""Settings that lose records, keep what must go, or falsify times when they are wrong; others are nuisances."""

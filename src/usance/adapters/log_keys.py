@@ -3,6 +3,9 @@
 A record's key is the key id, its value what is stored; a destroyed key is written over by a record without key
 material, and its old bytes leave the segments once the broker has compacted them. Holds and
 acknowledgements stand beside, under names of their own. Everything is read into memory: 300 bytes a key.
+
+A rewrap that overlaps a destruction may write the living key after its end, and compaction would keep that one
+alone. So whoever reads a living record after a destroyed one writes the destroyed one again.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from usance.crypto.keyservice import KeyState
-from usance.crypto.keystore import Hold, KeyRecord, MemoryKeys
+from usance.crypto.keystore import Hold, KeyRecord, MemoryKeys, demand_no_hold, destroyed
+from usance.kernel.errors import Tampered
 from usance.log.contract import Log, Output, TopicPartition
 
 HOLD, ACK = b"hold/", b"ack/"
@@ -35,6 +40,7 @@ class LogKeys(MemoryKeys):
         self._place = place
         self._read_to = 0
         self._reading = threading.RLock()
+        self._risen: dict[bytes, KeyRecord] = {}
 
     def _follow(self) -> None:
         with self._reading:
@@ -43,11 +49,15 @@ class LogKeys(MemoryKeys):
                 return
             start = max(self._read_to, self._log.begin(self._place))
             for record in self._log.scan(self._place, start, end):
-                self._take(record.key or b"", record.value)
+                self._take(record.key or b"", record.value, record.offset)
                 self._read_to = record.offset + 1
             self._read_to = end
+            if self._risen and self._mac is not None:
+                again = [r for r in self._risen.values() if r.mac == self._mac.of(r)]
+                self._risen.clear()
+                self._write_records(again)
 
-    def _take(self, key: bytes, value: bytes | None) -> None:
+    def _take(self, key: bytes, value: bytes | None, offset: int) -> None:
         if key.startswith(HOLD):
             tenant, _, subject = key.removeprefix(HOLD).decode().partition("/")
             found = msgspec.msgpack.decode(value, type=list[Hold]) if value else []
@@ -61,9 +71,19 @@ class LogKeys(MemoryKeys):
                 self._acks[name] = (ack.generation, ack.at)
         elif value is not None:
             record = msgspec.msgpack.decode(value, type=KeyRecord)
-            before = self._records.get(record.key_id)
-            if before is not None and before.state is not record.state:
-                self._generation += 1
+            if record.key_id != key:
+                raise Tampered(
+                    f"the record of data key {key.hex()} in {self._place.topic} is another key's",
+                    hint="Find who wrote it: offset " + str(offset) + ".",
+                )
+            before = self._records.get(key)
+            if before is not None and before.dead and not record.dead:
+                self._risen[key] = before
+            else:
+                self._risen.pop(key, None)
+            if record.state is not KeyState.ACTIVE:
+                # An offset means the same to every process, compacted or not, as a count of its own would not.
+                self._generation = offset + 1
             self.keep(record)
 
     def by_id(self, ids: Sequence[bytes]) -> dict[bytes, KeyRecord]:
@@ -88,37 +108,45 @@ class LogKeys(MemoryKeys):
 
     def put(self, records: Sequence[KeyRecord]) -> None:
         """Keep new records; acknowledged by the brokers on return."""
-        self._log.append(self._outputs(records))
+        self._write_records([self._signed(r) for r in records])
 
     def outputs(self, records: Sequence[KeyRecord]) -> Sequence[Output]:
         """Return the outputs that keep new records in the unit of their first use."""
-        return self._outputs(records)
+        return self._outputs(self._signed(r) for r in records)
 
     def _outputs(self, records: Iterable[KeyRecord]) -> list[Output]:
         topic, partition = self._place
         encode = msgspec.msgpack.encode
         return [Output(topic, partition, r.key_id, encode(r)) for r in records]
 
+    def _write_records(self, records: Iterable[KeyRecord]) -> None:
+        outputs = self._outputs(records)
+        if outputs:
+            self._log.append(outputs)
+
     def rewrap(self, records: Sequence[KeyRecord]) -> int:
         """Write records again under another KEK version, those that are not destroyed meanwhile."""
-        self._follow()
-        living = [r for r in records if not self._records[r.key_id].dead]
+        known = self.by_id([r.key_id for r in records])
+        living = [
+            replace(known[r.key_id], blob=r.blob, kek=r.kek)
+            for r in records
+            if r.key_id in known and not known[r.key_id].dead
+        ]
         self.put(living)
+        self._follow()  # one that was destroyed in between is destroyed again
         return len(living)
 
     def turn(self, ids: Sequence[bytes], state: KeyState) -> None:
         """Set the state of keys."""
-        self._follow()
-        known = (self._records.get(i) for i in ids)
-        changed = [msgspec.structs.replace(r, state=state) for r in known if r and not r.dead]
-        self.put(changed)
+        known = self.by_id(ids).values()
+        self.put([replace(r, state=state) for r in known if not r.dead])
 
     def destroy(
         self, tenant: str, subject: str, at: int, certificate: str, obliged: Iterable[str] = ()
     ) -> list[KeyRecord]:
         """Write what is left of every key of a subject over it."""
-        self._follow()
-        gone = super().destroy(tenant, subject, at, certificate, obliged)
+        demand_no_hold(self.holds(tenant, subject), obliged)
+        gone = [destroyed(r, at, certificate) for r in self.of_subject(tenant, subject)]
         self.put(gone)
         return gone
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from usance.crypto.keyservice import KeyState, Purpose
-from usance.crypto.keystore import Hold, KeyRecord, demand_no_hold, destroyed
+from usance.crypto.keystore import Hold, KeyRecord, RecordMac, demand_no_hold, destroyed
 from usance.kernel.errors import Tampered, Unavailable
 
-FORMAT = 1
+FORMAT = 2
+"""2: each record with its MAC; one without is refused until `usance key adopt`."""
 IN_ONE_QUESTION = 500
 
 _TABLES = """
@@ -25,7 +29,7 @@ CREATE TABLE IF NOT EXISTS keys (
     key_id BLOB PRIMARY KEY, tenant TEXT NOT NULL, subject TEXT NOT NULL, retention TEXT NOT NULL,
     version INTEGER NOT NULL, purpose TEXT NOT NULL, state TEXT NOT NULL, kek INTEGER NOT NULL,
     blob BLOB NOT NULL, check_value BLOB NOT NULL, created INTEGER NOT NULL,
-    destroyed INTEGER NOT NULL, certificate TEXT NOT NULL) WITHOUT ROWID;
+    destroyed INTEGER NOT NULL, certificate TEXT NOT NULL, mac BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS keys_of ON keys (tenant, subject, version);
 CREATE TABLE IF NOT EXISTS holds (
     tenant TEXT NOT NULL, subject TEXT NOT NULL, reason TEXT NOT NULL, by TEXT NOT NULL,
@@ -35,7 +39,11 @@ CREATE TABLE IF NOT EXISTS generation (number INTEGER NOT NULL);
 """
 _COLUMNS = (
     "key_id, tenant, subject, retention, version, purpose, state, kek, blob, check_value, created,"
-    " destroyed, certificate"
+    " destroyed, certificate, mac"
+)
+_CHANGE = (
+    "UPDATE keys SET state = ?, kek = ?, blob = ?, destroyed = ?, certificate = ?, mac = ?"
+    " WHERE key_id = ?"
 )
 
 
@@ -46,6 +54,7 @@ class SqliteKeys:
         """Open or make it; raises Unavailable where it cannot be, Tampered where it is of another format."""
         self._path = path
         self._lock = threading.RLock()
+        self._mac: RecordMac | None = None
         try:
             fresh = not path.exists()
             if fresh:
@@ -69,6 +78,10 @@ class SqliteKeys:
                 f"the key store {self._path} would not be durable on this file system"
             )
         version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 1:
+            db.execute("ALTER TABLE keys ADD COLUMN mac BLOB NOT NULL DEFAULT x''")
+            db.execute(f"PRAGMA user_version={FORMAT}")
+            version = FORMAT
         if version not in (0, FORMAT):
             raise Tampered(
                 f"the key store {self._path} has format {version}",
@@ -80,6 +93,10 @@ class SqliteKeys:
                 "INSERT INTO generation SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM generation)"
             )
             db.execute(f"PRAGMA user_version={FORMAT}")
+
+    def bind(self, mac: RecordMac) -> None:
+        """Sign and check records from now on."""
+        self._mac = mac
 
     # -- reading
 
@@ -115,7 +132,8 @@ class SqliteKeys:
 
     def _records(self, where: str, values: Sequence[Any]) -> list[KeyRecord]:
         rows = self._do(f"SELECT {_COLUMNS} FROM keys {where}", values)
-        return [_record(row) for row in rows]
+        found = [_record(row) for row in rows]
+        return found if self._mac is None else [self._mac.demand(record) for record in found]
 
     # -- writing
 
@@ -123,14 +141,8 @@ class SqliteKeys:
         """Keep new records; durable on return. A record that is there already stays as it is."""
         marks = ",".join("?" * len(_COLUMNS.split(",")))
         statement = f"INSERT INTO keys ({_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING"
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany(statement, [_row(r) for r in records])
-                self._db.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._rolled_back()
-                raise _unavailable(self._path, error) from error
+        with self._writing():
+            self._db.executemany(statement, [_row(self._signed(r)) for r in records])
 
     def outputs(self, records: Sequence[KeyRecord]) -> Sequence[Any]:
         """Keep new records, before the unit that uses them; nothing goes into the unit."""
@@ -139,44 +151,55 @@ class SqliteKeys:
 
     def rewrap(self, records: Sequence[KeyRecord]) -> int:
         """Replace blob and KEK version."""
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                done = self._db.executemany(
-                    "UPDATE keys SET blob = ?, kek = ? WHERE key_id = ? AND destroyed = 0",
-                    [(r.blob, r.kek, r.key_id) for r in records],
-                ).rowcount
-                self._db.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._rolled_back()
-                raise _unavailable(self._path, error) from error
-        return done
+        blobs = {r.key_id: (r.blob, r.kek) for r in records}
+        with self._writing():
+            living = [r for r in self.by_id(list(blobs)).values() if not r.dead]
+            self._change(
+                replace(r, blob=blobs[r.key_id][0], kek=blobs[r.key_id][1]) for r in living
+            )
+        return len(living)
 
     def turn(self, ids: Sequence[bytes], state: KeyState) -> None:
         """Set the state of keys."""
-        for key_id in ids:
-            self._do(
-                "UPDATE keys SET state = ? WHERE key_id = ? AND destroyed = 0",
-                (state.value, key_id),
-            )
-        self._do("UPDATE generation SET number = number + 1", ())
+        with self._writing():
+            living = [r for r in self.by_id(ids).values() if not r.dead]
+            self._change(replace(r, state=state) for r in living)
+            self._db.execute("UPDATE generation SET number = number + 1")
 
     def destroy(
         self, tenant: str, subject: str, at: int, certificate: str, obliged: Iterable[str] = ()
     ) -> list[KeyRecord]:
         """Destroy every version of every key of a subject; its bytes leave database and WAL."""
         with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
+            with self._writing():
                 demand_no_hold(self.holds(tenant, subject), obliged)
                 gone = [destroyed(r, at, certificate) for r in self.of_subject(tenant, subject)]
-                for record in gone:
-                    self._db.execute(
-                        "UPDATE keys SET state = ?, blob = x'', destroyed = ?, certificate = ?"
-                        " WHERE key_id = ?",
-                        (record.state.value, record.destroyed, record.certificate, record.key_id),
-                    )
+                self._change(gone)
                 self._db.execute("UPDATE generation SET number = number + 1")
+            self.scrub()
+        return gone
+
+    def _change(self, records: Iterable[KeyRecord]) -> None:
+        """Write what may change of records; the rest of each is as it was read, within one transaction."""
+        signed = map(self._signed, records)
+        self._db.executemany(
+            _CHANGE,
+            [
+                (r.state.value, r.kek, r.blob, r.destroyed, r.certificate, r.mac, r.key_id)
+                for r in signed
+            ],
+        )
+
+    def _signed(self, record: KeyRecord) -> KeyRecord:
+        return record if self._mac is None else self._mac.signed(record)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Do all or nothing."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
                 self._db.execute("COMMIT")
             except sqlite3.Error as error:
                 self._rolled_back()
@@ -184,8 +207,6 @@ class SqliteKeys:
             except BaseException:
                 self._rolled_back()
                 raise
-            self.scrub()
-        return gone
 
     def scrub(self) -> None:
         """Rewrite the file, so that no freed page holds what was deleted."""
@@ -255,7 +276,7 @@ def _row(record: KeyRecord) -> tuple[Any, ...]:
     return (
         record.key_id, record.tenant, record.subject, record.retention, record.version,
         record.purpose.value, record.state.value, record.kek, record.blob, record.check,
-        record.created, record.destroyed, record.certificate,
+        record.created, record.destroyed, record.certificate, record.mac,
     )  # fmt: skip
 
 
@@ -274,6 +295,7 @@ def _record(row: Sequence[Any]) -> KeyRecord:
         created=row[10],
         destroyed=row[11],
         certificate=row[12],
+        mac=row[13],
     )
 
 

@@ -19,6 +19,8 @@ Code = Literal[
     "INCOMPLETE",
     "KEY_COMMITMENT",
     "KEY_MISSING",
+    "KEY_RECORD",
+    "KEY_STATE",
     "LEAF_MISMATCH",
     "MALFORMED",
     "MISSING_PREFIX",

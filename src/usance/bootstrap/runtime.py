@@ -81,11 +81,10 @@ class Part(Protocol):
 class KeyCare:
     """Lets go of data keys that were destroyed elsewhere, and says so."""
 
-    def __init__(self, vault: Vault, clock: Clock, *, says: bool) -> None:
+    def __init__(self, vault: Vault, clock: Clock) -> None:
         self.vault = vault
         self.clock = clock
-        if says:
-            vault.enter(f"{os.uname().nodename}:{os.getpid()}")
+        vault.enter(f"{os.uname().nodename}:{os.getpid()}")
 
     def step(self, wait: float = 0.0) -> int:
         """Look once."""
@@ -120,7 +119,8 @@ class Runtime:
         else:
             _demand_all(roles)
             found_log(folder, settings, self.clock)
-        self.store = Store(folder, settings, self.clock, owner=True)
+        # Proving is over sealed bytes: whoever does nothing else has no use for keys, and no right to them.
+        self.store = Store(folder, settings, self.clock, owner=True, keyless=roles == {NOTARY})
         self.telemetry = Telemetry(
             enabled=settings.telemetry.enabled,
             system="kafka" if settings.bootstrap_servers else SYSTEM,
@@ -189,11 +189,7 @@ class Runtime:
         if store.genesis.clock == "log":
             self._make_upkeep()
         if store.vault is not None:
-            self.parts["keys"] = KeyCare(
-                store.vault,
-                SystemClock(),
-                says=not self.settings.bootstrap_servers or OWNER in self.roles,
-            )
+            self.parts["keys"] = KeyCare(store.vault, SystemClock())
         if NOTARY in self.roles and self.settings.proof.enabled:
             self._make_notary()
 
@@ -214,7 +210,7 @@ class Runtime:
                     hint="Start an owner, or look why that of system partition 0 refuses them:"
                     " `usance schema gate`.",
                 )
-            if not asked:
+            if not asked and not store.keyless:
                 asked = True
                 tenant, log_id = self.settings.bank.tenant, store.genesis.log_id
                 given = store.ids is not None

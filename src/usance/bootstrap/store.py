@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from msgspec.structs import replace
 
@@ -96,11 +96,38 @@ class Folder(NamedTuple):
         return self.root / "people.json"
 
 
-class Store:
-    """The log of a folder with its codecs: what readers and the owner have in common."""
+class NoKeys:
+    """Stands where the data keys of a process would that is to have none."""
 
-    def __init__(self, folder: Folder, settings: Settings, clock: Clock, *, owner: bool) -> None:
+    def active(self, _tenant: str, _retention: str) -> dict[str, Any]:
+        """Return no key."""
+        return {}
+
+    def seals(self, *_: str) -> Any:
+        """Raise Refused: nothing is written in clear instead."""
+        raise Refused("NO_KEYS_HERE", "this process holds no data keys, and seals nothing")
+
+    def save(self) -> None:
+        """Nothing was minted."""
+
+
+class Store:
+    """The log of a folder with its codecs: what readers and the owner have in common.
+
+    A `keyless` one opens no keys: it reads sealed blocks as `Denied`, and what it would have to seal it refuses.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        settings: Settings,
+        clock: Clock,
+        *,
+        owner: bool,
+        keyless: bool = False,
+    ) -> None:
         self.folder = folder
+        self.keyless = keyless
         self.settings = settings
         self.clock = clock
         self.catalogue: Catalogue = default()
@@ -130,7 +157,7 @@ class Store:
     @cached_property
     def vault(self) -> Vault | None:
         """The data keys of a log that seals private blocks; opened by whoever first needs them."""
-        if self.genesis.clear_blocks:
+        if self.genesis.clear_blocks or self.keyless:
             return None
         return open_vault(self.settings, self.folder.root, self.log, self.genesis)
 
@@ -167,7 +194,10 @@ class Store:
 
     def encoder(self) -> Encoder:
         """Return an encoder; each thread needs its own."""
-        return make_encoder(self.genesis.log_id, self.catalogue, self.registry, self.vault)
+        made = make_encoder(self.genesis.log_id, self.catalogue, self.registry, self.vault)
+        if self.keyless and not self.genesis.clear_blocks:
+            made.sealer = Sealer(cast("Vault", NoKeys()))
+        return made
 
     def close(self) -> None:
         """Close log and key store."""

@@ -15,7 +15,7 @@ from usance.crypto.keyservice import KeyContext, KeyService, KeyState, Purpose
 from usance.crypto.keystore import KeyRecord, KeyStore
 from usance.crypto.sealing import KEY_ID_BYTES, self_test
 from usance.crypto.secret import KEY_BYTES, Secret
-from usance.crypto.vault import Vault
+from usance.crypto.vault import Vault, record_mac
 from usance.engine.genesis import Genesis
 from usance.engine.logs import logger
 from usance.engine.topics import Topics
@@ -94,6 +94,7 @@ def found_secret(settings: Settings, root: Path, log: Log, topics: Topics) -> st
         secret, key_id = Secret(system_entropy(KEY_BYTES)), system_entropy(KEY_ID_BYTES)
         context = KeyContext(tenant, LOG_SUBJECT, LOG_RETENTION, key_id, 1, Purpose.INDEX)
         wrapped = keys.service.wrap(tenant, [(context, secret)])[0]
+        keys.store.bind(record_mac(secret))
         secret.wipe()
         record = KeyRecord(
             key_id=key_id,
@@ -120,10 +121,12 @@ def open_vault(settings: Settings, root: Path, log: Log, genesis: Genesis) -> Va
     keys = open_both(settings, root, log, topics)
     try:
         secret = _log_secret(keys, bytes.fromhex(genesis.secret))
+        return Vault(
+            keys.service, keys.store, SystemClock(), secret, partitions=genesis.partitions * 3
+        )
     except BaseException:
         keys.store.close()
         raise
-    return Vault(keys.service, keys.store, SystemClock(), secret, partitions=genesis.partitions * 3)
 
 
 def _log_secret(keys: Keys, key_id: bytes) -> Secret:

@@ -3,17 +3,31 @@
 One record per version of a data key, written once by whoever mints it; only rewrapping and destruction
 change it afterwards. Records name no person: `subject` is a pseudonym, an HMAC under a key of the log.
 A destroyed key leaves a record without key material, which is what tells `Erased` from damage for ever.
+
+Wrapping binds the key itself to its subject; everything else of a record, its state above all, is bound by a
+MAC under a key of the log: whoever can write the store, and not more, can neither wake a key nor exchange two.
+An older record of the same key put back is valid by itself: `usance audit verify` holds the states of keys
+against the log's events.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from typing import Any, Protocol
 
 import msgspec
 
-from usance.crypto.keyservice import KekId, KeyContext, KeyState, Purpose, Wrapped
-from usance.kernel.errors import Refused
+from usance.crypto.keyservice import (
+    KekId,
+    KeyContext,
+    KeyState,
+    Purpose,
+    Wrapped,
+    length_prefixed,
+)
+from usance.kernel.errors import Refused, Tampered
 
 DEAD = frozenset((KeyState.DESTROYED, KeyState.DESTROYED_COMPROMISED))
 
@@ -38,6 +52,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     purpose: Purpose = Purpose.DATA
     destroyed: int = 0
     certificate: str = ""
+    mac: bytes = b""
 
     @property
     def dead(self) -> bool:
@@ -57,6 +72,43 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return f"KeyRecord({self.key_id.hex()}, {self.state.value})"
 
 
+MAC_VERSION = b"usance.keyrecord.1"
+MAC_BYTES = 16
+
+
+class RecordMac:
+    """Authenticates records of a key store under a key that is made of the log's own secret."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def of(self, record: KeyRecord) -> bytes:
+        """Return the MAC of everything in a record, each part with its length before it."""
+        said = length_prefixed(
+            MAC_VERSION, record.key_id, record.tenant.encode(), record.subject.encode(),
+            record.retention.encode(), record.version.to_bytes(4, "big"),
+            record.purpose.value.encode(), record.state.value.encode(),
+            record.kek.to_bytes(4, "big"), sha256(record.blob).digest(), record.check,
+            record.created.to_bytes(8, "big"), record.destroyed.to_bytes(8, "big"),
+            record.certificate.encode(),
+        )  # fmt: skip
+        return hmac.digest(self._key, said, "sha256")[:MAC_BYTES]
+
+    def signed(self, record: KeyRecord) -> KeyRecord:
+        """Return a record with its MAC."""
+        return msgspec.structs.replace(record, mac=self.of(record))
+
+    def demand(self, record: KeyRecord) -> KeyRecord:
+        """Return a record as it is; raises Tampered where its MAC is not ours."""
+        if not hmac.compare_digest(record.mac, self.of(record)):
+            raise Tampered(
+                f"the record of data key {record.key_id.hex()} is not as this log wrote it",
+                hint="Compare the key store with its backup; one that an earlier version wrote:"
+                " usance key adopt.",
+            )
+        return record
+
+
 class Hold(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A legal hold: while it stands, no key of the subject is destroyed."""
 
@@ -68,7 +120,15 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class KeyStore(Protocol):
-    """The port. Errors: Unavailable; Refused where a hold stands against a destruction."""
+    """The port. Errors: Unavailable; Refused where a hold stands against a destruction.
+
+    Once bound to a log's secret, a store signs what it writes and gives out nothing that it cannot
+    authenticate: Tampered.
+    """
+
+    def bind(self, mac: RecordMac) -> None:
+        """Sign and check records from now on."""
+        ...
 
     def by_id(self, ids: Sequence[bytes]) -> dict[bytes, KeyRecord]:
         """Return the records of keys, destroyed ones included; unknown ids are left out."""
@@ -173,15 +233,27 @@ class MemoryKeys:
         self._holds: dict[tuple[str, str], list[Hold]] = {}
         self._acks: dict[str, tuple[int, int]] = {}
         self._generation = 0
+        self._mac: RecordMac | None = None
+
+    def bind(self, mac: RecordMac) -> None:
+        """Sign and check records from now on."""
+        self._mac = mac
+
+    def _signed(self, record: KeyRecord) -> KeyRecord:
+        return record if self._mac is None else self._mac.signed(record)
+
+    def _checked(self, record: KeyRecord) -> KeyRecord:
+        return record if self._mac is None else self._mac.demand(record)
 
     def by_id(self, ids: Sequence[bytes]) -> dict[bytes, KeyRecord]:
         """Return the records of keys."""
         known = self._records
-        return {i: known[i] for i in ids if i in known}
+        return {i: self._checked(known[i]) for i in ids if i in known}
 
     def of_subject(self, tenant: str, subject: str) -> list[KeyRecord]:
         """Return all records of a pseudonym."""
-        return [self._records[i] for i in self._subjects.get((tenant, subject), ())]
+        mine = self._subjects.get((tenant, subject), ())
+        return [self._checked(self._records[i]) for i in mine]
 
     def of_subjects(self, tenant: str, subjects: Sequence[str]) -> dict[str, list[KeyRecord]]:
         """Return the records of many pseudonyms."""
@@ -189,12 +261,13 @@ class MemoryKeys:
 
     def records(self) -> Iterator[KeyRecord]:
         """Return every record."""
-        yield from list(self._records.values())
+        for record in list(self._records.values()):
+            yield self._checked(record)
 
     def put(self, records: Sequence[KeyRecord]) -> None:
         """Keep new records."""
         for record in records:
-            self.keep(record)
+            self.keep(self._signed(record))
 
     def outputs(self, records: Sequence[KeyRecord]) -> Sequence[Any]:
         """Keep new records; nothing goes into the unit."""
@@ -216,8 +289,10 @@ class MemoryKeys:
         for record in records:
             known = self._records.get(record.key_id)
             if known is not None and not known.dead:
-                changed = msgspec.structs.replace(known, blob=record.blob, kek=record.kek)
-                self._records[record.key_id] = changed
+                changed = msgspec.structs.replace(
+                    self._checked(known), blob=record.blob, kek=record.kek
+                )
+                self._records[record.key_id] = self._signed(changed)
                 done += 1
         return done
 
@@ -226,7 +301,8 @@ class MemoryKeys:
         for key_id in ids:
             known = self._records.get(key_id)
             if known is not None and not known.dead:
-                self._records[key_id] = msgspec.structs.replace(known, state=state)
+                changed = msgspec.structs.replace(self._checked(known), state=state)
+                self._records[key_id] = self._signed(changed)
         self._generation += 1
 
     def destroy(
@@ -234,7 +310,9 @@ class MemoryKeys:
     ) -> list[KeyRecord]:
         """Destroy every version of every key of a subject."""
         demand_no_hold(self.holds(tenant, subject), obliged)
-        found = [destroyed(r, at, certificate) for r in self.of_subject(tenant, subject)]
+        found = [
+            self._signed(destroyed(r, at, certificate)) for r in self.of_subject(tenant, subject)
+        ]
         for record in found:
             self._records[record.key_id] = record
         self._generation += 1

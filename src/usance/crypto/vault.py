@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from usance.crypto.keyservice import KeyContext, KeyService, KeyState, Purpose, Wrapped
-from usance.crypto.keystore import KeyRecord, KeyStore
+from usance.crypto.keystore import KeyRecord, KeyStore, RecordMac
 from usance.crypto.sealing import AES_GCM, KEY_BYTES, KEY_ID_BYTES, DataKey, SealingKey, tampered
 from usance.crypto.secret import Secret
 from usance.kernel.clock import MS_PER_DAY, MS_PER_MINUTE, Clock
@@ -34,6 +34,8 @@ USES_MAX = 1 << 24
 LOOK_EVERY_MS = 10_000
 HEAR_EVERY_MS = 1_000
 """How often a process looks whether keys were destroyed elsewhere."""
+SAY_EVERY_MS = 60 * MS_PER_MINUTE
+"""How often it says that it has, although nothing was: a quiet topic is never compacted otherwise."""
 DOWN_MS = 1_000
 """How long nobody asks again after the key service did not answer."""
 PSEUDONYM_BYTES = 16
@@ -73,6 +75,16 @@ class Scope(NamedTuple):
     retention: str
 
 
+def derived(secret: Secret, label: str) -> bytes:
+    """Return 32 bytes that a log's own secret makes for a purpose."""
+    return hmac.digest(secret.reveal(), f"usance/log/v1/{label}".encode(), "sha256")
+
+
+def record_mac(secret: Secret) -> RecordMac:
+    """Return what authenticates the records of a log's key store."""
+    return RecordMac(derived(secret, "key-record"))
+
+
 class Vault:
     """The data keys of a process; any thread may ask.
 
@@ -99,6 +111,7 @@ class Vault:
         """Questions put to the key service, for the metric and the test of trap 18."""
         self._secret = secret
         self._pseudonyms = self.derived("pseudonym")
+        store.bind(record_mac(secret))
         self._entropy = entropy
         self._cached_max = cached_max
         self._lock = threading.RLock()
@@ -114,6 +127,7 @@ class Vault:
         self.instance = ""
         """Name under which this process acknowledges what it let go of; empty: nobody waits for it."""
         self._generation = -1
+        self._said = 0
         self._heard = self._looked = clock.now()
         self._down_until = 0
         self._down: KeyUnavailable | None = None
@@ -122,7 +136,7 @@ class Vault:
 
     def derived(self, label: str) -> bytes:
         """Return 32 bytes for a purpose of the log."""
-        return hmac.digest(self._secret.reveal(), f"usance/log/v1/{label}".encode(), "sha256")
+        return derived(self._secret, label)
 
     def pseudonym(self, tenant: str, subject: str) -> str:
         """Return the name under which a subject's keys are stored, in hex."""
@@ -407,6 +421,8 @@ class Vault:
         try:
             generation = self.store.generation()
             if generation == self._generation:
+                if self.instance and self.clock.now() - self._said >= SAY_EVERY_MS:
+                    self._say(generation)
                 return
             with self._lock:
                 records = self.store.by_id(list(self.open_keys))
@@ -416,7 +432,7 @@ class Vault:
                         self._bury(record)
             self._generation = generation
             if self.instance:
-                self.store.acknowledge(self.instance, generation, self.clock.now())
+                self._say(generation)
         except Unavailable:
             return  # asked again at the next look
 
@@ -424,7 +440,11 @@ class Vault:
         """Say that this process holds keys, so that an erasure waits for its word."""
         self.instance = instance
         self._generation = self.store.generation()
-        self.store.acknowledge(instance, self._generation, self.clock.now())
+        self._say(self._generation)
+
+    def _say(self, generation: int) -> None:
+        self._said = self.clock.now()
+        self.store.acknowledge(self.instance, generation, self._said)
 
     def _refresh(self, ids: list[bytes]) -> None:
         """Hold cached keys against the store and the service: destroyed ones go, others stay."""

@@ -18,7 +18,7 @@ from usance.crypto.keystore import KeyStore
 from usance.engine.keys import KeyCreated
 from usance.engine.sealing import folder_of
 from usance.engine.topics import CONTEXTS, Topics
-from usance.kernel.errors import UsanceError
+from usance.kernel.errors import Tampered, UsanceError
 from usance.log.contract import Log, Record, TopicPartition, header
 
 CREATED = b"KeyCreated"
@@ -73,7 +73,10 @@ class KeyAudit:
     def _stored(self) -> None:
         if self.store is None:
             return
-        kept = self.store.by_id(list(self.created))
+        try:
+            kept = self.store.by_id(list(self.created))
+        except Tampered as altered:
+            raise Detected("KEY_RECORD", altered.message, where="keys") from altered
         for key_id, (check, where) in self.created.items():
             record = kept.get(key_id)
             if record is None or (record.dead and not record.certificate):
