@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 from world import CHECKER, World
 
 from usance.web.app import create_app, make_server
+
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run
+    --disable-background-networking --disable-component-update --disable-sync""".split()
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +51,32 @@ def web(address: str) -> Iterator[httpx.Client]:
     """A program on this machine that acts as the engineer."""
     with httpx.Client(base_url=address, headers={"usance-as": CHECKER}, timeout=20) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        made = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Any]:
+    """Open a page as somebody; afterwards the browser must have had nothing to complain of."""
+    contexts, complaints = [], []
+
+    def opened(path: str, who: str = f"{CHECKER}:checker", **options: Any) -> Page:
+        context = browser.new_context(viewport={"width": 1280, "height": 860}, **options)
+        contexts.append(context)
+        context.add_cookies([{"name": "usance_as", "value": who, "url": address}])
+        page = context.new_page()
+        page.on("console", lambda m: complaints.append(m.text) if m.type != "log" else None)
+        page.on("pageerror", lambda e: complaints.append(str(e)))
+        page.goto(address + path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []

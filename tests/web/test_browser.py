@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from world import CHECKER, COMPLIANCE, MAKER
+from world import COMPLIANCE, MAKER
 
 pytestmark = pytest.mark.browser
-
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run
-    --disable-background-networking --disable-component-update --disable-sync""".split()
 
 LOOKED_AT = [
     "/", "/work", "/credits", "/credits/TF26LC000102", "/credits/TF26LC000102?tab=timeline&view=full",
     "/credits/TF26LC000102?tab=state&revision=5", "/presentations", "/presentations/PR26000002",
     "/facilities", "/approvals", "/approvals/credit:albion/credit/TF26LC000101", "/cases", "/ledger",
     "/messages", "/sagas", "/sagas/issuance:TF26LC000103", "/incidents", "/dead-letters", "/events",
-    "/projections", "/schemas", "/system", "/lag", "/apply", "/send",
+    "/projections", "/schemas", "/system", "/lag", "/apply", "/send", "/audit", "/audit/heads",
 ]  # fmt: skip
 
 CHECKS = r"""
@@ -66,35 +58,6 @@ CHECKS = r"""
 }
 """
 """What an accessibility checker looks for: labels, names, contrast AA, focus order, one heading."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        made = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield made
-        made.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, address: str) -> Iterator[Any]:
-    """Open a page as somebody; afterwards the browser must have had nothing to complain of."""
-    contexts, complaints = [], []
-
-    def opened(path: str, who: str = f"{CHECKER}:checker", **options: Any) -> Page:
-        context = browser.new_context(viewport={"width": 1280, "height": 860}, **options)
-        contexts.append(context)
-        context.add_cookies([{"name": "usance_as", "value": who, "url": address}])
-        page = context.new_page()
-        page.on("console", lambda m: complaints.append(m.text) if m.type != "log" else None)
-        page.on("pageerror", lambda e: complaints.append(str(e)))
-        page.goto(address + path)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

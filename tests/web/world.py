@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,11 @@ class World:
         )
         self.drop("broken.fin", b"\x00\xff this is no message {1:")
         self.program.run_until(MONDAY + 2 * MS_PER_DAY)
+
+
+def until(true: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come to hold in time"
+        time.sleep(0.05)

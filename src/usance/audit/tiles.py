@@ -243,6 +243,23 @@ class Tiles:
             return self._read(full)
 
 
+def served(path: str, read: Read) -> bytes:
+    """Return a tile or bundle by its path; a partial one that became full since is cut to its old width.
+
+    Raises FileNotFoundError where neither is there.
+    """
+    try:
+        return read(path)
+    except FileNotFoundError:
+        full, partial, width = path.partition(".p/")
+        if not partial:
+            raise
+        data = read(full)
+    if full.startswith("tile/entries/"):
+        return pack_bundle(unpack_bundle(data)[: int(width)])
+    return data[: HASH_BYTES * int(width)]
+
+
 def holds(entry: bytes, hashed: bytes) -> bool:
     """Tell whether an entry is the one of a leaf hash."""
     return leaf_hash(entry) == hashed

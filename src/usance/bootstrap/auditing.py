@@ -20,7 +20,7 @@ from usance.audit.note import Checkpoint, Verifier
 from usance.audit.ports import LastHead
 from usance.audit.proof import SUFFIX, Policy, Proof
 from usance.audit.report import AuditReport, Finding
-from usance.audit.tiles import CHECKPOINT, Tiles, paths
+from usance.audit.tiles import CHECKPOINT, Tiles, paths, served
 from usance.bootstrap.desk import clock_of
 from usance.bootstrap.pack_indexes import wrong_indexes
 from usance.bootstrap.proving import (
@@ -409,16 +409,7 @@ class Evidence:
 
     def file(self, folder: str, path: str) -> bytes:
         """Return a file of a head; a partial one that became full since is cut to its old width."""
-        try:
-            return self.tiles.read(f"{folder}/{path}")
-        except FileNotFoundError:
-            full, _, width = path.partition(".p/")
-            data = self.tiles.read(f"{folder}/{full}")
-            if "entries" not in path:
-                return data[: 32 * int(width)]
-            from usance.audit.tiles import pack_bundle, unpack_bundle
-
-            return pack_bundle(unpack_bundle(data)[: int(width)])
+        return served(path, lambda name: self.tiles.read(f"{folder}/{name}"))
 
     def scrubbed(self, report: AuditReport) -> bytes:
         """Return a report as a note signed by the log's key, and keep it among the anchors."""

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from usance.adapters.intake import intake_reaction
@@ -17,6 +17,7 @@ from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.lists import active_lists
 from usance.bootstrap.observing import exposition, hindrances
 from usance.bootstrap.people import Directory, read_directory
+from usance.bootstrap.proof_serving import ProofDesk
 from usance.bootstrap.proving import Sealing, make_sealing
 from usance.bootstrap.rereading import reread
 from usance.bootstrap.roles import ALL, INTAKE, NOTARY, OWNER, PROJECTOR, SAGA_ROUTER, WEB
@@ -358,6 +359,11 @@ class Runtime:
     def standing(self) -> Standing:
         """Return what this process is and does: its log, roles, partitions, parts, codec, lists."""
         return standing(self)
+
+    @cached_property
+    def proofs(self) -> ProofDesk:
+        """The proof of the log, for its readers."""
+        return ProofDesk(self.store, self.folder, self.settings, lambda: self.sealing)
 
     def reread(self, row: DeadLetterRow, actor: Actor) -> Outgoing:
         """Return the command of an input that can be read now; raises Unreadable or Refused."""

@@ -73,14 +73,19 @@ def run(*words: str | Path) -> tuple[int, str]:
 
 
 def fsck(programs: Path, tree: Path) -> bool:
-    """Tell whether Tessera's fsck accepts a tree.
+    """Tell whether Tessera's fsck accepts a tree of a folder."""
+    return fsck_at(programs, f"file://{tree}/", tree / "log.vkey")
+
+
+def fsck_at(programs: Path, address: str, key: Path) -> bool:
+    """Tell whether Tessera's fsck accepts the tree below an address, with the key of a file.
 
     Its code says nothing: v1.0.4 ends with 0 on every corruption, and with one worker never ends on some.
     """
     _, said = run(
         programs / "fsck",
-        f"--storage_url=file://{tree}/",
-        f"--public_key={tree / 'log.vkey'}",
+        f"--storage_url={address}",
+        f"--public_key={key}",
         "--ui=false",
         "--N=4",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from usance.bootstrap.people import Directory
+from usance.bootstrap.proof_serving import ProofDesk
 from usance.bootstrap.standing import Standing
 from usance.config import Settings
 from usance.crypto.card_policy import CardPolicy
@@ -83,6 +84,11 @@ class Backend(Protocol):
     @property
     def registry(self) -> RegistryState:
         """The schemas of the log's records."""
+        ...
+
+    @property
+    def proofs(self) -> ProofDesk:
+        """The proof of the log."""
         ...
 
     def health(self) -> dict[str, Any]:

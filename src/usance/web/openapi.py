@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from usance.web import operations, pages
+from usance.web import audit_pages, operations, pages
 from usance.web.answers import Answer
 from usance.web.api import BATCH_MAX, ROLE_HEADER, Item
 from usance.web.commands import CommandType, command_types
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 def document(version: str) -> Json:
     """Return the whole description."""
-    every = (*pages.PAGES, *operations.PAGES)
+    every = (*pages.PAGES, *operations.PAGES, *audit_pages.PAGES)
     kinds = command_types()
     classes: list[Any] = [*(k.cls for k in kinds.values()), Answer, Forecast, Problem, Item]
     classes += [p.result for p in every if p.result is not dict]
@@ -34,6 +34,7 @@ def document(version: str) -> Json:
     paths |= {"/commands:batch": _batch(of), "/outcomes/{command_id}": _outcome(of)}
     paths["/dead-letters/{ref}/reread"] = _reread(of)
     paths |= {path: _pack(path, of) for path in ("/credits/{ref}/pack.zip", "/audit/pack.zip")}
+    paths |= {"/audit/log/{folder}/{path}": _tile(of), "/audit/policy.txt": _policy(of)}
     paths |= {_path(p): _twin(p, of, components) for p in every}
     paths |= {f"/health/{part}": _health(part) for part in ("live", "ready")}
     return {
@@ -190,6 +191,39 @@ def _pack(path: str, of: dict[str, Json]) -> Json:
                 "200": _answer(binary, "The pack", "application/zip"),
                 **_problems(of, 400, 404, 422, 503),
             },
+        }
+    }
+
+
+def _tile(of: dict[str, Json]) -> Json:
+    folder = "A tree: `heads`, or such as `trade.events/p000`; /audit/heads.json lists them"
+    path = "C2SP tlog-tiles: `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`"
+    octets = {"type": "string", "format": "binary"}
+    return {
+        "get": {
+            "operationId": "tile",
+            "summary": "A file of a tree, for clients of transparency logs.",
+            "parameters": [
+                _parameter("path", "folder", folder),
+                _parameter("path", "path", path),
+                _parameter("header", ROLE_HEADER, "Who asks: trees of compliance are its own"),
+            ],
+            "responses": {
+                "200": _answer(octets, "The file; tiles never change", "application/octet-stream"),
+                **_problems(of, 404),
+            },
+        }
+    }
+
+
+def _policy(of: dict[str, Json]) -> Json:
+    text = {"type": "string"}
+    return {
+        "get": {
+            "operationId": "policy",
+            "summary": "The keys that this program trusts, as a C2SP policy: compare, do not believe.",
+            "parameters": [],
+            "responses": {"200": _answer(text, "The policy", "text/plain"), **_problems(of, 404)},
         }
     }
 

@@ -84,7 +84,10 @@ def events(visit: Visit) -> Shown:
 
 def event(visit: Visit) -> Shown:
     """One event with content, headers and envelope hash."""
-    return Shown(visit.queries.event(visit.viewer, visit.ref))
+    found = visit.queries.event(visit.viewer, visit.ref)
+    entry = found.entry
+    place = visit.backend.proofs.place(entry.topic, entry.partition, entry.index)
+    return Shown(found, {"place": place})
 
 
 def projections(visit: Visit) -> Shown:

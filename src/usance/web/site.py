@@ -14,7 +14,7 @@ from starlette.routing import Route
 from usance.kernel.clock import SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused, UsanceError
-from usance.web import operations, pages, rereading
+from usance.web import audit_pages, operations, pages, rereading
 from usance.web.answers import Answer
 from usance.web.api import ACTING_AS, Desk, refusal_of, said_by
 from usance.web.backend import Backend
@@ -49,6 +49,7 @@ RAIL: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     ("Compliance", (("k", "/cases", "Cases"),)),
+    ("Audit", (("u", "/audit", "Audit"),)),
     (
         "Operations",
         (
@@ -79,7 +80,7 @@ class Site:
 
     def routes(self) -> list[Route]:
         """Return the routes of all pages; twins stand first, as `.json` ends their addresses."""
-        every = (*pages.PAGES, *operations.PAGES)
+        every = (*pages.PAGES, *operations.PAGES, *audit_pages.PAGES)
         twins = [Route(f"{p.path}.json", self._twin(p), methods=["GET"]) for p in every]
         shown = [Route(p.path, self._page(p), methods=["GET"]) for p in every]
         return [
