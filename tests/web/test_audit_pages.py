@@ -55,7 +55,7 @@ def test_an_events_proof_by_http_holds_by_the_verifier_of_files(web, event, poli
     head = verify_proof(
         found["head_proof"].encode(), found["entry"].encode(), trusted, found["heads"]
     )
-    assert head.size == web.get("/audit/heads.json").json()["size"] or head.size > 0
+    assert head.size > 0
     assert event.encode() in base64.b64decode(found["envelope"])
 
 
@@ -98,14 +98,17 @@ def test_trees_of_compliance_are_for_those_who_see_compliance(web):
     path = "/audit/log/compliance.events/p000/checkpoint"
     assert web.get(path).status_code == 404
     as_compliance = {"usance-as": f"{COMPLIANCE}:compliance"}
-    until(lambda: web.get("/audit/heads.json", headers=as_compliance).status_code == 200)
-    folders = [t["folder"] for t in web.get("/audit/heads.json").json()["trees"]]
-    seen = [
-        t["folder"] for t in web.get("/audit/heads.json", headers=as_compliance).json()["trees"]
-    ]
-    assert not any(f.startswith("compliance.") for f in folders)
-    hidden = [f for f in seen if f.startswith("compliance.")]
-    assert hidden
+
+    def folders(**more: Any) -> list[str]:
+        answer = web.get("/audit/heads.json", **more)
+        return [t["folder"] for t in answer.json()["trees"]] if answer.status_code == 200 else []
+
+    def of_compliance() -> list[str]:
+        return [f for f in folders(headers=as_compliance) if f.startswith("compliance.")]
+
+    until(of_compliance)
+    hidden = of_compliance()
+    assert not any(f.startswith("compliance.") for f in folders())
     assert web.get(f"/audit/log/{hidden[0]}/checkpoint", headers=as_compliance).status_code == 200
     assert web.get(f"/audit/log/{hidden[0]}/checkpoint").status_code == 404
 

@@ -44,10 +44,15 @@ from usance.config import Settings
 from usance.engine.attesting import HEAD, STAMP
 from usance.engine.sealing import Origins, folder_of
 from usance.engine.verify import chained
+from usance.kernel.clock import SystemClock
 from usance.kernel.errors import NotFound, Unavailable
 from usance.log.contract import Record, TopicPartition, header
 
 ANCHORS_SHOWN = 8
+WITNESSES_WITHIN_S = 3.0
+LOOK_S = 0.05
+LOOK_BACK = 2_000
+"""Entries of the log of heads that are looked at for an older head of a tree."""
 SCRUBS = "scrub/"
 FILE = re.compile(
     r"checkpoint|tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/(x[0-9]{3}/)*[0-9]{3}(\.p/[1-9][0-9]{0,2})?"
@@ -73,6 +78,8 @@ class ProofDesk:
         self.tiles = FolderTiles(self.places.tiles)
         self.safe = FolderSafe(self.places.anchors)
         self._logged = LoggedHeads(self.origins, self.tiles)
+        self._real = SystemClock()
+        self._cosigned: tuple[bytes, Checkpoint] | None = None
 
     # -- heads
 
@@ -107,7 +114,7 @@ class ProofDesk:
 
     def heads(self, since: int, *, compliance: bool) -> Heads:
         """Return the newest heads; `since`: with the consistency proof from this size of the log of heads."""
-        raw, head = self._newest()
+        raw, head = self._attested(since - 1)
         if raw is None:
             raise _unsigned()
         return Heads(
@@ -147,6 +154,26 @@ class ProofDesk:
 
     def _newest(self) -> tuple[bytes | None, Checkpoint]:
         return self._logged.newest()
+
+    def _attested(self, least: int) -> tuple[bytes | None, Checkpoint]:
+        """Return the newest head with a quorum of witnesses and more than `least` entries.
+
+        A head is shown before its witnesses have answered: that is waited for, a little.
+        """
+        policy, end = self._policy(), self._real.monotonic() + WITNESSES_WITHIN_S
+        while True:
+            raw, head = self._newest()
+            if raw is None:
+                return raw, head
+            times = self._times(raw, policy, [])
+            if policy.satisfied([v for v in policy.witnesses.values() if v.name in times]):
+                self._cosigned = (raw, head)
+                return raw, head
+            if self._cosigned is not None and least < self._cosigned[1].size <= head.size:
+                return self._cosigned
+            if self._real.monotonic() >= end:
+                return raw, head
+            self._real.sleep(LOOK_S)
 
     def _policy(self) -> Policy:
         try:
@@ -224,8 +251,12 @@ class ProofDesk:
         place = TopicPartition(record.topic, record.partition)
         folder, origin = folder_of(place), self.origins.of(place)
         index = self.store.closed.meta(record.headers).index
-        found = self._logged.covering(origin, index)
-        raw, top = self._newest()
+        newest = self._logged.covering(origin, index)
+        raw, top = self._attested(since_heads - 1)
+        found = self._logged.covering(origin, index, below=top.size, least=since_tree)
+        if newest is not None and found is None:  # too new for the head that witnesses saw last
+            raw, top = self._attested(max(newest[0], since_heads - 1))
+            found = newest
         if found is None or raw is None:
             raise Unavailable(
                 f"event {index} of {folder} is not under a signed head yet",
@@ -310,16 +341,35 @@ class LoggedHeads:
             return None, Checkpoint(self.origins.heads, 0, bytes(32))
         return raw, parse_checkpoint(parse_note(raw).text)
 
-    def covering(self, origin: str, index: int) -> tuple[int, bytes] | None:
-        """Return where the newest logged head of a tree stands, and that head, if it covers an index."""
+    def covering(
+        self, origin: str, index: int, *, below: int | None = None, least: int = 0
+    ) -> tuple[int, bytes] | None:
+        """Return where the newest logged head of a tree stands, and that head, if it covers an index.
+
+        `below`: among so many first entries; `least`: a head of at least so many leaves.
+        """
         with self._lock:
             size = self.newest()[1].size
             if size:
                 self._read(origin, size)
             found = self._found.get(origin)
-        if found is None or parse_checkpoint(parse_note(found[1]).text).size <= index:
+        if found is not None and below is not None and found[0] >= below:
+            found = self._before(origin, below)
+        if found is None:
             return None
-        return found
+        leaves = parse_checkpoint(parse_note(found[1]).text).size
+        return found if leaves > index and leaves >= least else None
+
+    def _before(self, origin: str, below: int) -> tuple[int, bytes] | None:
+        tree = self._tree(below)
+        for at in range(below - 1, max(0, below - LOOK_BACK) - 1, -1):
+            entry = tree.entry(at)
+            if _origin(entry) == origin:
+                return at, entry
+        return None
+
+    def _tree(self, size: int) -> Tiles:
+        return Tiles(size, lambda path: self.tiles.read(f"{self._folder}/{path}"))
 
     def _read(self, origin: str, size: int) -> None:
         """Take in what came since, then look back until the tree is met."""
@@ -327,7 +377,7 @@ class LoggedHeads:
             self._found, self._low, self._high = {}, 0, 0
         if self._high == 0:
             self._low = self._high = size
-        tree = Tiles(size, lambda path: self.tiles.read(f"{self._folder}/{path}"))
+        tree = self._tree(size)
         for at in range(self._high, size):
             self._take(at, tree.entry(at), newer=True)
         self._high = size
@@ -336,9 +386,13 @@ class LoggedHeads:
             self._take(self._low, tree.entry(self._low), newer=False)
 
     def _take(self, at: int, entry: bytes, *, newer: bool) -> None:
-        origin = entry.partition(b"\n")[0].decode("utf-8", "replace")
+        origin = _origin(entry)
         if newer or origin not in self._found:
             self._found[origin] = (at, entry)
+
+
+def _origin(entry: bytes) -> str:
+    return entry.partition(b"\n")[0].decode("utf-8", "replace")
 
 
 def is_hidden(folder: str) -> bool:

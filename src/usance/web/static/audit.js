@@ -18,7 +18,10 @@ function remember(heads) {
   keep(SEEN, seen);
 }
 
-async function run(card) {
+const RETRIES = 3, RETRY_MS = 1000;
+const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
+
+async function run(card, tries = RETRIES) {
   const steps = card.querySelector("ol"), verdict = card.querySelector(".verdict"), button = card.querySelector("[data-run]");
   const tell = (words) => steps.append(element("li", words, { className: "held" }));
   const end = (tone, code, words, hint = "") => {
@@ -55,6 +58,11 @@ async function run(card) {
     else end("wait", "WHOLE, BY THE PROGRAM'S OWN KEY", what + ": if that key is the bank's.", "Paste the key that you were given by another way under “Keys you trust”: the program cannot vouch for itself.");
   } catch (error) {
     if (error instanceof Incapable) { end("wait", "NOT VERIFIED", error.message); return; }
+    if (error.code === "WITNESS_REFUSED" && tries > 0) { // a head is shown a moment before its witnesses have answered
+      await pause(RETRY_MS);
+      await run(card, tries - 1);
+      return;
+    }
     const found = error instanceof Detected ? error : new Detected("MALFORMED", "the answer cannot be read as a proof", String(error));
     steps.append(element("li", `${found.code}: ${found.reason}`, { className: "broke" }));
     end("bad", found.code, found.reason + ".", found.hint || "Keep the evidence below before anything is restored, and ask the bank.");
@@ -72,7 +80,7 @@ function trustPanel(panel) {
   };
   document.addEventListener("verified", tell);
   const show = () => { field.value = kept(TRUST)?.text ?? ""; tell(); };
-  const changed = () => { show(); all("[data-verify]").filter((c) => "auto" in c.dataset || c.querySelector("ol").children.length).forEach(run); };
+  const changed = () => { show(); all("[data-verify]").filter((c) => "auto" in c.dataset || c.querySelector("ol").children.length).forEach((c) => run(c)); };
   panel.querySelector("[data-pin]").addEventListener("click", async () => {
     try { await parseTrust(field.value); } catch (error) { told.textContent = error.reason ?? error.message; return; }
     keep(TRUST, { text: field.value.trim(), at: Date.now() });
@@ -86,7 +94,7 @@ function trustPanel(panel) {
 
 all("[data-trust]").forEach(trustPanel);
 all("[data-verify]").forEach((card) => {
-  card.querySelector("[data-run]").addEventListener("click", () => run(card));
+  card.querySelector("[data-run]").addEventListener("click", () => { run(card); });
   card.classList.add("ready");
   if ("auto" in card.dataset) run(card);
 });
