@@ -39,6 +39,8 @@ ViewsAddress = Annotated[str, msgspec.Meta(pattern="^(sqlite|postgres(ql)?://\\S
 """`sqlite` (in the data folder), or `postgresql://USER@HOST:PORT/DATABASE` and libpq's parameters."""
 KeysAddress = Annotated[str, msgspec.Meta(pattern="^(file|pkcs11|vault|aws):\\S*$")]
 """Scheme of a key service and where it is; see `KeySettings`."""
+SignerAddress = Annotated[str, msgspec.Meta(pattern="^(pkcs11:\\S+)?$")]
+"""Where the key is that signs heads: empty for a file; see `ProofSettings`."""
 RegistryAddress = Annotated[
     str, msgspec.Meta(pattern="^(log|https?://[^\\s/]+(/\\S*)?|pinned:\\S+)$")
 ]
@@ -148,7 +150,9 @@ class ProofSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The transparency log: names of its trees, where things are, who attests heads from outside.
 
     Trees are called `<domain>/usance/<env>/...`. Paths default to the data folder: `proof` (tiles), `heads`
-    (last heads and pinned keys: put it on another disk), `anchors` (kept heads), `notary.key`. `witnesses` is
+    (last heads and pinned keys: put it on another disk), `anchors` (kept heads), `notary.key`. `signer` puts the
+    key into a token instead (`pkcs11:token=LABEL;object=NAME?module-path=FILE`, RFC 7512), whose PIN is in
+    `signer_secret_file`. `witnesses` is
     a C2SP policy file with the addresses of witnesses and their quorum; without one the program's own
     witness cosigns (`own_witness`), which shows a rollback of the tiles, and nothing to a stranger. `time_url`
     is a time-stamping service (RFC 3161), `time_ca_file` its root as PEM. Anchors are put away every
@@ -162,6 +166,8 @@ class ProofSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     heads: str = ""
     anchors: str = ""
     key_file: str = ""
+    signer: SignerAddress = ""
+    signer_secret_file: str = ""
     witnesses: str = ""
     own_witness: bool = True
     time_url: str = ""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from usance.adapters.keys_pkcs11 import Pkcs11KeyService, TokenSettings
+from usance.adapters.keys_pkcs11 import Pkcs11KeyService
+from usance.adapters.pkcs11_token import TokenSettings
 from usance.crypto.keyservice import KekId, KeyGone, KeyServiceDenied, KeyState
 from usance.crypto.secret import Secret
 from usance.kernel.clock import SystemClock

@@ -4,8 +4,6 @@ A KEK version is a secret key object of the token, sensitive and not extractable
 `usance/<tenant>/<version>`; it wraps by CKM_AES_GCM (C_Encrypt), because CKM_AES_KEY_WRAP binds no
 context. A wrapped key is `0x01 | nonce 12 B | ciphertext | tag 16 B`, as the software service's.
 
-- One session does everything under a lock: sessions hold state, and a call takes some 20 microseconds.
-- What a fork inherits is not used: the child opens the module anew.
 - A wrong tag is CKR_ENCRYPTED_DATA_INVALID by the standard and CKR_GENERAL_ERROR with SoftHSM; which of
   the two a general error is, is found out by opening a key just wrapped.
 - Labels are found again when a handle fails: another process may have destroyed its object.
@@ -16,18 +14,16 @@ Needs the extra `usance[pkcs11]`.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
+from usance.adapters.pkcs11_token import HANDLES, REFUSED, TokenSession, TokenSettings
 from usance.crypto.keyring import NONCE_BYTES, TAG_BYTES, demand_destroyable, no_kek
 from usance.crypto.keyservice import (
     KekId,
     KekVersion,
     KeyContext,
     KeyGone,
-    KeyServiceDenied,
     KeyState,
     KeyTampered,
     Rewrapped,
@@ -37,7 +33,7 @@ from usance.crypto.keyservice import (
 )
 from usance.crypto.secret import KEY_BYTES, Secret
 from usance.kernel.clock import Clock
-from usance.kernel.errors import Tampered, Unavailable
+from usance.kernel.errors import Tampered
 from usance.kernel.ids import Entropy, system_entropy
 
 try:
@@ -52,20 +48,9 @@ WRAP_VERSION = 1
 ID_BYTES = 8
 """CKA_ID holds the instant a version was made: CKA_START_DATE is not kept by every token."""
 BLOB_BYTES = 1 + NONCE_BYTES + KEY_BYTES + TAG_BYTES
-TRIES = 2
-"""A call is done again once, in a new session: tokens end sessions when they are taken out or reset."""
-
-Result = TypeVar("Result")
 
 
-class TokenSettings(NamedTuple):
-    """Which token: path of the module's library, label of the token."""
-
-    module: str
-    token: str
-
-
-class Pkcs11KeyService:
+class Pkcs11KeyService(TokenSession):
     """The KeyService of a token; `pin` is asked when a session is opened."""
 
     def __init__(
@@ -76,18 +61,9 @@ class Pkcs11KeyService:
         *,
         entropy: Entropy = system_entropy,
     ) -> None:
-        if pkcs11 is None:
-            raise Unavailable(
-                "python-pkcs11 is not installed",
-                hint="Install it with `pip install usance[pkcs11]`.",
-            )
-        self._settings = settings
-        self._pin = pin
+        super().__init__(settings, pin)
         self._clock = clock
         self._entropy = entropy
-        self._lock = threading.RLock()
-        self._session: Any = None
-        self._process = os.getpid()
         self._keys: dict[str, dict[int, Any]] = {}
 
     def create(self, tenant: str) -> KekVersion:
@@ -122,62 +98,8 @@ class Pkcs11KeyService:
         """Return who answers: the token is there and the PIN is right."""
         return self._done(self._report)
 
-    def close(self) -> None:
-        """Close the session."""
-        with self._lock:
-            self._hang_up()
-
-    def _done(self, work: Callable[[], Result]) -> Result:
-        """Do work in a session; raises Unavailable or KeyServiceDenied for what a token says."""
-        with self._lock:
-            for attempt in range(1, TRIES + 1):
-                try:
-                    self._attend()
-                    return work()
-                except _ENDED as error:
-                    self._hang_up()
-                    if attempt == TRIES:
-                        raise _unavailable(error) from error
-                except _DENIED as error:
-                    self._hang_up()
-                    raise KeyServiceDenied(
-                        f"the token {self._settings.token} refuses us: {_name(error)}",
-                        hint="Check the PIN; a token locks itself after a few wrong ones.",
-                    ) from error
-                except failures.PKCS11Error as error:
-                    self._hang_up()
-                    raise _unavailable(error) from error
-        raise AssertionError("the last attempt returned or raised")
-
-    def _attend(self) -> None:
-        if self._process != os.getpid():
-            # Handles of the parent are not ours; neither is its lock on the token's objects.
-            self._session, self._process = None, os.getpid()
-            self._keys.clear()
-            pkcs11.lib(self._settings.module).reinitialize()
-        if self._session is not None:
-            return
-        try:
-            token = pkcs11.lib(self._settings.module).get_token(token_label=self._settings.token)
-        except RuntimeError as error:
-            raise Unavailable(
-                f"the module {self._settings.module} cannot be loaded: {error}",
-                hint="Check its path, and what its own configuration needs.",
-            ) from error
-        try:
-            self._session = token.open(rw=True, user_pin=self._pin().reveal().decode())
-        except failures.UserAlreadyLoggedIn:
-            # Another session of this process has done it: the login is the process's.
-            self._session = token.open(rw=True)
-
-    def _hang_up(self) -> None:
+    def _forget(self) -> None:
         self._keys.clear()
-        session, self._session = self._session, None
-        if session is not None and self._process == os.getpid():
-            try:
-                session.close()
-            except failures.PKCS11Error:
-                return  # it had ended before us
 
     def _found(self, tenant: str) -> dict[int, Any]:
         """Return the living versions' objects of a tenant, from the token itself."""
@@ -283,13 +205,13 @@ class Pkcs11KeyService:
             return KeyTampered(kek, context.key_id, "its KEK version never was")
         try:
             return Secret(self._unsealed(key, blob, context.aad(kek)))
-        except _HANDLES:
+        except HANDLES:
             # Another process destroyed it: what the token holds now decides.
             self._keys.pop(kek.tenant, None)
             if self._object(kek) is None:
                 return KeyGone(kek, context.key_id)
             raise
-        except _REFUSED:
+        except REFUSED:
             return KeyTampered(kek, context.key_id, "does not open under its context")
         except failures.GeneralError:
             probe = self._sealed(key, Secret(b"\x01" * KEY_BYTES), b"probe")
@@ -344,34 +266,3 @@ def _made(key: Any) -> int:
     """Return the instant that a key's id tells, 0 for a key that was not made here."""
     identity = b"" if key is None else bytes(key.id)
     return int.from_bytes(identity, "big") if len(identity) == ID_BYTES else 0
-
-
-def _name(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    return Unavailable(
-        f"the token does not answer: {_name(error)}",
-        hint="Check that it is plugged in and its module configured (SoftHSM: SOFTHSM2_CONF).",
-    )
-
-
-if pkcs11 is not None:
-    _ENDED: tuple[type[Exception], ...] = (
-        failures.SessionHandleInvalid, failures.SessionClosed, failures.UserNotLoggedIn,
-        failures.DeviceRemoved, failures.TokenNotPresent, failures.KeyHandleInvalid,
-        failures.ObjectHandleInvalid,
-    )  # fmt: skip
-    _HANDLES: tuple[type[Exception], ...] = (
-        failures.KeyHandleInvalid,
-        failures.ObjectHandleInvalid,
-    )
-    _DENIED: tuple[type[Exception], ...] = (
-        failures.PinIncorrect, failures.PinLocked, failures.PinExpired, failures.PinInvalid,
-        failures.PinLenRange, failures.UserPinNotInitialized, failures.AttributeSensitive,
-    )  # fmt: skip
-    _REFUSED: tuple[type[Exception], ...] = (
-        failures.EncryptedDataInvalid,
-        failures.EncryptedDataLenRange,
-    )

@@ -250,6 +250,9 @@ class SigningKey:
         """Return the 64 bytes of a signature."""
         return self._key.sign(message)
 
+    def close(self) -> None:
+        """Release what is held: nothing."""
+
 
 def sign_note(text: str, name: str, key: SigningKey) -> bytes:
     """Return a note that a log's key signed under a name."""

@@ -75,7 +75,11 @@ class Signer(Protocol):
         ...
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 64 bytes of a signature; raises Unavailable."""
+        """Return the 64 bytes of a signature, the same for the same message; raises Unavailable."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
         ...
 
 

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from usance.adapters.head_store import SqliteHeads, SqliteSeen
-from usance.adapters.proof_files import FolderSafe, FolderTiles, read_key
+from usance.adapters.proof_files import FolderSafe, FolderTiles
 from usance.audit import note
 from usance.audit.codes import Detected
 from usance.audit.leaf import unpack
 from usance.audit.merkle import inclusion_proof
 from usance.audit.note import Checkpoint, Verifier
-from usance.audit.ports import LastHead
+from usance.audit.ports import LastHead, Signer
 from usance.audit.proof import SUFFIX, Policy, Proof
 from usance.audit.report import AuditReport, Finding
 from usance.audit.tiles import CHECKPOINT, Tiles, paths, served
@@ -32,6 +32,7 @@ from usance.bootstrap.proving import (
     places_of,
     read_policy,
 )
+from usance.bootstrap.signing import has_key, open_signer
 from usance.bootstrap.store import Folder, Store, make_projector, open_views
 from usance.config import Settings
 from usance.engine.audit_cross import Crossing
@@ -88,6 +89,7 @@ class Evidence:
         self.origins: Origins = origins_of(self.store.genesis, settings)
         self.tiles = FolderTiles(self.places.tiles)
         self.notes: list[str] = []
+        self._signer: Signer | None = None
         self.policy, self.trusted = self._trust(policy)
         self._heads = (
             SqliteHeads(self.places.last, create=False) if self.places.last.exists() else None
@@ -99,18 +101,24 @@ class Evidence:
             return read_policy(said), str(said)
         if self.places.policy.exists():
             return read_policy(self.places.policy), str(self.places.policy)
-        if not self.places.key.exists():
+        if not has_key(self.places.key, self.settings):
             raise Unavailable(
                 f"there is neither a policy nor a key in {self.places.heads}",
                 hint="Name the keys that you trust: --policy FILE. Has the notary ever run?",
             )
-        key = read_key(self.places.key)
+        key = self.signer()
         names = [self.origins.heads, *(self.origins.of(p) for p in chained(self.store.log))]
         self.notes.append(
             "The key is the folder's own: name one that you were given, with --policy."
         )
         logs = {name: Verifier(name, key.public) for name in names}
         return Policy(logs, {}, {}), str(self.places.key)
+
+    def signer(self) -> Signer:
+        """Return the key that signs heads, opened once; raises Unavailable where it cannot be had."""
+        if self._signer is None:
+            self._signer = open_signer(self.places.key, self.settings)
+        return self._signer
 
     def last(self) -> dict[str, LastHead]:
         """Return the last heads."""
@@ -413,7 +421,7 @@ class Evidence:
 
     def scrubbed(self, report: AuditReport) -> bytes:
         """Return a report as a note signed by the log's key, and keep it among the anchors."""
-        key = read_key(self.places.key)
+        key = self.signer()
         name = f"{self.origins.base}/scrub"
         now = self.clock.now()
         facts = {
@@ -432,6 +440,8 @@ class Evidence:
         """Release the files."""
         if self._heads is not None:
             self._heads.close()
+        if self._signer is not None:
+            self._signer.close()
         self.store.close()
 
 

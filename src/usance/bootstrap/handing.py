@@ -12,7 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from usance.adapters.proof_files import read_key
 from usance.audit.codes import Detected
 from usance.audit.merkle import consistency_proof, inclusion_proof
 from usance.audit.note import Checkpoint, b64, parse_note
@@ -75,7 +74,7 @@ def make_pack(
             hint="Leave --reveal out: what is sealed is proven in the pack, and stays sealed.",
         )
     packer = Packer(evidence, viewer, names)
-    key = read_key(evidence.places.key)
+    key = evidence.signer()
     _await_present(packer, request, evidence.clock, hurry)
     gathered = packer.gather(request)
     if sum(len(data) for data in gathered.draft.files.values()) > PACK_BYTES_MAX:

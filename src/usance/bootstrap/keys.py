@@ -22,8 +22,8 @@ from usance.kernel.errors import Refused, Tampered, Unreadable
 
 if TYPE_CHECKING:
     from usance.adapters.keys_aws import AwsSettings
-    from usance.adapters.keys_pkcs11 import TokenSettings
     from usance.adapters.keys_vault import VaultSettings
+    from usance.adapters.pkcs11_token import TokenSettings
 
 KEYRING = "keys.sealed"
 SECRET_BYTES_MAX = 16_384
@@ -136,6 +136,11 @@ def secret_of(settings: KeySettings, prompt: str, ask: Ask) -> Secret:
     return _Secrets(settings, ask).once(prompt)
 
 
+def secret_source(file: str, prompt: str, ask: Ask) -> Callable[[], Secret]:
+    """Return a function that reads a secret from a file each time, or asks a person once."""
+    return _Secrets(KeySettings(secret_file=file), ask).remembered(prompt)
+
+
 class _Secrets:
     """Where secrets come from: the file, read anew each time (agents renew it), or a person, once."""
 
@@ -214,7 +219,7 @@ def _demand_new(path: Path) -> None:
 
 
 def _token(rest: str) -> TokenSettings:
-    from usance.adapters.keys_pkcs11 import TokenSettings
+    from usance.adapters.pkcs11_token import TokenSettings
 
     path, _, query = rest.partition("?")
     said = dict(part.partition("=")[::2] for part in path.split(";"))

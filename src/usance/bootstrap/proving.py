@@ -15,10 +15,11 @@ from usance.adapters.head_store import SqliteHeads, SqliteSeen
 from usance.adapters.proof_files import FolderSafe, FolderTiles, make_key
 from usance.adapters.witnesses import HttpWitness, OwnWitness, WitnessServer
 from usance.audit.codes import Detected
-from usance.audit.note import COSIGNATURE, SigningKey, Verifier, demand_name, parse_vkey
-from usance.audit.ports import TimeAuthority, Witness
+from usance.audit.note import COSIGNATURE, Verifier, demand_name, parse_vkey
+from usance.audit.ports import Signer, TimeAuthority, Witness
 from usance.audit.proof import Policy, parse_policy
 from usance.audit.witness import WitnessDesk
+from usance.bootstrap.signing import open_signer
 from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
 from usance.engine import genesis as birth
@@ -71,7 +72,7 @@ class Sealing(NamedTuple):
     receipts: ReceiptsMonitor
     origins: Origins
     places: Places
-    closing: tuple[SqliteHeads | SqliteSeen, ...]
+    closing: tuple[SqliteHeads | SqliteSeen | Signer, ...]
 
     def close(self) -> None:
         """Seal, attest and anchor what is left, then release the files."""
@@ -107,9 +108,15 @@ def origins_of(genesis: Genesis, settings: Settings) -> Origins:
     return Origins(settings.proof.domain, settings.proof.env, generation)
 
 
+LATER = ("signer", "signer_secret_file")
+"""Settings that came after the first digests were sealed: where they say nothing, they count for nothing."""
+
+
 def digest_of(settings: Settings) -> bytes:
     """Return the digest of the settings that proving runs under."""
-    return sha256(msgspec.json.encode(settings.proof, order="sorted")).digest()
+    said = msgspec.to_builtins(settings.proof)
+    kept = {name: value for name, value in said.items() if value or name not in LATER}
+    return sha256(msgspec.json.encode(kept, order="sorted")).digest()
 
 
 def birth_digest(log: Log, namespace: str) -> bytes:
@@ -124,7 +131,7 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
     """
     places = places_of(store.folder, settings)
     origins = origins_of(store.genesis, settings)
-    tiles, key = FolderTiles(places.tiles), make_key(places.key)
+    tiles, key = FolderTiles(places.tiles), open_signer(places.key, settings, make=True)
     heads = SqliteHeads(places.last)
     seen = _own_seen(places, settings)
     witnesses = _witnesses(places, settings, origins, key, seen, clock)
@@ -157,7 +164,7 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
         active=lambda: notary.is_open,
     )
     notary.check = attestor.check
-    closing = (heads, seen) if seen is not None else (heads,)
+    closing = (heads, key, seen) if seen is not None else (heads, key)
     receipts = ReceiptsMonitor(log, store.topics, store.closed, tiles, clock)
     return Sealing(notary, attestor, receipts, origins, places, closing)
 
@@ -174,7 +181,7 @@ def _authority(settings: Settings) -> TimeAuthority | None:
 
 
 def trusted(
-    origins: Origins, log: Log, key: SigningKey, settings: Settings, own: Sequence[Verifier]
+    origins: Origins, log: Log, key: Signer, settings: Settings, own: Sequence[Verifier]
 ) -> Policy:
     """Return the policy of a log: its key under the name of each tree, its witnesses, their quorum."""
     names = [origins.heads, *(origins.of(place) for place in chained(log))]
@@ -233,7 +240,7 @@ def _witnesses(
     places: Places,
     settings: Settings,
     origins: Origins,
-    key: SigningKey,
+    key: Signer,
     seen: SqliteSeen | None,
     clock: Clock,
 ) -> list[Witness]:
