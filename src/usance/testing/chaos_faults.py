@@ -108,7 +108,11 @@ def foreign_transaction(scene: Scene) -> None:
 
 
 def broker_killed(scene: Scene) -> None:
-    """SIGKILL of a broker, down for a moment; started again. Of one broker alone: all are down."""
+    """SIGKILL of a broker, down for a moment; started again. Of one broker alone: all are down.
+
+    Then it stays away until its controller has taken it out. One that comes back earlier believes that it still
+    leads, ends transactions, and passes over their markers in the moment when it is taken out (KAFKA-20734).
+    """
     _down_and_up(scene, scene.dice.choice(scene.nodes()), KafkaNode.kill)
 
 
@@ -143,13 +147,21 @@ def transaction_coordinator_killed(scene: Scene) -> None:
 
 def all_killed(scene: Scene) -> None:
     """SIGKILL of every broker at once: nobody answers until they are back."""
+    assert scene.cluster is not None
     for node in scene.nodes():
         node.kill()
-    scene.clock.sleep(scene.dice.uniform(*DOWN_S))
+    scene.clock.sleep(max(scene.dice.uniform(*DOWN_S), scene.cluster.fence_s()))
     for node in scene.nodes():
         node.start()
-    assert scene.cluster is not None
     scene.cluster.wait_ready()
+
+
+def controller_killed(scene: Scene) -> None:
+    """SIGKILL of the controller: brokers serve on, and nothing about them can change meanwhile."""
+    assert scene.cluster is not None and scene.cluster.controller is not None
+    scene.cluster.controller.kill()
+    scene.clock.sleep(scene.dice.uniform(*DOWN_S))
+    scene.cluster.controller.start()
 
 
 def broker_frozen(scene: Scene) -> None:
@@ -192,10 +204,11 @@ def _pass_by(scene: Scene) -> None:
 
 
 def _down_and_up(scene: Scene, node: KafkaNode, how: Callable[[KafkaNode], None]) -> None:
-    how(node)
-    scene.clock.sleep(scene.dice.uniform(*DOWN_S))
-    node.start()
     assert scene.cluster is not None
+    how(node)
+    alone = len(scene.cluster.nodes) == 1
+    scene.clock.sleep(max(scene.dice.uniform(*DOWN_S), scene.cluster.fence_s() if alone else 0.0))
+    node.start()
     scene.cluster.wait_ready()
 
 
@@ -209,6 +222,7 @@ OF_WORKERS: tuple[Fault, ...] = (
 )
 OF_BROKERS: tuple[Fault, ...] = (
     broker_killed,
+    controller_killed,
     broker_frozen,
     slow_network,
     cut_network,
@@ -240,6 +254,9 @@ def heal(scene: Scene) -> None:
     scene.machine.thaw()
     if scene.cluster is None:
         return
+    controller = scene.cluster.controller
+    if controller is not None and not controller.running():
+        controller.start()
     for node in scene.cluster.nodes:
         if node.proxy is not None:
             node.proxy.heal()

@@ -48,11 +48,8 @@ RESTS = 3
 PAUSE_S = (0.5, 1.5)
 FEED_S = (0.4, 1.2)
 HTTP_SHARE = 0.25
-LONE_BROKER = {"broker.session.timeout.ms": "15000"}
-"""One that froze is not to lose its partitions: nobody else could lead them (see `broker_stopped`).
-
-One that was killed comes back only after that time: its controller must have forgotten it first.
-"""
+LONE_BROKER = {"broker.session.timeout.ms": "12000"}
+"""One that froze is not to lose its partitions: nobody else could lead them (see `broker_stopped`)."""
 
 
 class ClusterFeeder(Feeder):
@@ -157,7 +154,9 @@ def run_kafka_chaos(
         cluster = None
         if not log:
             alone = LONE_BROKER if brokers == 1 else None
-            cluster = stack.enter_context(KafkaCluster(brokers, proxied=True, settings=alone))
+            cluster = stack.enter_context(
+                KafkaCluster(brokers, proxied=True, apart=True, settings=alone)
+            )
             log = f"kafka://{cluster.bootstrap}"
         run = _Run(seed, log, folder, cluster, tell)
         stack.callback(run.close)

@@ -35,6 +35,10 @@ READY_S = 90.0
 STOP_S = 30.0
 LEADER_S = 30.0
 TAIL_LINES = 25
+FENCE_S = 1.5
+"""How long after a broker's session its controller may still believe in it."""
+APART = 100
+"""Number of the controller that is a process of its own."""
 HEAP = "400m"
 JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 """For a machine with few cores, where a broker lives for seconds or minutes."""
@@ -189,8 +193,8 @@ class KafkaCluster:
 
     With three, topics are replicated threefold with `min.insync.replicas=2`. `proxied` puts a proxy before
     each broker that clients are told to use: `nodes[0].proxy`. `settings` go over those of this module;
-    None takes one out. `realm` asks clients who they are. `archiving` writes a class archive there when a broker
-    ends in order.
+    None takes one out. `realm` asks clients who they are. `apart` gives the cluster a controller in a process of
+    its own, which outlives brokers. `archiving` writes a class archive there when a broker ends in order.
     """
 
     def __init__(
@@ -201,6 +205,7 @@ class KafkaCluster:
         settings: Mapping[str, str | None] | None = None,
         proxied: bool = False,
         realm: Realm | None = None,
+        apart: bool = False,
         heap: str = HEAP,
         jvm: Sequence[str] = JVM,
         archiving: Path | None = None,
@@ -216,16 +221,21 @@ class KafkaCluster:
         self._settings = dict(settings or {})
         names = ("CLIENT", "INTERNAL", "CONTROLLER", *(["MTLS"] if realm else []))
         each = len(names)
-        ports = free_ports(each * brokers)
+        ports = free_ports(each * brokers + apart)
+        options = (f"-Xmx{heap}", *jvm, *([classes] if classes else self._mapped))
         self.nodes = [
             KafkaNode(
                 n + 1,
                 self.folder / f"broker-{n + 1}",
                 dict(zip(names, ports[each * n : each * (n + 1)], strict=True)),
-                (f"-Xmx{heap}", *jvm, *([classes] if classes else self._mapped)),
+                options,
             )
             for n in range(brokers)
         ]
+        self.controller: KafkaNode | None = None
+        if apart:
+            own = {"CONTROLLER": ports[-1]}
+            self.controller = KafkaNode(APART, self.folder / "controller", own, options)
 
     def __enter__(self) -> Self:
         """Start and wait until it answers."""
@@ -250,19 +260,28 @@ class KafkaCluster:
         """The addresses of all brokers, as `bootstrap.servers` takes them."""
         return ",".join(node.address for node in self.nodes)
 
+    @property
+    def _all(self) -> list[KafkaNode]:
+        return [*([self.controller] if self.controller else []), *self.nodes]
+
     def start(self) -> None:
         """Format the data folders, start every broker, and wait until all answer."""
-        for node in self.nodes:
+        for node in self._all:
             node.folder.mkdir(parents=True, exist_ok=True)
-            if self.proxied and node.proxy is None:
+            if self.proxied and node.proxy is None and node is not self.controller:
                 node.proxy = TcpProxy(node.ports["CLIENT"])
             text = "".join(f"{k}={v}\n" for k, v in self._properties(node).items())
             node.properties.write_text(text, encoding="utf-8")
             (node.folder / "log4j2.properties").write_text(LOGGING, encoding="utf-8")
-        self._format([n for n in self.nodes if not (n.folder / "data").exists()])
-        for node in self.nodes:
+        self._format([n for n in self._all if not (n.folder / "data").exists()])
+        for node in self._all:
             node.start()
         self.wait_ready()
+
+    def fence_s(self) -> float:
+        """Return how long a broker must be away until its controller has taken it out, in seconds."""
+        told = {**SETTINGS, **self._settings}["broker.session.timeout.ms"]
+        return int(told or 9_000) / 1000 + FENCE_S
 
     def wait_ready(self, seconds: float = READY_S) -> None:
         """Wait until every running broker is in the metadata that one of them returns.
@@ -333,12 +352,12 @@ class KafkaCluster:
 
     def close(self, *, keep: bool = False) -> None:
         """Kill what runs and remove the data; `keep` leaves the logs and says where."""
-        for node in self.nodes:
+        for node in self._all:
             node.kill()
             if node.proxy is not None:
                 node.proxy.close()
         if keep:
-            for node in self.nodes:
+            for node in self._all:
                 shutil.rmtree(node.folder / "data", ignore_errors=True)
             sys.stderr.write(f"the brokers' logs are kept in {self.folder}\n")
         else:
@@ -346,18 +365,13 @@ class KafkaCluster:
 
     def _properties(self, node: KafkaNode) -> dict[str, str]:
         copies = min(3, len(self.nodes))
-        told = {"CLIENT": node.address}
-        told |= {n: f"{HOST}:{p}" for n, p in node.ports.items() if n in ("INTERNAL", "MTLS")}
-        voters = ",".join(f"{n.number}@{HOST}:{n.ports['CONTROLLER']}" for n in self.nodes)
+        voting = [self.controller] if self.controller else self.nodes
+        voters = ",".join(f"{n.number}@{HOST}:{n.ports['CONTROLLER']}" for n in voting)
         found: dict[str, str | None] = {
-            "process.roles": "broker,controller",
             "node.id": str(node.number),
             "controller.quorum.voters": voters,
             "controller.listener.names": "CONTROLLER",
-            "inter.broker.listener.name": "INTERNAL",
-            "listeners": ",".join(f"{name}://{HOST}:{p}" for name, p in node.ports.items()),
-            "advertised.listeners": ",".join(f"{name}://{at}" for name, at in told.items()),
-            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in node.ports),
+            **self._role(node),
             "log.dirs": str(node.folder / "data"),
             "default.replication.factor": str(copies),
             "offsets.topic.replication.factor": str(copies),
@@ -371,6 +385,27 @@ class KafkaCluster:
             **self._settings,
         }
         return {name: value for name, value in found.items() if value is not None}
+
+    def _role(self, node: KafkaNode) -> dict[str, str]:
+        """Return what a node is told of its roles and of where it listens."""
+        ports = dict(node.ports)
+        if node is self.controller:
+            return {
+                "process.roles": "controller",
+                "listeners": f"CONTROLLER://{HOST}:{ports['CONTROLLER']}",
+            }
+        names = ",".join(f"{name}:PLAINTEXT" for name in ports)
+        if self.controller is not None:
+            del ports["CONTROLLER"]
+        told = {"CLIENT": node.address}
+        told |= {n: f"{HOST}:{p}" for n, p in ports.items() if n in ("INTERNAL", "MTLS")}
+        return {
+            "process.roles": "broker" if self.controller else "broker,controller",
+            "inter.broker.listener.name": "INTERNAL",
+            "listeners": ",".join(f"{name}://{HOST}:{p}" for name, p in ports.items()),
+            "advertised.listeners": ",".join(f"{name}://{at}" for name, at in told.items()),
+            "listener.security.protocol.map": names,
+        }
 
     def _format(self, nodes: Sequence[KafkaNode]) -> None:
         """Run Kafka's storage tool for all at once."""
