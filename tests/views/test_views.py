@@ -19,11 +19,12 @@ from usance.domain.facility_messages import ReserveLimit, SetFacility
 from usance.domain.posting import Balance, trial_balance
 from usance.domain.presentation import messages as pm
 from usance.domain.tolerance import max_liability
-from usance.kernel.decider import Actor
+from usance.kernel.decider import Actor, Denied, Erased
 from usance.kernel.words import Words
 from usance.messages.catalogue import default
 from usance.testing import trade
 from usance.views import sentences
+from usance.views.asking import flat
 from usance.views.book import derived
 
 CREDIT = "albion/credit/LC1"
@@ -387,3 +388,13 @@ def everything(world: World, viewer: Actor) -> bytes:
         q.search(viewer, "ZORBAX"),
     ]
     return msgspec.json.encode(found)
+
+
+def test_a_withheld_block_is_told_by_a_mark_and_not_by_its_inside():
+    sealed = Denied("text", "cust-quillon")
+    gone = Erased("text", "cust-quillon", b"k" * 16, 0, "certificate-1")
+    assert flat({"note": sealed, "older": [{"note": gone}]}) == {
+        "note": "[sealed]",
+        "older.1.note": "[erased]",
+    }
+    assert flat(sealed, "narrative") == {"narrative": "[sealed]"}

@@ -13,8 +13,9 @@ import msgspec
 from usance.engine.projection import Projection, Row
 from usance.engine.reading import Order, Reading, ReadStore, Where
 from usance.engine.topics import CONTEXT_OF_CATEGORY, CONTEXTS, Topics
-from usance.kernel.decider import Actor, Decider, key_of, key_parts
+from usance.kernel.decider import WITHHELD, Actor, Decider, key_of, key_parts
 from usance.kernel.errors import Conflict, NotFound, Unreadable
+from usance.kernel.words import text_of
 from usance.log.contract import Log, Record, TopicPartition
 from usance.messages.decoder import Decoder
 from usance.views import results as r
@@ -41,24 +42,32 @@ def is_compliance(key: str) -> bool:
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:
-    """Return a struct or plain value as dotted names and texts; what says nothing is left out."""
+    """Return a struct or plain value as dotted names and texts; what says nothing is left out.
+
+    A block that is withheld is told by a mark, `[sealed]` or `[erased]`.
+    """
     out: dict[str, str] = {}
-    _flatten(msgspec.to_builtins(value, str_keys=True), prefix, out)
+    _flatten(value, prefix, out)
     return out
 
 
 def _flatten(value: Any, name: str, out: dict[str, str]) -> None:
-    if isinstance(value, dict):
+    if isinstance(value, WITHHELD):
+        out[name] = text_of(value)
+    elif isinstance(value, msgspec.Struct):
+        for field in value.__struct_fields__:
+            _flatten(getattr(value, field), f"{name}.{field}" if name else field, out)
+    elif isinstance(value, dict):
         for key, inner in value.items():
             _flatten(inner, f"{name}.{key}" if name else str(key), out)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         if value and all(isinstance(v, str | int) for v in value):
             out[name] = ", ".join(_text(v) for v in value)
         else:
             for number, inner in enumerate(value, 1):
                 _flatten(inner, f"{name}.{number}", out)
     elif value not in (None, ""):
-        out[name] = _text(value)
+        out[name] = _text(msgspec.to_builtins(value))
 
 
 def _text(value: Any) -> str:

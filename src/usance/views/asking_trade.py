@@ -10,8 +10,9 @@ import msgspec
 from usance.domain.credit.state import CreditState
 from usance.engine.projection import Row
 from usance.engine.reading import Order, Reading, Where
-from usance.kernel.decider import Actor, key_of, key_parts
+from usance.kernel.decider import WITHHELD, Actor, Denied, key_of, key_parts
 from usance.kernel.errors import NotFound
+from usance.kernel.words import text_of
 from usance.views import results as r
 from usance.views.asking import MANY, flat, loads, made
 from usance.views.asking_history import HistoryQuestions
@@ -92,6 +93,10 @@ class TradeQuestions(HistoryQuestions, ABC):
         )
         rows = reading.select("events", where, (Order("revision"),), 1)
         narrative = getattr(self.message_of(rows[0]), "narrative", None) if rows else None
+        if isinstance(narrative, WITHHELD):
+            why = "usance reveal {} narrative --reason WHY shows it, on record"
+            hint = why.format(rows[0]["event_id"]) if isinstance(narrative, Denied) else "for good"
+            return {"withheld": f"{text_of(narrative)} {hint}"}
         texts = flat(narrative) if narrative is not None else {}
         texts.pop("subject", None)
         return texts
