@@ -10,7 +10,17 @@ from usance.kernel.errors import Refused
 from usance.web.app import make_server
 from usance.web.commands import command_types
 from usance.web.guard import is_loopback
-from usance.web.render import basis, day, deadline, environment, identifier, link, money, words
+from usance.web.render import (
+    basis,
+    day,
+    deadline,
+    environment,
+    identifier,
+    label,
+    link,
+    money,
+    words,
+)
 from usance.web.site import local
 
 MONDAY = parse_instant("2026-11-30T10:30:00Z")
@@ -80,3 +90,12 @@ def test_every_command_that_may_be_sent_has_an_aggregate_and_an_identity_that_ex
     for kind in kinds.values():
         assert kind.category
         assert not kind.identity or kind.identity in kind.cls.__struct_fields__
+
+
+def test_codes_become_names_of_facts_and_abbreviations_stay():
+    assert [label(t) for t in ("hs_code", "SHA-256", "IN_PROCESS", "")] == [
+        "HS code",
+        "SHA-256",
+        "In process",
+        "",
+    ]

@@ -18,6 +18,7 @@ from usance.kernel.decider import key_parts
 from usance.kernel.money import format_minor
 from usance.web.tag_names import tag_name
 
+_ABBREVIATIONS = {w.lower(): w for w in ("HS", "BIC", "FIN", "FOB", "ID", "LEI", "SHA-256", "UETR")}
 _PATHS = {
     "credit": "/credits",
     "presentation": "/presentations",
@@ -134,6 +135,12 @@ def words(text: str) -> str:
     return spaced.replace("_", " ").strip().lower()
 
 
+def label(text: str) -> str:
+    """Return a code as the name of a fact: `hs_code` is `HS code`."""
+    spoken = " ".join(_ABBREVIATIONS.get(word, word) for word in words(text).split())
+    return spoken[:1].upper() + spoken[1:]
+
+
 def path_of(key: str) -> str:
     """Return the address of the page about an aggregate key; empty where there is none."""
     if key.count("/") < 2:
@@ -228,6 +235,7 @@ def environment() -> Environment:
         "instant": instant,
         "span": span,
         "words": words,
+        "label": label,
         "fact": fact,
         "basis": basis,
         "tag_name": tag_name,
