@@ -39,6 +39,8 @@ ViewsAddress = Annotated[str, msgspec.Meta(pattern="^(sqlite|postgres(ql)?://\\S
 """`sqlite` (in the data folder), or `postgresql://USER@HOST:PORT/DATABASE` and libpq's parameters."""
 KeysAddress = Annotated[str, msgspec.Meta(pattern="^(file|pkcs11|vault|aws):\\S*$")]
 """Scheme of a key service and where it is; see `KeySettings`."""
+SafeAddress = Annotated[str, msgspec.Meta(pattern="^(s3:[a-z0-9][a-z0-9.-]+(/\\S*)?(\\?\\S+)?)?$")]
+"""Where anchors are kept: empty for a folder; see `ProofSettings`."""
 SignerAddress = Annotated[str, msgspec.Meta(pattern="^(pkcs11:\\S+)?$")]
 """Where the key is that signs heads: empty for a file; see `ProofSettings`."""
 RegistryAddress = Annotated[
@@ -152,7 +154,8 @@ class ProofSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     Trees are called `<domain>/usance/<env>/...`. Paths default to the data folder: `proof` (tiles), `heads`
     (last heads and pinned keys: put it on another disk), `anchors` (kept heads), `notary.key`. `signer` puts the
     key into a token instead (`pkcs11:token=LABEL;object=NAME?module-path=FILE`, RFC 7512), whose PIN is in
-    `signer_secret_file`. `witnesses` is
+    `signer_secret_file`. `safe` puts anchors into a bucket with Object Lock instead of a folder
+    (`s3:BUCKET[/PREFIX][?region=NAME&endpoint=URL]`), where they are kept for `safe_days`. `witnesses` is
     a C2SP policy file with the addresses of witnesses and their quorum; without one the program's own
     witness cosigns (`own_witness`), which shows a rollback of the tiles, and nothing to a stranger. `time_url`
     is a time-stamping service (RFC 3161), `time_ca_file` its root as PEM. Anchors are put away every
@@ -165,6 +168,8 @@ class ProofSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tiles: str = ""
     heads: str = ""
     anchors: str = ""
+    safe: SafeAddress = ""
+    safe_days: Annotated[int, msgspec.Meta(ge=0, le=36_525)] = 0
     key_file: str = ""
     signer: SignerAddress = ""
     signer_secret_file: str = ""

@@ -18,6 +18,7 @@ from usance.adapters.witnesses import HttpWitness
 from usance.audit.exported import demand_whole
 from usance.audit.note import parse_checkpoint, parse_note, parse_vkey
 from usance.audit.proof import parse_policy, verify_proof
+from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, found_log
 from usance.cli.main import usance
 from usance.config import Settings
@@ -163,6 +164,25 @@ def test_a_partition_that_was_dropped_with_its_proof_is_missed_in_the_log_of_hea
     assert done.exit_code == 5, done.output
     assert "ROLLBACK" in done.stderr and "/trade.events/p003: a head of" in done.stderr
     assert "/trade.outcomes/p003: a head of" in done.stderr
+
+
+def test_a_full_verification_ends_where_views_stand_beyond_the_log(book: Path):
+    """They read a partition that somebody dropped: new tables would never come up to them."""
+    program = Runtime(Folder(book), Settings())
+    program.drive()
+    program.close()
+    assert run(book, "verify", "--full").exit_code == 0
+    with closing(sqlite3.connect(book / "log.sqlite")) as log, log:
+        for topic in ("usance.system.events", "usance.system.outcomes", "usance.trade.events"):
+            for partition in range(4):
+                log.execute(f'DELETE FROM "log_{topic}_{partition}"')
+                sql = "UPDATE place SET next=0, start=0, last=0 WHERE topic=? AND partition=?"
+                log.execute(sql, (topic, partition))
+    done = run(book, "verify", "--full")
+    assert done.exit_code == 5
+    assert "VIEW_DRIFT" in done.stderr and "stands at" in done.stderr
+    rebuilt = CliRunner().invoke(usance, ["--data", str(book), "projection", "rebuild", "history"])
+    assert rebuilt.exit_code == 5 and "delete the views" in rebuilt.output
 
 
 def unsealed(book: Path) -> None:

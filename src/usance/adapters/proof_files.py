@@ -6,11 +6,12 @@ import base64
 import binascii
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from usance.audit.codes import Detected
 from usance.audit.note import SigningKey
+from usance.audit.ports import Kept, Probe
 from usance.kernel.errors import Tampered, Unavailable
 
 PART = ".part"
@@ -87,10 +88,35 @@ class FolderSafe:
         except OSError as error:
             raise _unwritable(self.root, error) from error
 
-    def names(self) -> list[str]:
-        """Return all names, in order."""
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return str(self.root)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return all names that begin so, in order."""
         found = (p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_file())
-        return sorted(name for name in found if not name.endswith(PART))
+        return sorted(n for n in found if n.startswith(prefix) and not n.endswith(PART))
+
+    def kept(self, prefix: str = "") -> Iterator[Kept]:
+        """Give every name that begins so: nothing holds it but its rights."""
+        for name in self.names(prefix):
+            yield Kept(name, (self.root / name).stat().st_size)
+
+    def examine(self) -> str:
+        """Return what it is."""
+        return f"the folder {self.root}: whoever administers its disk can empty it"
+
+    def probe(self) -> list[Probe]:
+        """Try what the owner of the disk can do to a file of its own."""
+        name = "probe/file"
+        self.put(name, b"probe")
+        file = self.root / name
+        try:
+            file.unlink()
+        except OSError:
+            return [Probe("delete the file", refused=True)]
+        return [Probe("delete the file", refused=False)]
 
     def read(self, name: str) -> bytes:
         """Return what is kept under a name."""

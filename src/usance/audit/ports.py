@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from usance.audit.note import Signature
@@ -112,8 +112,34 @@ class TimeAuthority(Protocol):
         ...
 
 
+class Kept(NamedTuple):
+    """What holds an object of a safe: mode (`COMPLIANCE`, empty for nothing) and end (ms UTC) of its retention.
+
+    `versions` counts what was put under its name; `hidden`: a marker pretends that it was deleted.
+    """
+
+    name: str
+    size: int
+    mode: str = ""
+    until: int = 0
+    versions: int = 1
+    hidden: bool = False
+
+
+class Probe(NamedTuple):
+    """One attack on a safe, and whether it refused."""
+
+    attack: str
+    refused: bool
+
+
 class WormStore(Protocol):
     """A safe: what is put there can be neither changed nor removed."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        ...
 
     def put(self, name: str, data: bytes) -> None:
         """Keep data under a name; the same data again is no error.
@@ -122,10 +148,22 @@ class WormStore(Protocol):
         """
         ...
 
-    def names(self) -> list[str]:
-        """Return all names, in order."""
+    def names(self, prefix: str = "") -> list[str]:
+        """Return all names that begin so, in order."""
         ...
 
     def read(self, name: str) -> bytes:
-        """Return what is kept under a name; raises FileNotFoundError."""
+        """Return what was first kept under a name; raises FileNotFoundError."""
+        ...
+
+    def kept(self, prefix: str = "") -> Iterable[Kept]:
+        """Give every name that begins so with what holds it."""
+        ...
+
+    def examine(self) -> str:
+        """Return what it says of itself, in words; raises Unavailable where it holds nothing fast."""
+        ...
+
+    def probe(self) -> list[Probe]:
+        """Attack a small object of its own, and tell which attacks were refused; raises Unavailable."""
         ...

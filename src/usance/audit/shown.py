@@ -117,6 +117,7 @@ class AuditStanding(msgspec.Struct, frozen=True, kw_only=True):
     stages: list[Stage]
     witnesses: list[WitnessSeen]
     quorum: bool
+    safe: str
     anchors: list[Anchor]
     kept: int
     scrubbed: Scrubbed | None

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from usance.adapters.head_store import SqliteHeads, SqliteSeen
-from usance.adapters.proof_files import FolderSafe, FolderTiles
+from usance.adapters.proof_files import FolderTiles
 from usance.audit import note
 from usance.audit.codes import Detected
 from usance.audit.leaf import unpack
 from usance.audit.merkle import inclusion_proof
 from usance.audit.note import Checkpoint, Verifier
-from usance.audit.ports import LastHead, Signer
+from usance.audit.ports import LastHead, Signer, WormStore
 from usance.audit.proof import SUFFIX, Policy, Proof
 from usance.audit.report import AuditReport, Finding
 from usance.audit.tiles import CHECKPOINT, Tiles, paths, served
@@ -32,6 +32,7 @@ from usance.bootstrap.proving import (
     places_of,
     read_policy,
 )
+from usance.bootstrap.safes import existing_safe, open_safe
 from usance.bootstrap.signing import has_key, open_signer
 from usance.bootstrap.store import Folder, Store, make_projector, open_views
 from usance.config import Settings
@@ -120,6 +121,10 @@ class Evidence:
             self._signer = open_signer(self.places.key, self.settings)
         return self._signer
 
+    def safe(self) -> WormStore:
+        """Return where anchors are kept."""
+        return open_safe(self.places.anchors, self.settings, self.clock)
+
     def last(self) -> dict[str, LastHead]:
         """Return the last heads."""
         assert self._heads is not None
@@ -167,7 +172,7 @@ class Evidence:
             trees.heads,
             broken={f"{self.origins.base}/{r.folder}" for r in reports if r.finding is not None},
             present=lambda: {self.origins.of(place) for place in chained(self.store.log)},
-            safe=FolderSafe(self.places.anchors) if self.places.anchors.exists() else None,
+            safe=existing_safe(self.places.anchors, self.settings, self.clock),
             witness=self._seen(),
             pinned=self.places.policy.exists(),
             own_witness=OWN in self.policy.witnesses,
@@ -352,6 +357,10 @@ class Evidence:
             self._head_proof(raw),
         )
 
+    def signed(self, folder: str) -> Checkpoint:
+        """Return the signed head of a tree by its folder; raises NotFound before the first, Detected."""
+        return self._signed(folder, f"{self.origins.base}/{folder}")[1]
+
     def _signed(self, folder: str, origin: str) -> tuple[bytes, Checkpoint]:
         try:
             raw = self.tiles.read(f"{folder}/{CHECKPOINT}")
@@ -433,7 +442,7 @@ class Evidence:
         }
         text = f"{name}\n{msgspec.json.encode(facts, order='sorted').decode()}\n"
         raw = sign(text, name, key)
-        FolderSafe(self.places.anchors).put(f"scrub/{now:015d}.note", raw)
+        self.safe().put(f"scrub/{now:015d}.note", raw)
         return raw
 
     def close(self) -> None:

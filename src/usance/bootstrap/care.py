@@ -12,6 +12,7 @@ from typing import NamedTuple
 from usance.adapters import sqlite_store
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
+from usance.bootstrap import proof_care
 from usance.bootstrap.backend import demand_embedded, open_log
 from usance.bootstrap.desk import clock_of
 from usance.bootstrap.store import Folder, Store
@@ -158,6 +159,8 @@ def examine(folder: Folder, settings: Settings) -> Iterator[Finding]:
     yield _told("file system", "local", lambda: sqlite_store.refuse_network(folder.root))
     if settings.views != "sqlite":
         yield from _postgres(settings.views)
+    for look in proof_care.examine(folder, settings):
+        yield Finding(*look)
     if not folder.log.exists():
         yield Finding("data folder", True, f"no book in {folder.root} yet")
         return

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from usance.adapters.proof_files import FolderSafe
 from usance.audit.chain import HASHED_HEADERS
 from usance.audit.codes import Detected
 from usance.audit.leaf import unpack
@@ -34,6 +33,7 @@ from usance.audit.proof import Policy
 from usance.audit.tiles import CHECKPOINT, TILE_WIDTH, Tiles, paths
 from usance.bootstrap.auditing import Evidence
 from usance.bootstrap.pack_scope import Request, Scan, scope_of
+from usance.bootstrap.safes import existing_safe
 from usance.bootstrap.vaults import open_store
 from usance.crypto.keystore import KeyRecord
 from usance.domain.export import PackExported, StreamIndex
@@ -459,10 +459,11 @@ class Packer:
 
     def _anchors(self, known: int, top: Checkpoint) -> dict[str, bytes]:
         """Return the heads that were put into the safe around what is known: one before, one after."""
-        if not self.evidence.places.anchors.exists():
+        evidence = self.evidence
+        safe = existing_safe(evidence.places.anchors, evidence.settings, evidence.clock)
+        if safe is None:
             return {}
-        safe = FolderSafe(self.evidence.places.anchors)
-        names = [n for n in safe.names() if n.startswith(f"{ANCHORS}/")]
+        names = safe.names(f"{ANCHORS}/")
         sizes = [int(n.removeprefix(f"{ANCHORS}/")[:20]) for n in names if n.endswith(HEAD)]
         near = [s for s in sizes if s <= known][-1:] + [s for s in sizes if known < s <= top.size][
             :1

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from usance.adapters.proof_files import FolderSafe, FolderTiles
+from usance.adapters.proof_files import FolderTiles
 from usance.audit.chain import envelope
 from usance.audit.codes import Detected
 from usance.audit.leaf import unpack
@@ -39,9 +39,10 @@ from usance.audit.shown import (
 )
 from usance.audit.tiles import CHECKPOINT, Tiles, served
 from usance.bootstrap.proving import OWN, Places, Sealing, origins_of, places_of
+from usance.bootstrap.safes import open_safe
 from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
-from usance.engine.attesting import HEAD, STAMP
+from usance.engine.attesting import ANCHORS, HEAD, STAMP
 from usance.engine.sealing import Origins, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import SystemClock
@@ -49,6 +50,7 @@ from usance.kernel.errors import NotFound, Unavailable
 from usance.log.contract import Record, TopicPartition, header
 
 ANCHORS_SHOWN = 8
+BUCKET_EVERY_S = 30.0
 WITNESSES_WITHIN_S = 3.0
 LOOK_S = 0.05
 LOOK_BACK = 2_000
@@ -76,9 +78,11 @@ class ProofDesk:
         self.places: Places = places_of(folder, settings)
         self.origins: Origins = origins_of(store.genesis, settings)
         self.tiles = FolderTiles(self.places.tiles)
-        self.safe = FolderSafe(self.places.anchors)
+        self.safe = open_safe(self.places.anchors, settings, SystemClock())
+        self._anchored: tuple[float, list[str]] = (float("-inf"), [])
         self._logged = LoggedHeads(self.origins, self.tiles)
         self._real = SystemClock()
+        self._safe_every_s = BUCKET_EVERY_S if settings.proof.safe else 0.0
         self._cosigned: tuple[bytes, Checkpoint] | None = None
 
     # -- heads
@@ -91,7 +95,7 @@ class ProofDesk:
         policy = self._policy()
         if raw is None:
             trouble.append("No head was signed yet: the notary signs the first within a second.")
-        names = self._anchor_names()
+        names = self._anchor_names(trouble)
         found = [n for n in names if n.endswith(HEAD)]
         times = self._times(raw, policy, trouble)
         return AuditStanding(
@@ -105,6 +109,7 @@ class ProofDesk:
                 for name, v in policy.witnesses.items()
             ],
             quorum=policy.satisfied([v for v in policy.witnesses.values() if v.name in times]),
+            safe=self.safe.place,
             anchors=[_anchor(name, names) for name in found[: -ANCHORS_SHOWN - 1 : -1]],
             kept=len(found),
             scrubbed=self._scrubbed(names, policy, trouble),
@@ -196,8 +201,17 @@ class ProofDesk:
 
     # -- anchors
 
-    def _anchor_names(self) -> list[str]:
-        return self.safe.names()
+    def _anchor_names(self, trouble: list[str]) -> list[str]:
+        """Return the names of kept heads and scrubs; a bucket is not asked at every look."""
+        now, (since, names) = self._real.monotonic(), self._anchored
+        if now - since < self._safe_every_s:
+            return names
+        try:
+            names = [*self.safe.names(f"{ANCHORS}/"), *self.safe.names(SCRUBS)]
+        except Unavailable as away:
+            trouble.append(away.message)
+        self._anchored = (now, names)
+        return names
 
     def _scrubbed(self, names: list[str], policy: Policy, trouble: list[str]) -> Scrubbed | None:
         """Return the newest verification that was kept, if the log's key signed it."""

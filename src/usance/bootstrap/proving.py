@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from usance.adapters.head_store import SqliteHeads, SqliteSeen
-from usance.adapters.proof_files import FolderSafe, FolderTiles, make_key
+from usance.adapters.proof_files import FolderTiles, make_key
 from usance.adapters.witnesses import HttpWitness, OwnWitness, WitnessServer
 from usance.audit.codes import Detected
 from usance.audit.note import COSIGNATURE, Verifier, demand_name, parse_vkey
 from usance.audit.ports import Signer, TimeAuthority, Witness
 from usance.audit.proof import Policy, parse_policy
 from usance.audit.witness import WitnessDesk
+from usance.bootstrap.safes import open_safe
 from usance.bootstrap.signing import open_signer
 from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
@@ -108,7 +109,7 @@ def origins_of(genesis: Genesis, settings: Settings) -> Origins:
     return Origins(settings.proof.domain, settings.proof.env, generation)
 
 
-LATER = ("signer", "signer_secret_file")
+LATER = ("signer", "signer_secret_file", "safe", "safe_days")
 """Settings that came after the first digests were sealed: where they say nothing, they count for nothing."""
 
 
@@ -159,7 +160,7 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
         clock,
         witnesses=witnesses,
         authority=_authority(settings),
-        safe=FolderSafe(places.anchors),
+        safe=open_safe(places.anchors, settings, clock),
         anchor_every_s=settings.proof.anchor_every,
         active=lambda: notary.is_open,
     )

@@ -14,7 +14,11 @@ from usance.cli.options import EXIT_REFUSED, EXIT_TAMPERED, Noun, say, session, 
 audit = Noun(
     "audit",
     help="The transparency log: heads, proofs, verification; and the matrix of controls.",
-    lazy={"controls": ("usance.cli.controls:controls", "Show what rules ask and what shows it.")},
+    lazy={
+        "controls": ("usance.cli.controls:controls", "Show what rules ask and what shows it."),
+        "deposit": ("usance.cli.safe:deposit", "Put tiles and packs into the safe."),
+        "safe": ("usance.cli.safe:safe", "Check what the safe keeps, and attack it."),
+    },
 )
 
 _policy = click.option(
@@ -24,7 +28,8 @@ _policy = click.option(
 )
 
 
-def _open(policy: Path | None = None) -> Any:
+def opened(policy: Path | None = None) -> Any:
+    """Return the proof of the folder's log, to be read."""
     from usance.bootstrap.auditing import evidence
     from usance.bootstrap.backend import demand_log
     from usance.cli.opening import folder, settings
@@ -42,7 +47,7 @@ def head() -> None:
     from usance.audit.note import parse_checkpoint, parse_note
     from usance.cli.show import emit
 
-    with _open() as found:
+    with opened() as found:
         raw = found.head()
     said = parse_checkpoint(parse_note(raw).text)
     as_json = {
@@ -68,7 +73,7 @@ def prove(event: str, out: Path | None) -> None:
     from usance.bootstrap.auditing import write_proof
     from usance.cli.show import emit
 
-    with _open() as found:
+    with opened() as found:
         proven = found.prove(event)
         files = write_proof(proven, found.policy, found.origins, out) if out else []
     as_json = {
@@ -104,7 +109,7 @@ def verify(policy: Path | None, since: Path | None, full: bool, max_age: int | N
     Names the first wrong record of each partition with the code of what happened to it.
     Exit code 0 whole, 5 tampered with. Example: usance audit verify --since monday.head
     """
-    with _open(policy) as found:
+    with opened(policy) as found:
         report = found.audit(since=since, full=full, max_age_s=max_age)
     _tell(report)
 
@@ -116,7 +121,7 @@ def scrub(policy: Path | None) -> None:
 
     Exit code 0 whole, 5 tampered with. Example: usance audit scrub
     """
-    with _open(policy) as found:
+    with opened(policy) as found:
         report = found.audit(full=True)
         found.scrubbed(report)
     _tell(report)
@@ -225,7 +230,7 @@ def _export_folder(partition: str | None, heads: bool, out: Path) -> None:
 
     if (partition is None) == (not heads):
         raise Refused("EXPORT_WHAT", "name one tree", hint="--partition N, or --heads.")
-    with _open() as found:
+    with opened() as found:
         place = None if partition is None else found.partition(partition)
         files = found.export(place, out)
     emit({"out": str(out), "files": files}, lambda _: [f"{len(files)} files in {out}"])

@@ -96,7 +96,7 @@ class Attestor:
 
     def _newest_anchor(self) -> bytes | None:
         assert self.safe is not None
-        names = [n for n in self.safe.names() if n.endswith(HEAD)]
+        names = [n for n in self.safe.names(f"{ANCHORS}/") if n.endswith(HEAD)]
         return self.safe.read(names[-1]) if names else None
 
     def _demand(self, raw: bytes, size: int, who: str) -> None:
@@ -192,7 +192,7 @@ class Attestor:
             return 0
         try:
             name = anchor_name(head.size)
-            kept = name in self.safe.names()
+            kept = name in self.safe.names(name)
             if not kept:
                 self.safe.put(name, raw)
             if self.authority is not None and not kept:

@@ -19,7 +19,7 @@ from usance.audit.ports import LastHead, TileStore, WormStore
 from usance.audit.proof import Policy
 from usance.audit.report import Finding
 from usance.audit.tiles import CHECKPOINT, TILE_WIDTH, Edge, Tiles
-from usance.engine.attesting import HEAD
+from usance.engine.attesting import ANCHORS, HEAD
 from usance.engine.audit_tree import LastHeads, rollback, settled_head
 from usance.engine.sealing import JournalEntry, Origins, journal_entry
 from usance.kernel.clock import MS_PER_SECOND
@@ -142,7 +142,7 @@ class HeadsAudit:
             )
 
     def _kept(self) -> list[str]:
-        return self.safe.names() if self.safe is not None else []
+        return self.safe.names(f"{ANCHORS}/") if self.safe is not None else []
 
     def _demand_last(self, head: Checkpoint, last: LastHead | None) -> None:
         if last is None:

@@ -222,6 +222,7 @@ class Projector:
             blue, fits = following.generation, True
         else:
             blue, fits = self.store.claim(projection, self._places(projection), look=True)
+            self._check_places(blue)  # new tables never come up to what the log does not hold
         green = self.store.build(projection, self._places(projection))
         rebuild = _Rebuild(Follower(self.store, green), blue, fits, progress)
         self._rebuilds[name] = rebuild
@@ -304,15 +305,18 @@ class Projector:
             self._followers.pop(projection.name, None)
             self.begin_rebuild(projection.name)
             return
-        for place, checkpoint in generation.checkpoints.items():
-            if checkpoint.offset:
-                self._check_place(projection.name, place, checkpoint)
+        self._check_places(generation)
         empty = not any(c.offset for c in generation.checkpoints.values())
         if empty and sum(self.log.ends(generation.checkpoints).values()) >= BUILD_ASIDE_RECORDS:
             self._followers.pop(projection.name, None)
             self.begin_rebuild(projection.name).compare = False
             return
         self._followers[projection.name] = Follower(self.store, generation)
+
+    def _check_places(self, generation: Generation) -> None:
+        for place, checkpoint in generation.checkpoints.items():
+            if checkpoint.offset:
+                self._check_place(generation.projection.name, place, checkpoint)
 
     def _check_place(self, name: str, place: TopicPartition, checkpoint: Checkpoint) -> None:
         """Refuse a checkpoint outside the log (rule 18): never skip, never reset."""
