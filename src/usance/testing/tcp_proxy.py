@@ -34,6 +34,7 @@ class TcpProxy:
         self.port = listen
         self.connections = 0
         self._latency = 0.0
+        self._answers_left = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing: asyncio.Event
@@ -64,13 +65,22 @@ class TcpProxy:
         """Close all connections and refuse new ones until `heal`."""
         self._do(self._cut())
 
+    def cut_at_answer(self, number: int) -> None:
+        """Cut in place of the `number`-th chunk that comes back from now on: it was sent, and is lost."""
+        self._answers_left = number
+
+    @property
+    def cutting(self) -> bool:
+        """Tell whether a cut at an answer is still to come."""
+        return self._answers_left > 0
+
     def freeze(self) -> None:
         """Keep connections open and move nothing until `heal`: half-open."""
         self._do(self._set_flowing(False))
 
     def heal(self) -> None:
         """End latency, cut and freeze; what was held back while frozen flows on."""
-        self._latency = 0.0
+        self._latency, self._answers_left = 0.0, 0
         self._do(self._heal())
 
     def close(self) -> None:
@@ -109,7 +119,7 @@ class TcpProxy:
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             held: _Held = asyncio.Queue(HELD_MAX)
             self._spawn(self._take(source, held))
-            directions.append(self._spawn(self._give(held, sink)))
+            directions.append(self._spawn(self._give(held, sink, answers=sink is writer)))
         await asyncio.wait(directions)
         for one in (writer, far_writer):
             self._open.discard(one)
@@ -130,13 +140,18 @@ class TcpProxy:
                 chunk = b""
             await held.put((self._loop.time() + self._latency, chunk))
 
-    async def _give(self, held: _Held, sink: asyncio.StreamWriter) -> None:
+    async def _give(self, held: _Held, sink: asyncio.StreamWriter, *, answers: bool) -> None:
         while True:
             due, chunk = await held.get()
             await asyncio.sleep(max(0.0, due - self._loop.time()))
             await self._flowing.wait()
             if not chunk or sink.is_closing():
                 break
+            if answers and self._answers_left:
+                self._answers_left -= 1
+                if not self._answers_left:
+                    await self._cut()
+                    break
             with contextlib.suppress(OSError):
                 sink.write(chunk)
                 await sink.drain()
