@@ -89,9 +89,12 @@ class World:
             note=Words(text=mark("note")),
         )
         assert self.send(CREDIT, application) == "accepted"
-        documents = [PresentedDocument(kind="invoice", reference="INV-1", digest="0" * 64)]
+        documents = [
+            PresentedDocument(kind="invoice", reference="INV-1", digest="0" * 64),
+            PresentedDocument(kind="draft", drawee=mark("drawee")),
+        ]
         present = PresentDocuments(
-            presentation="P1", credit="LC1", presenter="MERLSGSGXXX", place="LONDON",
+            presentation="P1", credit="LC1", presenter=mark("presenter"), place="LONDON",
             presentee="ALBNGB2LXXX", currency="USD", amount=1_000, documents=documents,
         )  # fmt: skip
         self.send(PRESENTATION, present)

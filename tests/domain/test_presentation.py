@@ -7,9 +7,9 @@ from usance.domain.credit.amendment_messages import PendingTerms
 from usance.domain.credit.messages import CompleteComplianceCheck, ComplianceCheckCompleted
 from usance.domain.presentation import messages as m
 from usance.domain.presentation.decider import PresentationDecider
-from usance.domain.terms import Drawing, RequiredDocument
+from usance.domain.terms import Drawing, PresentedDocument, RequiredDocument
 from usance.kernel.clock import MS_PER_DAY
-from usance.kernel.decider import Refusal
+from usance.kernel.decider import Erased, Refusal
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerSet
 from usance.kernel.words import Words
 from usance.testing.spec import context_of, spec
@@ -356,3 +356,49 @@ def test_commands_on_unknown_documents_say_so():
     stream.when(m.SeekWaiver()).refused("UNKNOWN_PRESENTATION")
     stream.when("no command").refused("UNKNOWN_COMMAND")
     assert context_of(PRESENTATION_KEY, 0, MAKER, 0).tenant == "albion"
+
+
+NAMED = {
+    "presenter": "THORNE VALLEY FOODS PLC",
+    "documents": [
+        PresentedDocument(kind="invoice", reference="7"),
+        PresentedDocument(kind="draft", drawee="QUILLON MARINE SUPPLIES LTD"),
+        PresentedDocument(kind="draft", drawee="MERLSGSGXXX"),
+    ],
+}
+
+
+def test_a_presenter_and_a_drawee_that_are_no_banks_stand_in_the_private_block():
+    """Decided so from whatever command: an older program wrote names among the codes."""
+    stream = _received(**NAMED)
+    event = stream.decided[0]
+    clear = msgspec.json.encode(msgspec.structs.replace(event, names=None))
+    assert b"THORNE" not in clear and b"QUILLON" not in clear and b"MERLSGSGXXX" in clear
+    assert event.presented_by() == "THORNE VALLEY FOODS PLC"
+    assert event.names.subject == event.credit
+    # Rules see drawees as they were presented.
+    drawees = ["", "QUILLON MARINE SUPPLIES LTD", "MERLSGSGXXX"]
+    assert [d.drawee for d in stream.state.documents] == drawees
+    assert [d.drawee for d in event.whole()] == drawees
+    stream.when(documents(**NAMED).apart(), SYSTEM).nothing()  # the same again, by whoever wrote it
+
+
+def test_a_bank_that_presents_stands_in_clear_and_an_older_event_says_who_it_was():
+    event = _received().decided[0]
+    assert event.names is None and event.presented_by() == event.presenter
+    older = msgspec.structs.replace(event, presenter="THORNE VALLEY FOODS PLC")
+    assert older.presented_by() == "THORNE VALLEY FOODS PLC" and older.whole() == older.documents
+
+
+def test_erased_names_are_told_as_erased_and_drawees_stay_away():
+    event = _received(**NAMED).decided[0]
+    gone = msgspec.structs.replace(event, names=Erased("names", "LC1", bytes(16), 5, "certificate"))
+    assert gone.presented_by() == "[erased]"
+    assert [d.drawee for d in gone.whole()] == ["", "", "MERLSGSGXXX"]
+
+
+@pytest.mark.parametrize("drawees", [[], ["X"], ["", "A NAME", "", "", "TOO MANY"]])
+def test_names_that_do_not_fit_the_documents_stop_nothing(drawees):
+    names = m.PresentedNames(subject="LC1", presenter="A NAME", drawees=drawees)
+    stream = _received(presenter="", names=names)
+    assert stream.state.state == "RECEIVED"

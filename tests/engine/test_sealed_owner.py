@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from usance.crypto.keyservice import KeyState
 from usance.crypto.vault import MAX_AGE_MS, REFRESH_MS, Vault
+from usance.domain.guards import digest
 from usance.engine.keys import TAKEOVER_USES
 from usance.engine.reactor import Outgoing
+from usance.kernel.decider import Context
 from usance.testing.bench_rig import Rig
 from usance.testing.secrecy import Switched
 from usance.testing.workload import Workload
@@ -226,3 +229,18 @@ class _At:
 
     def sleep(self, seconds: float) -> None:
         pass
+
+
+def test_digests_of_what_is_private_are_made_under_a_key_of_the_tenant(tmp_path: Path) -> None:
+    """Anybody can make a plain one of a guess, and would know whether an erased person was meant."""
+    rig, _ = secure(tmp_path)
+    rig.preload(applications(Workload(1, subjects=2), 4))
+    rig.work_off()
+    vault = vault_of(rig)
+    for record, event in events_of(rig, "CreditApplied"):
+        plain = Context(record.key.decode(), 0, 0, "albion", event.maker, "", "", "")
+        keyed = msgspec.structs.replace(plain, digest_key=vault.digest_key("albion"))
+        assert event.parties_digest == digest(keyed, event.parties) != digest(plain, event.parties)
+        other = msgspec.structs.replace(plain, digest_key=vault.digest_key("other"))
+        assert event.parties_digest != digest(other, event.parties)
+    rig.close()

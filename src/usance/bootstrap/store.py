@@ -232,7 +232,8 @@ class Store:
         for event in past:
             state = decider.evolve(state, event.message)
         now = self.clock.now()
-        context = Context(key, len(past), now, parts.tenant, actor, "preview", "", "")
+        digests = b"" if self.vault is None else self.vault.digest_key(parts.tenant)
+        context = Context(key, len(past), now, parts.tenant, actor, "preview", "", "", digests)
         answer = decider.decide(state, command, context)
         if isinstance(answer, Refusal):
             return Preview(answer, (), (), len(past))

@@ -111,6 +111,7 @@ class Vault:
         """Questions put to the key service, for the metric and the test of trap 18."""
         self._secret = secret
         self._pseudonyms = self.derived("pseudonym")
+        self._digest_keys: dict[str, bytes] = {}
         store.bind(record_mac(secret))
         self._entropy = entropy
         self._cached_max = cached_max
@@ -137,6 +138,13 @@ class Vault:
     def derived(self, label: str) -> bytes:
         """Return 32 bytes for a purpose of the log."""
         return derived(self._secret, label)
+
+    def digest_key(self, tenant: str) -> bytes:
+        """Return the key of a tenant's digests of what is private."""
+        known = self._digest_keys.get(tenant)
+        if known is None:
+            known = self._digest_keys[tenant] = self.derived(f"digest/{tenant}")
+        return known
 
     def pseudonym(self, tenant: str, subject: str) -> str:
         """Return the name under which a subject's keys are stored, in hex."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from typing import Any
@@ -102,9 +103,15 @@ def approver_missing(actor: Actor, amount: int, currency: str, *first: str) -> R
     return flaw or tier_missing(actor, tier_of(amount, currency))
 
 
-def digest(*parts: Any) -> str:
-    """Return SHA-256 (hex) over the deterministic JSON of structs and scalars."""
-    return sha256(_deterministic(parts)).hexdigest()
+def digest(context: Context, *parts: Any) -> str:
+    """Return the digest (hex) of the deterministic JSON of structs and scalars.
+
+    HMAC-SHA256 under the tenant's key, which erased names cannot be guessed against; plain SHA-256 where the
+    log has no keys, and in what such a log or an earlier version wrote.
+    """
+    data = _deterministic(parts)
+    key = context.digest_key
+    return (hmac.digest(key, data, "sha256") if key else sha256(data).digest()).hex()
 
 
 def unknown_command(command: Any) -> Refusal:

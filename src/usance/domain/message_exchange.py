@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from usance.domain.guards import not_now, unknown_command, wrong_key
+from usance.domain.guards import digest, not_now, unknown_command, wrong_key
 from usance.kernel.clock import MS_PER_MINUTE
 from usance.kernel.decider import NOTHING, Context, Decision, PrivateBlock, Refusal
 from usance.kernel.timers import TimerCancelled, TimerDue, TimerSet
@@ -195,8 +195,10 @@ class MessageExchangeState(msgspec.Struct):
 Answer = Decision | Refusal
 
 
-def _text_digest(text: FinText) -> str:
-    return sha256(text.text.encode()).hexdigest()
+def _text_digest(text: FinText, context: Context) -> str:
+    return (
+        digest(context, text.text) if context.digest_key else sha256(text.text.encode()).hexdigest()
+    )
 
 
 def _about(state: MessageExchangeState) -> dict[str, Any]:
@@ -218,7 +220,7 @@ def _queue(state: MessageExchangeState, command: QueueMessage, context: Context)
     flaw = wrong_key(context, command.message)
     if flaw:
         return flaw
-    text = _text_digest(command.text)
+    text = _text_digest(command.text, context)
     if state.state:
         same = (state.mt, state.receiver, state.credit) == (
             command.mt,
@@ -275,8 +277,8 @@ def _nak(state: MessageExchangeState, command: RecordNak, _context: Context) -> 
     return Decision((event, *_silenced(state)))
 
 
-def _repair(state: MessageExchangeState, command: RepairMessage, _context: Context) -> Answer:
-    text = _text_digest(command.text)
+def _repair(state: MessageExchangeState, command: RepairMessage, context: Context) -> Answer:
+    text = _text_digest(command.text, context)
     if state.state in ("QUEUED", "SENT", "ACKED") and state.attempt > 1 and text == state.sha256:
         return NOTHING
     if state.state != "NAKED":

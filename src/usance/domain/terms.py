@@ -6,9 +6,21 @@ personal data; parties and free text that may name people are private blocks.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
+from msgspec.structs import replace
 
 from usance.kernel.decider import PrivateBlock
+
+APPLICANT = "APPLICANT"
+"""Stands for the applicant's name where terms would name them: names are in the private block of parties."""
+_CODE = re.compile("[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?")
+
+
+def is_code(text: str) -> bool:
+    """Tell whether a text has the shape of a BIC (ISO 9362); everything else may name a person."""
+    return _CODE.fullmatch(text) is not None
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -74,7 +86,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     available_by: str  # sight | deferred | acceptance | negotiation | mixed
     tenor_days: int = 0
     tenor_from: str = ""  # shipment | sight | bl_date | invoice_date
-    draft_on: str = ""  # 42a drawee: a BIC
+    draft_on: str = ""  # 42a drawee: a bank, or APPLICANT
     partial_shipments: str = "ALLOWED"  # 43P: ALLOWED | NOT ALLOWED | CONDITIONAL
     transhipment: str = "ALLOWED"  # 43T
     port_of_loading: str = ""  # 44E
@@ -98,6 +110,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     issuing_bank: str = ""  # BIC
     advising_bank: str = ""  # BIC of the receiver
     transferable: bool = False
+
+
+def impersonal(terms: Terms, parties: Parties) -> Terms:
+    """Return terms in which the drawee is not the applicant's name, but that word."""
+    drawee = " ".join(terms.draft_on.upper().split())
+    if not drawee or drawee != " ".join(parties.applicant.name.upper().split()):
+        return terms
+    return replace(terms, draft_on=APPLICANT)
 
 
 class PresentedDocument(msgspec.Struct, frozen=True, kw_only=True, gc=False):

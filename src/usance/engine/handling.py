@@ -229,6 +229,7 @@ class Handling:
                 same = kept == meta.body_hash[:16]
                 self._point_back(meta, position, "duplicate" if same else "conflict", None)
                 return
+        vault = self.world.vault
         context = Context(
             key,
             entry.revision,
@@ -238,6 +239,7 @@ class Handling:
             meta.command_id,
             meta.correlation,
             meta.causation,
+            b"" if vault is None else vault.digest_key(meta.tenant),
         )
         state = entry.state
         answer = decider.decide(state, message, context)

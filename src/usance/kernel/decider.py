@@ -54,7 +54,10 @@ class Actor(NamedTuple):
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):
-    """What a decider may know beside state and command. `instant` is ms UTC and never goes back."""
+    """What a decider may know beside state and command. `instant` is ms UTC and never goes back.
+
+    `digest_key` is the tenant's own in a log that seals: a digest of names that anybody can make confirms a guess.
+    """
 
     key: str
     revision: int
@@ -64,6 +67,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     command_id: str
     correlation: str
     causation: str
+    digest_key: bytes = b""
 
 
 class Send(NamedTuple):

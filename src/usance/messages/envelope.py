@@ -172,6 +172,9 @@ class Encoder:
         record afterwards. Raises Unreadable (stage `serialize`), NotFound for an unknown class.
         """
         entry = self._types.get(type(message)) or self._type(type(message))
+        apart = getattr(message, "apart", None)
+        if apart is not None:  # names that stand among codes go into its private block
+            message = apart()
         raw_key = key.encode()
         value = encode(entry.writer, message, entry.fullname, entry.prefix)
         body = value[5:]

@@ -92,7 +92,7 @@ def narrative_strings(narrative: Narrative | None) -> Iterable[Labelled]:
 
 def presentation_strings(event: pr.PresentationReceived) -> Iterable[Labelled]:
     """Give presenter, vessels and ports of a presentation."""
-    yield Labelled(field="presenter", kind="bank", text=event.presenter)
+    yield Labelled(field="presenter", kind="bank", text=event.presented_by())
     for document in event.documents:
         if document.vessel:
             yield Labelled(field="vessel", kind="vessel", text=document.vessel)

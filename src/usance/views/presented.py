@@ -99,7 +99,7 @@ def _received(fact: Fact, rows: Rows) -> None:
         rows,
         tenant=tenant,
         reference=reference,
-        presenter=event.presenter,
+        presenter=event.presented_by(),
         presenter_reference=event.presenter_reference,
         presentee=event.presentee,
         place=event.place,

@@ -48,8 +48,11 @@ def receive(state: CreditState, command: m.ReceiveCredit, context: Context) -> A
             "A credit arrives as MT700, 710 or 720, in a role of this bank.",
             hint=f"Give one of the types {', '.join(TYPES)} and one of {', '.join(ROLES)}.",
         )
-    parties, narrative = digest(command.parties), digest(command.narrative)
-    content = digest(command.terms, parties, narrative, command.sender, command.sender_reference)
+    command = command.apart()
+    parties, narrative = digest(context, command.parties), digest(context, command.narrative)
+    content = digest(
+        context, command.terms, parties, narrative, command.sender, command.sender_reference
+    )
     if state.known:
         if content == state.content_hash:
             return NOTHING
@@ -113,7 +116,7 @@ def hold(state: CreditState, command: ReceiveAmendment, context: Context) -> Ans
     """Keep an amendment that the network delivered before its credit; its wait is bounded."""
     if context.actor.role != NETWORK_ROLE:
         return unknown_credit()
-    content = digest(command.changes, command.sender_reference)
+    content = digest(context, command.changes, command.sender_reference)
     if state.early.get(command.amendment) == content:
         return NOTHING
     if command.amendment in state.early:

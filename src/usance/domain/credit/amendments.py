@@ -79,7 +79,9 @@ def _number_flaw(state: CreditState, number: int) -> Refusal | None:
 
 def request(state: CreditState, command: m.RequestAmendment, context: Context) -> Answer:
     """Take a request for an amendment in; its approval binds what it shows."""
-    content = digest(command.changes, command.parties, command.narrative, command.amendment)
+    content = digest(
+        context, command.changes, command.parties, command.narrative, command.amendment
+    )
     known = state.amendments.get(command.amendment)
     if known and known.phase != "dropped" and known.content_hash == content:
         return NOTHING
@@ -248,9 +250,9 @@ def void(state: CreditState, command: m.VoidAmendment, context: Context) -> Answ
     return Decision((event, *_rearmed(state, after)))
 
 
-def receive(state: CreditState, command: m.ReceiveAmendment, _context: Context) -> Answer:
+def receive(state: CreditState, command: m.ReceiveAmendment, context: Context) -> Answer:
     """Take in an amendment of the issuing bank."""
-    content = digest(command.changes, command.sender_reference)
+    content = digest(context, command.changes, command.sender_reference)
     known = state.amendments.get(command.amendment)
     if known and known.content_hash == content:
         return NOTHING

@@ -46,9 +46,16 @@ def apply(state: CreditState, command: m.ApplyForCredit, context: Context) -> An
             "Margin is between 0 and 100 per cent.",
             hint="Give the margin in per cent of the maximum liability.",
         )
-    parties, narrative = digest(command.parties), digest(command.narrative)
+    command = command.apart()
+    parties, narrative = digest(context, command.parties), digest(context, command.narrative)
     content = digest(
-        command.terms, parties, narrative, command.facility, command.margin_percent, command.side
+        context,
+        command.terms,
+        parties,
+        narrative,
+        command.facility,
+        command.margin_percent,
+        command.side,
     )
     if state.state:
         if content == state.content_hash:

@@ -7,10 +7,11 @@ the end of a credit stand in `drawing_messages`, amendments in `amendment_messag
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from usance.domain.credit import amendment_messages, drawing_messages
 from usance.domain.posting import Posting
-from usance.domain.terms import Narrative, Parties, Terms
+from usance.domain.terms import Narrative, Parties, Terms, impersonal
 from usance.kernel.decider import PrivateBlock
 from usance.kernel.words import Words
 
@@ -27,6 +28,11 @@ class ApplyForCredit(msgspec.Struct, frozen=True, kw_only=True):
     facility: str
     margin_percent: int = 0
     note: Words | None = None
+
+    def apart(self) -> ApplyForCredit:
+        """Return it with no name of the applicant among the terms."""
+        terms = impersonal(self.terms, self.parties)
+        return self if terms is self.terms else replace(self, terms=terms)
 
 
 class CreditApplied(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,6 +270,11 @@ class ReceiveCredit(msgspec.Struct, frozen=True, kw_only=True):
     parties: Parties
     narrative: Narrative | None = None
     issue_date: str = ""
+
+    def apart(self) -> ReceiveCredit:
+        """Return it with no name of the applicant among the terms."""
+        terms = impersonal(self.terms, self.parties)
+        return self if terms is self.terms else replace(self, terms=terms)
 
 
 class CreditReceived(msgspec.Struct, frozen=True, kw_only=True):

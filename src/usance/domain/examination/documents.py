@@ -9,7 +9,13 @@ from typing import NamedTuple
 
 from usance.domain.calendars import find_place
 from usance.domain.examination.facts import DISREGARDED, Case, Rule, counted, same_bank, title
-from usance.domain.terms import Finding, PresentedDocument, RequiredDocument
+from usance.domain.terms import (
+    APPLICANT,
+    Finding,
+    PresentedDocument,
+    RequiredDocument,
+    is_code,
+)
 
 EX03 = Rule("EX-03", "UCP600-6a,6d-ii")
 EX04 = Rule("EX-04", "UCP600-14a,46A")
@@ -154,6 +160,13 @@ def _bank_or_party(drawee: str) -> str:
     return code if len(code) in _BIC_LENGTHS and code.isalnum() else "a party that is not a bank"
 
 
+def _drawn_on(drawee: str, draft: PresentedDocument) -> bool:
+    """Tell whether a draft is drawn on the drawee; of the applicant the rules know no more than that word."""
+    if drawee == APPLICANT:
+        return bool(draft.drawee) and not is_code(draft.drawee)
+    return same_bank(drawee, draft.drawee)
+
+
 def draft_drawee(case: Case) -> list[Finding]:
     """EX-13: drafts are drawn on the drawee of the credit, never on the applicant."""
     drafts = case.of_kind("draft")
@@ -169,7 +182,7 @@ def draft_drawee(case: Case) -> list[Finding]:
             credit=expected,
         )
         for draft in drafts
-        if not same_bank(case.terms.draft_on, draft.drawee)
+        if not _drawn_on(case.terms.draft_on, draft)
     )
     return EX13.settle(failures, f"Drafts are drawn on {expected}.", credit=expected)
 

@@ -44,7 +44,7 @@ def _received(new: PresentationState, event: m.PresentationReceived) -> None:
     new.presentation, new.credit, new.role = event.presentation, event.credit, event.role
     new.state, new.presented, new.place = "RECEIVED", event.presented, event.place
     new.presentee, new.currency, new.amount = event.presentee, event.currency, event.amount
-    new.documents, new.content_hash = event.documents, event.content_hash
+    new.documents, new.content_hash = event.whole(), event.content_hash
     new.due, new.calendar = event.due, event.calendar
     new.calendar_version = event.calendar_version
     _signed(new, event.maker)

@@ -123,7 +123,8 @@ def _receipt_flaw(
 
 def present(state: PresentationState, command: m.PresentDocuments, context: Context) -> Answer:
     """Take documents in and start the clock of articles 14b and 16d."""
-    content = digest(command)
+    command = command.apart()
+    content = digest(context, command)
     if state.state:
         if content == state.content_hash:
             return NOTHING
@@ -154,6 +155,7 @@ def present(state: PresentationState, command: m.PresentDocuments, context: Cont
         amount=command.amount,
         documents=command.documents,
         role=command.role,
+        names=command.names,
         maker=signature(context.actor),
         due=deadline.due,
         calendar=calendar.id,

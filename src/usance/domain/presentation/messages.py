@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from usance.domain.credit.amendment_messages import PendingTerms
-from usance.domain.terms import Drawing, Finding, PresentedDocument, Terms
+from usance.domain.terms import Drawing, Finding, PresentedDocument, Terms, is_code
 from usance.kernel.decider import PrivateBlock
-from usance.kernel.words import Words
+from usance.kernel.words import Words, text_of
 
 
 class Stated(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
@@ -17,11 +18,20 @@ class Stated(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
     sentences: list[str]
 
 
+class PresentedNames(msgspec.Struct, PrivateBlock, frozen=True, kw_only=True):
+    """Who presents, where that is no bank, and on whom each document's draft is drawn, where that is none."""
+
+    subject: str
+    presenter: str = ""
+    drawees: list[str] = []
+
+
 class PresentDocuments(msgspec.Struct, frozen=True, kw_only=True):
     """Documents arrive. `presented_at` is ms UTC, 0: now; `place` a place, BIC or calendar id.
 
     `role` is ours: issuing, confirming or nominated; `presentee` is the BIC presented to; the claim
-    is `amount` minor units of `currency`.
+    is `amount` minor units of `currency`. `presenter` and drawees are BICs: whoever else they are stands in
+    `names`, where the codec and the decider put them.
     """
 
     presentation: str
@@ -35,12 +45,30 @@ class PresentDocuments(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     documents: list[PresentedDocument] = []
     role: str = "issuing"
+    names: PresentedNames | None = None
+
+    def apart(self) -> PresentDocuments:
+        """Return it with every name in the private block; drawees of documents stand there by their place."""
+        drawees = ["" if is_code(d.drawee) else d.drawee for d in self.documents]
+        presenter = "" if is_code(self.presenter) else self.presenter
+        if not presenter and not any(drawees):
+            return self
+        names = PresentedNames(
+            subject=self.credit, presenter=presenter, drawees=drawees if any(drawees) else []
+        )
+        documents = [
+            replace(d, drawee="") if name else d
+            for d, name in zip(self.documents, drawees, strict=True)
+        ]
+        bank = "" if presenter else self.presenter
+        return replace(self, presenter=bank, documents=documents, names=self.names or names)
 
 
 class PresentationReceived(msgspec.Struct, frozen=True, kw_only=True):
     """Documents arrived and the clock runs: `due` (ms UTC) is the close of the fifth banking day.
 
-    `presented` is the banking day it counts from. Calendar and version made the deadline.
+    `presented` is the banking day it counts from. Calendar and version made the deadline. A presenter, or a
+    drawee, that is no bank stands in `names`; in version 1 it stood in clear.
     """
 
     presentation: str
@@ -60,6 +88,25 @@ class PresentationReceived(msgspec.Struct, frozen=True, kw_only=True):
     calendar: str
     calendar_version: str
     content_hash: str = ""
+    names: PresentedNames | None = None
+
+    def presented_by(self) -> str:
+        """Return who presented: a BIC or a name, or what stands for a withheld one."""
+        if self.presenter or self.names is None:
+            return self.presenter
+        named = self.names
+        return named.presenter if isinstance(named, PresentedNames) else text_of(named)
+
+    def whole(self) -> list[PresentedDocument]:
+        """Return the documents with their drawees; names that are withheld stay away."""
+        named = self.names
+        if not isinstance(named, PresentedNames) or not named.drawees:
+            return self.documents
+        by_place = dict(enumerate(named.drawees))
+        return [
+            replace(d, drawee=name) if (name := by_place.get(place)) else d
+            for place, d in enumerate(self.documents)
+        ]
 
 
 class ExaminePresentation(msgspec.Struct, frozen=True, kw_only=True):
