@@ -168,17 +168,11 @@ void usance_sha(const void *data, size_t size, unsigned char *digest) {
     usance_sha_end(&sha, digest);
 }
 
-/* SHA-1 of a short message, for UUIDs of version 5 alone; false when it does not fit one block. */
-bool usance_sha1_short(const unsigned char *data, size_t size, unsigned char *digest) {
-    uint32_t w[80], h[5] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}, v[5];
-    unsigned char block[64] = {0};
-    if (size > 55) return false;
-    memcpy(block, data, size);
-    block[size] = 0x80;
-    put_u32(block + 60, (uint32_t)size << 3);
+static void sha1_plainly(uint32_t *state, const unsigned char *block) {
+    uint32_t w[80], v[5];
     for (int t = 0; t < 16; t++) w[t] = big_endian(block + 4 * t);
     for (int t = 16; t < 80; t++) w[t] = left(w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16], 1);
-    memcpy(v, h, sizeof(v));
+    memcpy(v, state, sizeof(v));
     for (int t = 0; t < 80; t++) {
         uint32_t b = v[1], c = v[2], d = v[3], f, k;
         if (t < 20) f = (b & c) | (~b & d), k = 0x5a827999;
@@ -192,8 +186,68 @@ bool usance_sha1_short(const unsigned char *data, size_t size, unsigned char *di
         v[1] = v[0];
         v[0] = next;
     }
-    for (int i = 0; i < 5; i++) put_u32(digest + 4 * i, h[i] + v[i]);
+    for (int i = 0; i < 5; i++) state[i] += v[i];
+}
+
+#ifdef HAS_X86
+/* Four rounds each; the last argument of the instruction, which names the function, must be a constant. */
+#define FOUR_ROUNDS(i, function)                                                                        \
+    do {                                                                                                \
+        __m128i before = abcd;                                                                          \
+        abcd = _mm_sha1rnds4_epu32(abcd, i ? _mm_sha1nexte_epu32(e, w[i & 3]) : _mm_add_epi32(e, w[0]), function); \
+        e = before;                                                                                     \
+        if (i < 16) {   /* words 16 on: of those 16, 14, 8 and 3 before them */                         \
+            w[i & 3] = _mm_sha1msg1_epu32(w[i & 3], w[(i + 1) & 3]);                                    \
+            w[i & 3] = _mm_sha1msg2_epu32(_mm_xor_si128(w[i & 3], w[(i + 2) & 3]), w[(i + 3) & 3]);     \
+        }                                                                                               \
+    } while (0)
+
+__attribute__((target("sha,sse4.1,ssse3")))
+static void sha1_by_instruction(uint32_t *state, const unsigned char *block) {
+    const __m128i swap = _mm_set_epi64x(0x0001020304050607LL, 0x08090a0b0c0d0e0fLL);
+    __m128i abcd = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0x1b), first = abcd;
+    __m128i e = _mm_set_epi32((int)state[4], 0, 0, 0), last = e, w[4];
+    for (int i = 0; i < 4; i++) w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(block + 16 * i)), swap);
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; i++) FOUR_ROUNDS(i, 0);
+#pragma GCC unroll 5
+    for (int i = 5; i < 10; i++) FOUR_ROUNDS(i, 1);
+#pragma GCC unroll 5
+    for (int i = 10; i < 15; i++) FOUR_ROUNDS(i, 2);
+#pragma GCC unroll 5
+    for (int i = 15; i < 20; i++) FOUR_ROUNDS(i, 3);
+    e = _mm_sha1nexte_epu32(e, last);
+    abcd = _mm_add_epi32(abcd, first);
+    _mm_storeu_si128((__m128i *)state, _mm_shuffle_epi32(abcd, 0x1b));
+    state[4] = (uint32_t)_mm_extract_epi32(e, 3);
+}
+#endif
+
+/* SHA-1 of a short message, for UUIDs of version 5 alone; false when it does not fit one block. */
+bool usance_sha1_short(const unsigned char *data, size_t size, bool plainly, unsigned char *digest) {
+    uint32_t state[5] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
+    unsigned char block[64] = {0};
+    if (size > 55) return false;
+    memcpy(block, data, size);
+    block[size] = 0x80;
+    put_u32(block + 60, (uint32_t)size << 3);
+#ifdef HAS_X86
+    if (usance_hashes_fast && !plainly) sha1_by_instruction(state, block);
+    else
+#endif
+        sha1_plainly(state, block);
+    for (int i = 0; i < 5; i++) put_u32(digest + 4 * i, state[i]);
     return true;
+}
+
+/* sha1(data, plainly) -> digest of up to 55 bytes, or None; for the tests */
+PyObject *usance_sha1(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    unsigned char digest[20];
+    if (count != 2 || !PyBytes_CheckExact(args[0])) return PyErr_Format(PyExc_TypeError, "sha1 takes bytes and a bool");
+    if (!usance_sha1_short((const unsigned char *)PyBytes_AS_STRING(args[0]), (size_t)PyBytes_GET_SIZE(args[0]),
+                           args[1] == Py_True, digest))
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize((const char *)digest, sizeof(digest));
 }
 
 /* sha256(data, plainly, cuts) -> digest, for the tests: fed in parts that end at the cuts */

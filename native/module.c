@@ -16,6 +16,9 @@ static int intern_names(State *state) {
                                         "key_id"};
     for (size_t i = 0; i < sizeof(to) / sizeof(*to); i++)
         if ((*to[i] = PyUnicode_InternFromString(names[i])) == NULL) return -1;
+    static const char *const cause[] = {"correlation", "causation", "command_id", "body_hash", "partition", "offset"};
+    for (int i = 0; i < 6; i++)
+        if ((state->cause_names[i] = PyUnicode_InternFromString(cause[i])) == NULL) return -1;
     return 0;
 }
 
@@ -31,12 +34,16 @@ static int module_exec(PyObject *module) {
     state->sha1 = found_in("hashlib", "sha1");
     state->sha1_names = Py_BuildValue("(s)", "usedforsecurity");
     state->receipt_names = Py_BuildValue("(sss)", "partition", "index", "envelope_hash");
+    state->accepted = PyUnicode_InternFromString("accepted");
+    state->outcome_names = Py_BuildValue("(ssssss)", "command_id", "body_hash", "answer", "log_time", "receipts",
+                                         "revision");
     PyObject *base = found_in("msgspec", "Struct");
     state->copy = base == NULL ? NULL : PyObject_GetAttrString(base, "__copy__");
     Py_XDECREF(base);
     state->program = (PyTypeObject *)PyType_FromModuleAndSpec(module, &usance_program_spec, NULL);
     if (state->clear == NULL || state->splices == NULL || state->digest == NULL || state->open == NULL
         || state->sha256 == NULL || state->sha1 == NULL || state->sha1_names == NULL || state->receipt_names == NULL
+        || state->accepted == NULL || state->outcome_names == NULL
         || state->copy == NULL || state->program == NULL)
         return -1;
     if (PyModule_AddIntConstant(module, "LAYOUT", LAYOUT) < 0
@@ -74,6 +81,9 @@ static int module_clear(PyObject *module) {
     Py_CLEAR(state->sha1);
     Py_CLEAR(state->sha1_names);
     Py_CLEAR(state->receipt_names);
+    Py_CLEAR(state->accepted);
+    Py_CLEAR(state->outcome_names);
+    for (int i = 0; i < 6; i++) Py_CLEAR(state->cause_names[i]);
     for (int i = 0; i < SHORTS; i++) Py_CLEAR(state->shorts[i]);
     return 0;
 }
@@ -93,6 +103,8 @@ static PyMethodDef module_methods[] = {
      "Return what stands around type, id and meta of a record, or None."},
     {"chain", (PyCFunction)(void (*)(void))usance_chain, METH_FASTCALL,
      "Return outputs, receipts and the chain after records from their values, or None."},
+    {"decided", (PyCFunction)(void (*)(void))usance_decided, METH_FASTCALL,
+     "Return the records of an accepted command's events and outcome, or None."},
     {"envelope_hash", (PyCFunction)(void (*)(void))usance_envelope_hash, METH_FASTCALL,
      "Return the SHA-256 of a record's envelope, or None."},
     {"skim", (PyCFunction)(void (*)(void))usance_skim, METH_FASTCALL,
@@ -103,6 +115,8 @@ static PyMethodDef module_methods[] = {
      "Return places and body of packed outputs, or None."},
     {"sha256", (PyCFunction)(void (*)(void))usance_sha256, METH_FASTCALL,
      "sha256(data, plainly, cuts): return the digest, fed in parts; for the tests."},
+    {"sha1", (PyCFunction)(void (*)(void))usance_sha1, METH_FASTCALL,
+     "sha1(data, plainly): return the digest of up to 55 bytes, or None; for the tests."},
     {"leaves", (PyCFunction)(void (*)(void))usance_leaves, METH_FASTCALL,
      "Return the leaves of records that follow one another, and the chain behind them, or None."},
     {"leaf_hashes", usance_leaf_hashes, METH_O, "Return the leaf hashes of entries, or None."},

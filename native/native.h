@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* Changes whenever Python and C must change together; kernel/native.py asks for its own number. */
-#define LAYOUT 6
+#define LAYOUT 7
 
 /* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
 #define DEPTH_MAX 48
@@ -82,6 +82,8 @@ typedef struct {
     PyObject *keys, *prefix, *suffixes, *head, *commit, *encrypt, *decrypt, *key_id;
     PyObject *sha256, *sha1, *sha1_names;   /* hashlib's */
     PyObject *receipt_names;    /* of a receipt's fields */
+    PyObject *cause_names[6];   /* of what the middle of `usance-meta` says: four of a meta, two of a position */
+    PyObject *accepted, *outcome_names;     /* the answer, and the names of an outcome's fields */
     PyObject *shorts[SHORTS];
 } State;
 
@@ -146,7 +148,7 @@ void usance_sha_start(Sha *sha);
 void usance_sha_add(Sha *sha, const void *data, size_t size);
 void usance_sha_end(Sha *sha, unsigned char *digest);
 void usance_sha(const void *data, size_t size, unsigned char *digest);
-bool usance_sha1_short(const unsigned char *data, size_t size, unsigned char *digest);
+bool usance_sha1_short(const unsigned char *data, size_t size, bool plainly, unsigned char *digest);
 
 /* Values of the seven headers that are hashed, None for a subject that is not there; false unless they stand in
  * front, in their order. */
@@ -185,15 +187,33 @@ PyObject *usance_namespace(PyObject *module, PyObject *text);
 PyObject *usance_cause(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_frame(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_chain(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_decided(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_skim(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_envelope_hash(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_packed(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_sha256(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_sha1(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_leaves(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_leaf_hashes(PyObject *module, PyObject *list);
 PyObject *usance_root_of(PyObject *module, PyObject *list);
 PyObject *usance_bundle(PyObject *module, PyObject *list);
+
+/* What a record is made of, in the order of the arguments. */
+enum {
+    HASHED, PACKED, TAIL,                               /* the type's ce_type, and end of meta */
+    HEAD, MIDDLE,                                       /* the cause's part of meta */
+    F_START, F_PACKED, F_HASHED, F_KEY, F_END,          /* the frame */
+    CE_ID, PREV, PIECES
+};
+
+/* Makes headers and envelope hash of one record; both are new references, or neither is there. */
+int usance_seal_record(State *state, PyObject **piece, PyObject *value, int64_t revision, int64_t index,
+                       PyObject **headers, PyObject **digest);
+bool usance_are_pieces(PyObject **piece, int from, int to);
+bool usance_is_value(PyObject *value);
+bool usance_is_number(PyObject *number, int64_t *n);
+PyObject *usance_uuid5_of(State *state, const char *namespace, Py_ssize_t first, const char *name, Py_ssize_t size);
 
 /* Reads the 36 characters of a UUID in its usual form into 16 bytes; false when they are none. */
 bool usance_uuid_bytes(const unsigned char *at, unsigned char *out);

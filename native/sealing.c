@@ -50,14 +50,6 @@ static PyObject *sha256_of(State *state, PyObject *message) {
     return PyBytes_FromStringAndSize((const char *)digest, sizeof(digest));
 }
 
-/* What a record is made of, in the order of the arguments. */
-enum {
-    HASHED, PACKED, TAIL,                               /* the type's ce_type, and end of meta */
-    HEAD, MIDDLE,                                       /* the cause's part of meta */
-    F_START, F_PACKED, F_HASHED, F_KEY, F_END,          /* the frame */
-    CE_ID, PREV, PIECES
-};
-
 static int put_piece(Out *out, PyObject *bytes) {
     return put(out, PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
 }
@@ -104,8 +96,7 @@ static PyObject *headers_of(PyObject **piece, const Out *meta) {
     return headers;
 }
 
-/* Makes headers and envelope hash of one record; both are new references, or neither is there. */
-static int seal(State *state, PyObject **piece, PyObject *value, int64_t revision, int64_t index,
+int usance_seal_record(State *state, PyObject **piece, PyObject *value, int64_t revision, int64_t index,
                 PyObject **headers, PyObject **digest) {
     unsigned char stack[STACK];
     Out meta = {stack, stack, stack + STACK, NULL, NULL, NULL, NULL};
@@ -122,17 +113,17 @@ static int seal(State *state, PyObject **piece, PyObject *value, int64_t revisio
     return *digest == NULL ? -1 : 0;
 }
 
-static bool are_pieces(PyObject **piece, int from, int to) {
+bool usance_are_pieces(PyObject **piece, int from, int to) {
     for (int i = from; i < to; i++)
         if (!PyBytes_CheckExact(piece[i]) || PyBytes_GET_SIZE(piece[i]) > INT32_MAX / 16) return false;
     return true;
 }
 
-static bool is_value(PyObject *value) {
+bool usance_is_value(PyObject *value) {
     return value == Py_None || (PyBytes_CheckExact(value) && PyBytes_GET_SIZE(value) <= INT32_MAX / 2);
 }
 
-static bool is_number(PyObject *number, int64_t *n) {
+bool usance_is_number(PyObject *number, int64_t *n) {
     int over = 1;
     if (PyLong_CheckExact(number)) *n = PyLong_AsLongLongAndOverflow(number, &over);
     return !over;
@@ -147,11 +138,11 @@ PyObject *usance_seal(PyObject *module, PyObject *const *args, Py_ssize_t count)
     for (int i = 0; i < 5; i++) piece[F_START + i] = PyTuple_GET_ITEM(args[5], i);
     piece[CE_ID] = args[6];
     piece[PREV] = args[7];
-    if (!are_pieces(piece, 0, PIECES) || PyBytes_GET_SIZE(piece[CE_ID]) != 36
-        || PyBytes_GET_SIZE(piece[PREV]) != 32 || !is_value(args[8]) || !is_number(args[9], &revision)
-        || !is_number(args[10], &index))
+    if (!usance_are_pieces(piece, 0, PIECES) || PyBytes_GET_SIZE(piece[CE_ID]) != 36
+        || PyBytes_GET_SIZE(piece[PREV]) != 32 || !usance_is_value(args[8]) || !usance_is_number(args[9], &revision)
+        || !usance_is_number(args[10], &index))
         Py_RETURN_NONE;
-    if (seal(PyModule_GetState(module), piece, args[8], revision, index, &headers, &digest) < 0) {
+    if (usance_seal_record(PyModule_GetState(module), piece, args[8], revision, index, &headers, &digest) < 0) {
         if (PyErr_Occurred()) return NULL;
         Py_RETURN_NONE;
     }
@@ -171,14 +162,14 @@ static int sha1_long(State *state, PyObject *message, unsigned char *digest) {
     return done;
 }
 
-static PyObject *uuid5_of(State *state, const char *namespace, Py_ssize_t first, const char *name, Py_ssize_t size) {
+PyObject *usance_uuid5_of(State *state, const char *namespace, Py_ssize_t first, const char *name, Py_ssize_t size) {
     static const char HEX[] = "0123456789abcdef";
     unsigned char digest[20];
     PyObject *data = PyBytes_FromStringAndSize(NULL, first + size);
     if (data == NULL) return NULL;
     memcpy(PyBytes_AS_STRING(data), namespace, (size_t)first);
     memcpy(PyBytes_AS_STRING(data) + first, name, (size_t)size);
-    bool done = usance_sha1_short((const unsigned char *)PyBytes_AS_STRING(data), (size_t)(first + size), digest)
+    bool done = usance_sha1_short((const unsigned char *)PyBytes_AS_STRING(data), (size_t)(first + size), false, digest)
         || sha1_long(state, data, digest) == 0;
     Py_DECREF(data);
     PyObject *text = done ? PyBytes_FromStringAndSize(NULL, 36) : NULL;
@@ -198,7 +189,7 @@ static PyObject *uuid5_of(State *state, const char *namespace, Py_ssize_t first,
 PyObject *usance_uuid5(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     if (count != 2 || !PyBytes_CheckExact(args[0]) || !PyBytes_CheckExact(args[1]))
         return PyErr_Format(PyExc_TypeError, "uuid5 takes two bytes objects");
-    return uuid5_of(PyModule_GetState(module), PyBytes_AS_STRING(args[0]), PyBytes_GET_SIZE(args[0]),
+    return usance_uuid5_of(PyModule_GetState(module), PyBytes_AS_STRING(args[0]), PyBytes_GET_SIZE(args[0]),
                     PyBytes_AS_STRING(args[1]), PyBytes_GET_SIZE(args[1]));
 }
 
@@ -330,128 +321,6 @@ PyObject *usance_frame(PyObject *module, PyObject *const *args, Py_ssize_t count
     Py_XDECREF(hashed);
     Py_XDECREF(key);
     return made;
-}
-
-/* Chains: the records that one command causes in one partition, from their values. */
-
-typedef struct {
-    State *state;
-    PyObject *types, *values, *ids, *key;
-    PyTypeObject *output;
-    PyObject *topic, *partition, *receipt;
-    PyObject *piece[PIECES];        /* PREV is owned, and moves on; CE_ID is set per record */
-    int64_t revision, index;
-    PyObject *outputs, *receipts;
-} Chain;
-
-static PyObject *id_of(Chain *chain, Py_ssize_t n) {
-    if (PyBytes_GET_SIZE(chain->ids) == 36) return Py_NewRef(chain->ids);
-    char name[20], *at = name + sizeof(name);
-    Py_ssize_t left = n;
-    do *--at = (char)('0' + left % 10);
-    while ((left /= 10) > 0);
-    return uuid5_of(chain->state, PyBytes_AS_STRING(chain->ids), 16, at, name + sizeof(name) - at);
-}
-
-static int lengthen(Chain *chain, PyObject *digest) {
-    unsigned char both[64], tail[32];
-    memcpy(both, PyBytes_AS_STRING(chain->piece[PREV]), 32);
-    memcpy(both + 32, PyBytes_AS_STRING(digest), 32);
-    usance_sha(both, sizeof(both), tail);
-    PyObject *next = PyBytes_FromStringAndSize((const char *)tail, sizeof(tail));
-    if (next == NULL) return -1;
-    Py_SETREF(chain->piece[PREV], next);
-    return 0;
-}
-
-static int give_out(Chain *chain, PyObject *value, PyObject *headers) {
-    PyObject *output = chain->output->tp_alloc(chain->output, 5);
-    if (output == NULL) return -1;
-    PyTuple_SET_ITEM(output, 0, Py_NewRef(chain->topic));
-    PyTuple_SET_ITEM(output, 1, Py_NewRef(chain->partition));
-    PyTuple_SET_ITEM(output, 2, Py_NewRef(chain->key));
-    PyTuple_SET_ITEM(output, 3, Py_NewRef(value));
-    PyTuple_SET_ITEM(output, 4, Py_NewRef(headers));
-    PyObject_GC_UnTrack(output);    /* texts, bytes and a number: nothing to walk */
-    int done = PyList_Append(chain->outputs, output);
-    Py_DECREF(output);
-    return done;
-}
-
-static int acknowledge(Chain *chain, int64_t index, PyObject *digest) {
-    if (chain->receipt == Py_None) return 0;
-    PyObject *number = PyLong_FromLongLong(index);
-    if (number == NULL) return -1;
-    PyObject *call[] = {chain->partition, number, digest};
-    PyObject *receipt = PyObject_Vectorcall(chain->receipt, call, 0, chain->state->receipt_names);
-    int done = receipt == NULL ? -1 : PyList_Append(chain->receipts, receipt);
-    Py_XDECREF(receipt);
-    Py_DECREF(number);
-    return done;
-}
-
-static int put_record(Chain *chain, Py_ssize_t n) {
-    PyObject *type = PyList_GET_ITEM(chain->types, n), *value = PyList_GET_ITEM(chain->values, n);
-    if (!PyTuple_Check(type) || PyTuple_GET_SIZE(type) < 3 || !is_value(value)) return -1;
-    for (int i = 0; i < 3; i++) chain->piece[HASHED + i] = PyTuple_GET_ITEM(type, i);
-    if (!are_pieces(chain->piece, HASHED, TAIL + 1)) return -1;
-    PyObject *headers, *digest, *id = id_of(chain, n);
-    if (id == NULL) return -1;
-    chain->piece[CE_ID] = id;
-    int64_t index = chain->index + n;
-    int done = seal(chain->state, chain->piece, value, chain->revision + n, index, &headers, &digest);
-    Py_DECREF(id);
-    if (done < 0) return -1;
-    if (PyBytes_GET_SIZE(digest) != 32 || give_out(chain, value, headers) < 0
-        || acknowledge(chain, index, digest) < 0 || lengthen(chain, digest) < 0)
-        done = -1;
-    Py_DECREF(headers);
-    Py_DECREF(digest);
-    return done;
-}
-
-static bool understood(Chain *chain, PyObject *const *args) {
-    static const int64_t FAR = INT64_MAX / 2;
-    if (!PyList_CheckExact(args[0]) || !PyList_CheckExact(args[1]) || !PyBytes_CheckExact(args[2])
-        || PyList_GET_SIZE(args[0]) != PyList_GET_SIZE(args[1]) || !PyTuple_CheckExact(args[5])
-        || PyTuple_GET_SIZE(args[5]) != 5 || !(args[6] == Py_None || PyBytes_CheckExact(args[6]))
-        || !PyTuple_CheckExact(args[10]) || PyTuple_GET_SIZE(args[10]) != 3)
-        return false;
-    Py_ssize_t id = PyBytes_GET_SIZE(args[2]);
-    PyObject *output = PyTuple_GET_ITEM(args[10], 0);
-    if ((id != 16 && (id != 36 || PyList_GET_SIZE(args[0]) != 1)) || !usance_is_plain(output)) return false;
-    *chain = (Chain){.types = args[0], .values = args[1], .ids = args[2], .key = args[6],
-                     .output = (PyTypeObject *)output, .topic = PyTuple_GET_ITEM(args[10], 1),
-                     .partition = PyTuple_GET_ITEM(args[10], 2), .receipt = args[11]};
-    if (!PyUnicode_CheckExact(chain->topic) || !PyLong_CheckExact(chain->partition)) return false;
-    chain->piece[HEAD] = args[3];
-    chain->piece[MIDDLE] = args[4];
-    for (int i = 0; i < 5; i++) chain->piece[F_START + i] = PyTuple_GET_ITEM(args[5], i);
-    chain->piece[PREV] = args[9];
-    return are_pieces(chain->piece, HEAD, F_END + 1) && PyBytes_CheckExact(args[9])
-        && PyBytes_GET_SIZE(args[9]) == 32 && is_number(args[7], &chain->revision)
-        && is_number(args[8], &chain->index) && chain->revision < FAR && chain->index < FAR;
-}
-
-/* chain(types, values, ids, head, middle, frame, key, revision, index, prev, to, receipt)
- * -> (outputs, receipts, prev), or None: see messages/frames.py */
-PyObject *usance_chain(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    Chain chain;
-    if (count != 12 || !understood(&chain, args)) Py_RETURN_NONE;
-    chain.state = PyModule_GetState(module);
-    Py_INCREF(chain.piece[PREV]);
-    chain.outputs = PyList_New(0);
-    chain.receipts = PyList_New(0);
-    int done = chain.outputs == NULL || chain.receipts == NULL ? -1 : 0;
-    for (Py_ssize_t n = 0; done == 0 && n < PyList_GET_SIZE(chain.types); n++)
-        done = n < PyList_GET_SIZE(chain.values) ? put_record(&chain, n) : -1;
-    PyObject *made = done < 0 ? NULL : PyTuple_Pack(3, chain.outputs, chain.receipts, chain.piece[PREV]);
-    Py_XDECREF(chain.outputs);
-    Py_XDECREF(chain.receipts);
-    Py_DECREF(chain.piece[PREV]);
-    if (made != NULL || grave()) return made;
-    PyErr_Clear();
-    Py_RETURN_NONE;
 }
 
 /* The hash of a record that is there already. */

@@ -1,11 +1,13 @@
 """What one broken command may not do to others: rules 1, 8, 14 and 22 of docs/protocol.md."""
 
-from toy_world import CLERK, DAY, NOON, Break, Pay, World
+from toy_world import CLERK, DAY, NOON, Break, Forward, Pay, PayAt, World
 
 from usance.engine.reactor import Commands, Outgoing
 from usance.kernel.clock import BookClock
 from usance.kernel.errors import Tampered
 from usance.kernel.timers import FireTimer
+from usance.log.contract import TopicPartition
+from usance.messages.frames import uuid5
 from usance.testing.sim_log import SimulatedLog
 
 
@@ -71,3 +73,27 @@ def test_a_carried_instant_is_refused_under_the_log_clock():
     )
     w.settle(o)
     assert w.answers("i1") == ["refused"]
+
+
+def all_records(compiled):
+    w = make(partitions=2)
+    o = w.owner()
+    if not compiled:
+        o.world.encoder._native, o.world.encoder._uuid5 = None, uuid5
+    for n in range(12):
+        w.pay(f"k{n % 5}", [n, -n, 0, n])
+        w.send(f"k{n % 5}", PayAt(timer="t", due=NOON + 60_000 + n, amount=n), f"at-{n}")
+        w.send(f"k{n % 3}", Forward(amount=n, to=f"t/purse/k{n % 4}"), f"to-{n}")
+        w.settle(o)
+        w.clock.advance_to(w.clock.now() + 60_000)
+        w.settle(o)
+    places = [
+        TopicPartition(t.name, n) for t in w.log.topics().values() for n in range(t.partitions)
+    ]
+    found = {place: list(w.log.scan(place, 0)) for place in places}
+    assert sum(len(records) for records in found.values()) > 200
+    return found, w.balances()
+
+
+def test_what_is_decided_is_recorded_alike_at_once_and_step_by_step():
+    assert all_records(compiled=True) == all_records(compiled=False)

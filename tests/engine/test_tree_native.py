@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
+from hashlib import sha1, sha256
 from typing import Any
 
 import pytest
@@ -53,6 +53,12 @@ def test_a_digest_is_hashlibs_however_it_is_fed(data: bytes, plainly: bool, cuts
 def test_a_digest_is_hashlibs_at_the_edges_of_blocks(size: int, plainly: bool):
     data = bytes(n * 7 & 255 for n in range(size))
     assert extension().sha256(data, plainly, []) == sha256(data).digest()
+
+
+@given(st.binary(max_size=60), st.booleans())
+def test_an_identifiers_digest_is_hashlibs_up_to_a_block(data: bytes, plainly: bool):
+    found = extension().sha1(data, plainly)
+    assert found == sha1(data, usedforsecurity=False).digest() if len(data) < 56 else found is None
 
 
 @given(st.lists(st.binary(max_size=200), max_size=600))

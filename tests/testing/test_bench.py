@@ -45,7 +45,7 @@ def test_a_quick_bench_has_every_number_and_says_how_it_was_taken() -> None:
 def test_the_ledger_names_every_step_and_its_sums_hold() -> None:
     found = ledger(3)
     parts = {k: v for k, v in found.items() if k not in ("owner", "all threads", "log thread")}
-    assert {"decode message", "decide", "events", "outcome", "stage", "publish"} <= parts.keys()
+    assert {"decode message", "decide", "record", "stage", "publish"} <= parts.keys()
     assert all(v > 0 for k, v in found.items() if k not in ("between", "first time"))
     assert sum(parts.values()) == pytest.approx(found["owner"], abs=0.2)
     assert found["all threads"] > found["owner"]

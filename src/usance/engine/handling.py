@@ -262,45 +262,96 @@ class Handling:
         state: Any,
         decision: Decision,
     ) -> None:
-        share = self.share
+        """Record what was decided and answer: at once where that goes, else step by step."""
+        share, encoder, events = self.share, self.world.encoder, decision.events
+        overlay, sealer, values = share.overlay, encoder.sealer, None
+        stream, tail, answers = key.encode(), overlay.tail("events"), overlay.tail("outcomes")
+        if sealer is not None:
+            values = encoder.values(events, meta, stream, entry.revision + 1)
+        made = None
+        # What is sent may be sealed with a key that is new here, and so may events: said before the outcome.
+        if sealer is None or not (sealer.fresh or decision.sends):
+            made = encoder.decided(
+                events, values, meta, position, stream, entry.revision + 1, share.instant, share.trace,
+                (tail.next, tail.hash, share.events_to),
+                (answers.next, answers.hash, share.outcomes_to),
+            )  # fmt: skip
+        if made is None:
+            self._accept_slowly(meta, position, key, decider, entry, state, decision, values)
+            return
+        outputs, _, last, outcome, answer, last_answer = made
+        if events:
+            overlay.entries[key] = self._after(decider, entry, state, events, meta)
+            overlay.tails["events"] = Tail(tail.next + len(events), last)
+            share.merge("events", outputs)
+        if decision.sends:
+            sends = [self._send(meta, key, n, s) for n, s in enumerate(decision.sends)]
+            share.merge("elsewhere", sends)
+        overlay.answers[meta.command_id] = Answer(
+            meta.body_hash, "accepted", answers.next, share.instant
+        )
+        share.answered(outcome, answer, Tail(answers.next + 1, last_answer), meta)
+
+    def _after(
+        self, decider: Any, entry: Entry, state: Any, events: tuple[Any, ...], meta: Meta
+    ) -> Entry:
+        """Return an aggregate after its events."""
+        timers = entry.timers
+        for event in events:
+            if type(event) in _TIMERS:
+                timers = _moved(timers, event)
+            state = self._evolved(decider, state, event)
+        recent = with_recent(entry.recent, identity(meta.command_id, meta.body_hash))
+        return Entry(state, entry.revision + len(events), recent, timers)
+
+    def _accept_slowly(
+        self,
+        meta: Meta,
+        position: InputPosition,
+        key: str,
+        decider: Any,
+        entry: Entry,
+        state: Any,
+        decision: Decision,
+        values: list[bytes] | None,
+    ) -> None:
+        """Do the same step by step; `values` are those of the events where they are made already."""
+        share, events = self.share, decision.events
         overlay = share.overlay
         tail = overlay.tail("events")
         index, last = tail.next, tail.hash
-        revision, timers = entry.revision, entry.timers
         staged: list[Output] = []
         receipts: list[Receipt] = []
-        if decision.events:
+        after = entry
+        if events:
             staged, receipts, last = self.world.encoder.events(
-                decision.events,
+                events,
                 meta,
                 stream=key.encode(),
-                revision=revision + 1,
+                revision=entry.revision + 1,
                 index=index,
                 prev=last,
                 instant=share.instant,
                 input=position,
                 to=share.events_to,
                 traceparent=share.trace,
+                values=values,
             )
             index += len(staged)
-            for event in decision.events:
-                if type(event) in _TIMERS:
-                    timers = _moved(timers, event)
-                state = self._evolved(decider, state, event)
-            revision += len(staged)
+            after = self._after(decider, entry, state, events, meta)
         sends = [self._send(meta, key, n, s) for n, s in enumerate(decision.sends)]
         sealer = self.world.encoder.sealer
         if sealer is not None and sealer.fresh:
             fresh, sealer.fresh = sealer.fresh, []
             index, last = self._first_uses(fresh, meta, position, receipts, index, last, staged)
-        if decision.events:
-            recent = with_recent(entry.recent, identity(meta.command_id, meta.body_hash))
-            overlay.entries[key] = Entry(state, revision, recent, timers)
+        if events:
+            overlay.entries[key] = after
         if staged:
             overlay.tails["events"] = Tail(index, last)
             share.merge("events", staged)
         if sends:
             share.merge("elsewhere", sends)
+        revision = after.revision
         self._answer(meta, position, "accepted", receipts=receipts, revision=revision)
 
     def _first_uses(

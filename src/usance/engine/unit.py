@@ -120,7 +120,11 @@ class PartitionUnit:
             to=self.outcomes_to,
             traceparent=self.trace,
         )
-        self.overlay.tails["outcomes"] = Tail(tail.next + 1, last)
+        self.answered(outcome, outputs, Tail(tail.next + 1, last), meta)
+
+    def answered(self, outcome: Outcome, outputs: list[Output], tail: Tail, meta: Meta) -> None:
+        """Take over the record of an outcome, and the end of the chain behind it."""
+        self.overlay.tails["outcomes"] = tail
         self.outputs += outputs
         self.counts["outcomes"] += 1
         self.answers.append((outcome.command_id, outcome))

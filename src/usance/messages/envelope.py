@@ -19,12 +19,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from usance.audit.chain import envelope, envelope_hash, prefixed
 from usance.crypto.sealing import NO_REVISION
-from usance.kernel.clock import Instant, iso
+from usance.kernel.clock import Instant
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound
 from usance.kernel.ids import namespace_of
@@ -40,9 +39,12 @@ from usance.messages.frames import (
     SPEC_VERSION,
     STARTS,
     Chained,
+    Decided,
     Destination,
     Frame,
     Type,
+    instant_text,
+    utf8,
 )
 from usance.messages.headers import Headers, packed_pair, unpack_headers
 from usance.messages.meta import NO_HASH, InputOffset, InputPosition, Meta
@@ -77,6 +79,7 @@ DEAD_LETTER_TYPE = b"usance.system.DeadLetter"
 _SUFFIXED = frozenset(("dead-lettered", "parked", "discarded"))
 _TIME_LENGTH = LENGTHS[24]
 _HEADS_MAX = 4_096
+_STARTS, _STARTS_TRACED = (STARTS[8], STARTS[7]), (STARTS[9], STARTS[8])
 _NULLS = b"\x00\x00"
 """A record's own meta carries neither instant nor reply."""
 
@@ -90,16 +93,6 @@ def body_hash(key: bytes, command_id: str, fullname: str, record_key: str, body:
     """
     parts = (command_id.encode(), fullname.encode(), record_key.encode(), body)
     return hmac.digest(key, b"".join([prefixed(p) for p in parts]), "sha256")
-
-
-@lru_cache(maxsize=64)
-def _second(seconds: int) -> str:
-    return iso(seconds * 1000)[:-4]
-
-
-def instant_text(instant: Instant) -> bytes:
-    """Return an instant as 24 bytes of RFC 3339 text, `2026-11-23T09:00:00.000Z`."""
-    return f"{_second(instant // 1000)}{instant % 1000:03d}Z".encode()
 
 
 _Piece = tuple[tuple[str, bytes], bytes, bytes]
@@ -140,6 +133,7 @@ class Encoder:
         self._frame = frame(registry.id_of(catalogue.meta.schema))
         self._heads: dict[tuple[str, Actor], bytes] = {}
         self._outcome = self._type(Outcome)
+        self._outcome_made = (self._outcome, Outcome, Receipt)
         self.splices: Splices = {}
         """The bytes of public records just read, where the decoder of this thread keeps them."""
 
@@ -223,16 +217,30 @@ class Encoder:
         input: InputPosition,  # noqa: A002 - the protocol's word
         to: Destination,
         traceparent: bytes | None = None,
+        values: list[bytes] | None = None,
     ) -> Chained:
         """Return the records of all events of the command whose meta is given, and the chain after.
 
         `stream` is the aggregate key, `revision` and `index` those of the first event, `prev` the
-        chain before it. Raises Unreadable (stage `serialize`), NotFound for an unknown class.
+        chain before it; `values` are theirs where they were made before. Raises Unreadable
+        (stage `serialize`), NotFound for an unknown class.
         """
-        types: list[Type] = []
-        values: list[bytes] = []
-        sealer = self.sealer
+        if values is None:
+            values = self.values(messages, meta, stream, revision)
+        types = [self._types[type(message)] for message in messages]
         ids = namespace_of(meta.command_id)
+        frame = self._frame_of(stream, stream, input.topic, instant, traceparent)
+        cause = self._caused(meta, input)
+        return self._chain(
+            types, values, ids, cause, frame, stream, revision, index, prev, to, Receipt
+        )
+
+    def values(
+        self, messages: Sequence[Any], meta: Meta, stream: bytes, revision: int
+    ) -> list[bytes]:
+        """Return the framed Avro of a command's events, their private blocks sealed; raises as `events`."""
+        values: list[bytes] = []
+        sealer, ids = self.sealer, namespace_of(meta.command_id)
         for message in messages:
             entry = self._types.get(type(message)) or self._type(type(message))
             try:
@@ -248,12 +256,56 @@ class Encoder:
             except UNWRITABLE as error:
                 raise unwritable(error, entry.fullname) from error
             values.append(value)
-            types.append(entry)
-        frame = self._frame_of(stream, stream, input.topic, instant, traceparent)
-        cause = self._caused(meta, input)
-        return self._chain(
-            types, values, ids, cause, frame, stream, revision, index, prev, to, Receipt
+        return values
+
+    def decided(
+        self,
+        messages: tuple[Any, ...],
+        values: list[bytes] | None,
+        meta: Meta,
+        input: InputPosition,  # noqa: A002 - the protocol's word
+        stream: bytes,
+        revision: int,
+        instant: Instant,
+        traceparent: bytes | None,
+        events: tuple[int, bytes, Destination],
+        outcomes: tuple[int, bytes, Destination],
+    ) -> Decided | None:
+        """Return what `events` and then `answer` make, in one step of C; None where it has to go by those.
+
+        `events` and `outcomes` are next index, chain before, and destination of each.
+        """
+        if self._native is None:
+            return None
+        starts, end = _STARTS, PACKED_END
+        if traceparent is not None:
+            starts, end = _STARTS_TRACED, end + packed_pair("traceparent", traceparent)
+        topic = input.topic
+        try:
+            head = self._heads.get((meta.tenant, meta.actor)) or self._head(meta)
+        except UNWRITABLE:
+            return None
+        made: Decided | None = self._native.decided(
+            self._types,
+            messages,
+            values,
+            self.splices,
+            self._log_namespace,
+            head,
+            meta,
+            input,
+            self._sources.get(topic) or self._source(topic),
+            self._time if instant == self._instant else self._at(instant),
+            stream,
+            starts,
+            end,
+            revision,
+            *events,
+            *outcomes,
+            instant,
+            self._outcome_made,
         )
+        return made
 
     def aside(
         self,
@@ -403,7 +455,7 @@ class Encoder:
             ("ce_type", DEAD_LETTER_TYPE),
             "",
         )
-        frame = self._frame_of(key, _utf8(key), input.topic, instant, None)
+        frame = self._frame_of(key, utf8(key), input.topic, instant, None)
         packed, digest = self._sealed(
             entry, cause, frame, dead_letter_id.encode(), value, -1, index, prev
         )
@@ -546,11 +598,3 @@ class Encoder:
         pair = ("ce_time", text)
         self._time = (pair, _TIME_LENGTH + text, packed_pair(*pair))
         return self._time
-
-
-def _utf8(key: bytes | None) -> bytes | None:
-    """Return a key that is UTF-8 text, else None: CloudEvents attributes are text."""
-    try:
-        return key if key is None or key.decode() is not None else None
-    except UnicodeDecodeError:
-        return None

@@ -7,10 +7,12 @@ Values come ready made, so that whoever makes them may seal what is private in t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import sha1, sha256
 from typing import Any, NamedTuple
 
 from usance.audit.chain import ABSENT, prefixed
+from usance.kernel.clock import Instant, iso
 from usance.messages.avro_codegen import Writer
 from usance.messages.headers import BIN, array_of, bin_of, packed_name, packed_pair
 from usance.messages.sealed import Kinds
@@ -56,6 +58,29 @@ Destination = tuple[Callable[..., Any], str, int]
 
 Chained = tuple[list[Any], list[Any], bytes]
 """Outputs, receipts (one per output, or none at all), and the chain after them."""
+
+
+Decided = tuple[list[Any], list[Any], bytes, Any, list[Any], bytes]
+"""What an accepted command causes: outputs of its events, receipts, the chain after them; its outcome, that one's
+outputs, and the chain after those."""
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return iso(seconds * 1000)[:-4]
+
+
+def instant_text(instant: Instant) -> bytes:
+    """Return an instant as 24 bytes of RFC 3339 text, `2026-11-23T09:00:00.000Z`."""
+    return f"{_second(instant // 1000)}{instant % 1000:03d}Z".encode()
+
+
+def utf8(key: bytes | None) -> bytes | None:
+    """Return a key that is UTF-8 text, else None: CloudEvents attributes are text."""
+    try:
+        return key if key is None or key.decode() is not None else None
+    except UnicodeDecodeError:
+        return None
 
 
 def length(size: int) -> bytes:

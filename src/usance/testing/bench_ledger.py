@@ -96,7 +96,7 @@ def _decided(rig: Rig, work: Workload) -> dict[str, float]:
     batch = _read(rig)
     cases = _cases(rig, batch)
     world, count = rig.owner.world, len(cases)
-    decoder, encoder = world.decoder, world.encoder
+    decoder = world.decoder
 
     def dedupe() -> None:
         for case in cases:
@@ -104,13 +104,9 @@ def _decided(rig: Rig, work: Workload) -> dict[str, float]:
             key = case.context.key
             overlay.answer(case.meta.command_id), overlay.park(key), overlay.entry(key)
 
-    def events() -> None:
+    def record() -> None:
         for case in cases:
-            _events(encoder, case)
-
-    def both() -> None:
-        for case in cases:
-            _outcome(encoder, case, _events(encoder, case))
+            _recorded(case)
 
     def evolve() -> None:
         for case in cases:
@@ -122,7 +118,6 @@ def _decided(rig: Rig, work: Workload) -> dict[str, float]:
         for case in cases:
             case.decider.decide(case.state, case.message, case.context)
 
-    written = _least(events, count)
     return {
         "decode meta": _least(lambda: [decoder.meta(c.record.headers) for c in cases], count),
         "decode message": _least(
@@ -131,8 +126,7 @@ def _decided(rig: Rig, work: Workload) -> dict[str, float]:
         "dedupe": _least(dedupe, count),
         "decide": _least(decide, count),
         "evolve": _least(evolve, count),
-        "events": written,
-        "outcome": _least(both, count) - written,
+        "record": _least(record, count),
         "again": _least(lambda: rig.owner._decide(batch), count),  # noqa: SLF001
     }
 
@@ -164,38 +158,33 @@ def _cases(rig: Rig, batch: Batch) -> list[_Case]:
     return found
 
 
-def _events(encoder: Any, case: _Case) -> Any:
-    return encoder.events(
-        case.decision.events,
-        case.meta,
-        stream=case.context.key.encode(),
-        revision=1,
-        index=1_000,
-        prev=bytes(32),
-        instant=case.context.instant,
-        input=case.position,
-        to=case.share.events_to,
-    )[1]
-
-
-def _outcome(encoder: Any, case: _Case, made: Any) -> None:
+def _recorded(case: _Case) -> None:
+    """Make the records of events and outcome: at once in C, else step by step."""
+    encoder, events, meta = case.share.world.encoder, case.decision.events, case.meta
+    stream, instant = case.context.key.encode(), case.context.instant
+    values = encoder.values(events, meta, stream, 1) if encoder.sealer is not None else None
+    to, answers_to, prev = case.share.events_to, case.share.outcomes_to, bytes(32)
+    made = encoder.decided(
+        events, values, meta, case.position, stream, 1, instant, None,
+        (1_000, prev, to), (1_000, prev, answers_to),
+    )  # fmt: skip
+    if made is not None:
+        return
+    place: dict[str, Any] = {
+        "index": 1_000, "prev": prev, "instant": instant, "input": case.position,
+    }  # fmt: skip
+    _, receipts, _ = encoder.events(
+        events, meta, stream=stream, revision=1, to=to, values=values, **place
+    )
     said = Outcome(
-        command_id=case.meta.command_id,
-        body_hash=case.meta.body_hash,
+        command_id=meta.command_id,
+        body_hash=meta.body_hash,
         answer="accepted",
-        log_time=case.context.instant,
-        receipts=made,
-        revision=len(made),
+        log_time=instant,
+        receipts=receipts,
+        revision=len(receipts),
     )
-    encoder.answer(
-        said,
-        case.meta,
-        index=1_000,
-        prev=bytes(32),
-        instant=case.context.instant,
-        input=case.position,
-        to=case.share.outcomes_to,
-    )
+    encoder.answer(said, meta, to=answers_to, **place)
 
 
 # -- whole units
