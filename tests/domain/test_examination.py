@@ -591,13 +591,3 @@ def test_examination_answers_every_input(
     findings = examine(facts, terms, Drawing(available=amount, drawn=0), LONDON, pending)
     assert {finding.rule for finding in findings} == {*RULES, "EX-59"}
     assert findings == examine(facts, terms, Drawing(available=amount, drawn=0), LONDON, pending)
-
-
-@pytest.mark.parametrize(
-    ("drawee", "found"),
-    [("QUILLON MARINE SUPPLIES LTD", COMPLIES), (OURS, DISCREPANT), ("", DISCREPANT)],
-)
-def test_a_draft_on_the_applicant_is_known_by_being_on_no_bank(drawee: str, found: str) -> None:
-    """The credit says that word alone: whose name it is stands sealed."""
-    drawn = documents(draft=edit(DRAFT, drawee=drawee))
-    assert verdict("EX-13", terms={"draft_on": "APPLICANT"}, documents=drawn) == found

@@ -402,3 +402,15 @@ def test_names_that_do_not_fit_the_documents_stop_nothing(drawees):
     names = m.PresentedNames(subject="LC1", presenter="A NAME", drawees=drawees)
     stream = _received(presenter="", names=names)
     assert stream.state.state == "RECEIVED"
+
+
+@pytest.mark.parametrize(
+    ("drawee", "complies"), [("QUILLON MARINE SUPPLIES LTD", True), ("MERLSGSGXXX", False)]
+)
+def test_a_draft_on_the_applicant_is_known_by_being_on_no_bank(drawee, complies):
+    """The credit says that word alone: whose name it is stands sealed."""
+    given = [PresentedDocument(kind="draft", drawee=drawee)]
+    exam = _examination(draft_on="APPLICANT", required_documents=[])
+    stream = _received(documents=given).when(exam, SYSTEM)
+    raised = {e.finding.rule for e in stream.decided if isinstance(e, m.DiscrepancyRaised)}
+    assert ("EX-13" not in raised) is complies
