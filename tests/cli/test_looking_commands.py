@@ -269,18 +269,47 @@ def test_a_name_is_screened_in_bands(read: Run, run: Run) -> None:
     assert run("screen").exit_code == 64
 
 
-def test_a_list_is_imported_behind_a_gate(run: Run, read: Run, data: Path, tmp_path: Path) -> None:
+def test_a_list_is_imported_behind_a_gate_and_activated_by_a_second_person(
+    run: Run, read: Run, tmp_path: Path
+) -> None:
     file = tmp_path / "house.csv"
     file.write_text("uid,name,type\nH-1,GRELLVANDER ODOBAS SHIPPING,organisation\n")
+    elif_, farid = ("--as", "elif.demir"), ("--as", "farid.haddad")
     said = ("list", "import", str(file), "--list", "house", "--version", "2026-11-20")
-    assert run("list", "import", str(file)).exit_code == 2  # which list, and of which day
-    assert run(*said, "--dry-run").exit_code == 0
-    assert not (data / "lists").exists()
-    assert run(*said).exit_code == 0
+    assert run("list", "import", str(file), *elif_).exit_code == 2  # which list, and of which day
+    assert run(*said, "--as", "amara.okafor").exit_code == 1  # not compliance
+    assert run(*said, *elif_, "--dry-run").exit_code == 0
+    assert read("list", "list") == []
+    assert run(*said, *elif_).exit_code == 0
+    (row,) = read("list", "list")
+    proposal, seen = row["waiting"]["proposal"], row["waiting"]["content"][:12]
+    shown = run("list", "show", proposal, *farid)
+    assert f"--seen {seen}" in shown.stderr
+    assert run("list", "approve", proposal, "--seen", seen, *elif_).exit_code == 1
+    assert run("list", "approve", proposal, "--seen", "0" * 12, *farid).exit_code == 3
+    assert run("list", "approve", proposal, "--seen", seen, *farid, "--dry-run").exit_code == 0
+    assert read("screen", "Grellvander Odobas Shipping")["band"] == "clear"
+    assert run("list", "approve", proposal, "--seen", seen, *farid).exit_code == 0
     assert {row["list_id"] for row in read("list", "show")} >= {"house", "un", "ofac-sdn"}
     assert read("screen", "Grellvander Odobas Shipping")["list"] == "house"
-    older = run("list", "import", str(file), "--list", "house", "--version", "2026-10-01")
+    older = run("list", "import", str(file), "--list", "house", "--version", "2026-10-01", *elif_)
     assert older.exit_code == 1 and "OLDER_THAN_ACTIVE" in older.stderr
+
+
+def test_a_proposed_list_is_turned_down_or_taken_back(run: Run, read: Run, tmp_path: Path) -> None:
+    file = tmp_path / "house.csv"
+    file.write_text("uid,name,type\nH-1,GRELLVANDER ODOBAS SHIPPING,organisation\n")
+    elif_, farid = ("--as", "elif.demir"), ("--as", "farid.haddad")
+    said = ("list", "import", str(file), "--list", "house", "--version", "2026-11-20", *elif_)
+    assert run(*said).exit_code == 0
+    proposal = read("list", "list")[0]["waiting"]["proposal"]
+    assert run("list", "withdraw", proposal, *farid).exit_code == 1  # not the one who proposed it
+    assert run("list", "reject", proposal, "--reason", "names are missing", *farid).exit_code == 0
+    (row,) = read("list", "list")
+    assert (row["answer"], row["waiting"]) == ("rejected", None)
+    assert run(*said).exit_code == 0
+    assert run("list", "withdraw", proposal, *elif_).exit_code == 0
+    assert read("list", "list")[0]["answer"] == "withdrawn"
 
 
 def test_exported_ids_are_all_that_is_registered(read: Run) -> None:

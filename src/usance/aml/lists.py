@@ -20,6 +20,7 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 """A list file may unpack to this much; the largest published one is under a quarter of it."""
 
 STRONG, WEAK = "strong", "weak"
+COUNT_OUTSIDE_RANGE = "COUNT_OUTSIDE_RANGE"
 
 
 class Alias(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -161,15 +162,56 @@ def check_counts(
         found.append(GateFinding(code="DUPLICATE_UID", message=text))
     if previous is not None and previous.entries:
         before, now = previous.entries, len(uids)
-        if not (98 * before <= 100 * now <= 110 * before):
+        if outside_range(before, now):
             text = f"{new.list_id} had {before} entries and now has {now} (allowed: -2 % to +10 %)"
             found.append(
-                GateFinding(code="COUNT_OUTSIDE_RANGE", message=text, blocks=not approve_count)
+                GateFinding(code=COUNT_OUTSIDE_RANGE, message=text, blocks=not approve_count)
             )
         if new.version < previous.version:
             text = f"{new.list_id} {new.version} is older than the active {previous.version}"
             found.append(GateFinding(code="OLDER_THAN_ACTIVE", message=text))
     return tuple(found)
+
+
+def outside_range(before: int, now: int) -> bool:
+    """Tell whether a list's number of entries fell by more than 2 % or grew by more than 10 %."""
+    return not (98 * before <= 100 * now <= 110 * before)
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list version brings against another: identifiers of entries, in order."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+def changes(old: ListSnapshot | None, new: ListSnapshot) -> Changes:
+    """Return what changed from one version of a list to another; None: all of it is new."""
+    before = {e.uid: e.digest for e in old.entries} if old is not None else {}
+    now = {e.uid: e.digest for e in new.entries}
+    return Changes(
+        added=tuple(uid for uid in now if uid not in before),
+        changed=tuple(uid for uid, digest in now.items() if before.get(uid, digest) != digest),
+        removed=tuple(uid for uid in before if uid not in now),
+    )
+
+
+def packed(snapshot: ListSnapshot) -> bytes:
+    """Return a list as the bytes that are kept: our own form, so that no parser is asked again.
+
+    When it was loaded is no part of them: the same file has the same digest tomorrow.
+    """
+    timeless = msgspec.structs.replace(snapshot, loaded_at=0)
+    return zlib.compress(msgspec.msgpack.encode(timeless), 9)
+
+
+def unpack(data: bytes) -> ListSnapshot:
+    """Return the list in kept bytes; raises Unreadable."""
+    try:
+        return msgspec.msgpack.decode(zlib.decompress(data), type=ListSnapshot)
+    except (zlib.error, msgspec.MsgspecError) as error:
+        raise Unreadable("list", "kept bytes are no list", hint="import the list again") from error
 
 
 def unpacked(data: bytes) -> bytes:

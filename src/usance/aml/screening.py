@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -113,6 +113,25 @@ class Screener:
     def lists(self) -> tuple[ListInfo, ...]:
         """The lists in this snapshot, by list id."""
         return self.index.lists
+
+    def snapshots(self) -> tuple[ListSnapshot, ...]:
+        """Return the lists in this snapshot, whole."""
+        index = self.index
+        held: list[list[Entry]] = [[] for _ in index.lists]
+        for entry, number in zip(index.entries, index.entry_list, strict=True):
+            held[number].append(entry)
+        return tuple(
+            ListSnapshot(
+                list_id=info.list_id,
+                source=info.source,
+                version=info.version,
+                sha256=info.sha256,
+                entries=tuple(entries),
+                loaded_at=info.loaded_at,
+                sample=info.sample,
+            )
+            for info, entries in zip(index.lists, held, strict=True)
+        )
 
     def summaries(self, instant: int) -> tuple[ListSummary, ...]:
         """Return what is loaded and how old it is at `instant` (ms UTC)."""
@@ -267,27 +286,31 @@ def config_digest(config: Config) -> str:
 
 
 def open_screener(
-    lists: Sequence[ListSnapshot] | None = None,
+    lists: Sequence[ListSnapshot] | Callable[[], Sequence[ListSnapshot]] | None = None,
     *,
     cache: Path | None = None,
     config: Config | None = None,
+    named: str = "",
 ) -> Screener:
     """Return a screener over lists, or over the shipped ones when None; `cache` is a folder for indexes.
 
-    With a warm cache the shipped lists are not even read: their files' hash finds the index.
+    With a warm cache the shipped lists are not even read: their files' hash finds the index. Nor are
+    those that a function would read, when `named` says which they are.
     """
     config = config or Config()
     digest = config_digest(config)
     versions = f"{NORMALISER_VERSION}|{compiled.INDEX_VERSION}|{MATCHER_VERSION}|{digest}"
     if lists is None:
         source = f"shipped|{shipped_digest()}"
+    elif callable(lists):
+        source = f"named|{named}"
     else:
         source = compiled.snapshot_id([s.info for s in lists], MATCHER_VERSION, digest)
     key = hashlib.sha256(f"{versions}|{source}".encode()).hexdigest()
 
     def make() -> Index:
-        chosen = shipped_lists() if lists is None else lists
-        return compiled.build(chosen, MATCHER_VERSION, digest)
+        read = shipped_lists if lists is None else lists
+        return compiled.build(read() if callable(read) else read, MATCHER_VERSION, digest)
 
     return Screener(compiled.cached(cache, key, make), config)
 

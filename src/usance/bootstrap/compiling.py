@@ -1,4 +1,4 @@
-"""A screener that is made ready beside everything else, so that a first start need not wait for it."""
+"""A screener that is made ready beside everything else, and swapped while the program runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from usance.kernel.errors import UsanceError
 class CompilingScreener:
     """Compiles the lists in a thread of its own; who screens before it is done waits for it.
 
-    Nothing is ever let pass meanwhile: screening waits, the legal clocks do not.
+    Nothing is ever let pass meanwhile: screening waits, the legal clocks do not. A report comes from one
+    screener, whole: `swap` is for those that begin after it.
     """
 
     def __init__(self, make: Callable[[], Screener]) -> None:
@@ -35,6 +36,11 @@ class CompilingScreener:
         """Tell whether screening would answer at once."""
         return self._made is not None
 
+    @property
+    def settled(self) -> bool:
+        """Tell whether the first compiling is over, for better or worse."""
+        return self._ready.is_set()
+
     def screener(self) -> Screener:
         """Return the compiled screener, waiting for it; raises what compiling raised."""
         self._ready.wait()
@@ -42,6 +48,11 @@ class CompilingScreener:
             raise self._error
         assert self._made is not None, "the lists were not compiled: see the logs"
         return self._made
+
+    def swap(self, made: Screener) -> None:
+        """Screen with another snapshot from now on."""
+        self._made, self._error = made, None
+        self._ready.set()
 
     def screen_parties(self, strings: Sequence[Labelled], on_date: str) -> ScreeningReport:
         """Screen every string of one subject, as `Screener` does."""

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from usance.adapters.intake import intake_reaction
 from usance.adapters.swift_files import FileDrop, FinOut, Loopback
-from usance.aml.screening import Screener, open_screener
+from usance.aml.screening import Screener
 from usance.bootstrap.backend import FolderElection
 from usance.bootstrap.compiling import CompilingScreener
-from usance.bootstrap.lists import active_lists
+from usance.bootstrap.lists import ActiveLists
 from usance.bootstrap.observing import exposition, hindrances
 from usance.bootstrap.people import Directory, read_directory
 from usance.bootstrap.proof_serving import ProofDesk
@@ -134,6 +134,7 @@ class Runtime:
         self.threads: list[threading.Thread] = []
         self.trouble: dict[str, str] = {}
         self.fatal: UsanceError | None = None
+        self.lists: ActiveLists | None = None
         self.screener: CompilingScreener | None = None
         self.standby: Standby | None = None
         self.sealing: Sealing | None = None
@@ -262,10 +263,10 @@ class Runtime:
 
     def _make_reactors(self) -> None:
         store = self.store
-        given = self._given_screener
-        self.screener = CompilingScreener(
-            lambda: given or open_screener(active_lists(self.folder.root), cache=self.folder.cache)
+        self.lists = ActiveLists(
+            store.lists(), SystemClock(), cache=self.folder.cache, given=self._given_screener
         )
+        self.screener = self.lists.screener
         table = merged(REACTIONS, fin_reactions(self.settings.bank.bic))
         router = SagaRouter(DEFINITIONS, store.decoder)
         self._reactor("sagas", router.react)
@@ -273,6 +274,7 @@ class Runtime:
         screening = Reactions(Screening(self.screener).table(), store.decoder, store.history)
         self._reactor("screening", screening.react)
         self._reactor("fin-out", self.fin_out.react)
+        self.parts["lists"] = self.lists
         self.parts |= {n: r for n, r in self.reactors.items() if n != "intake"}
 
     def _make_notary(self) -> None:
@@ -515,6 +517,8 @@ class Runtime:
             "history": self.store.history.trouble,
             "owner": self.owner.trouble,
         }
+        if self.lists is not None:
+            told["lists"] = self.lists.trouble
         if self.sealing is not None:
             told["attestor"] = self.sealing.attestor.trouble
             told["receipts"] = self.sealing.receipts.trouble

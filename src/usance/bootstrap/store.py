@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, cast
 from msgspec.structs import replace
 
 from usance.adapters.sqlite_views import SqliteViews
+from usance.aml.activation import ListDecider
 from usance.aml.case import CaseDecider
 from usance.aml.decision import ScreeningDecider
 from usance.bootstrap.backend import open_log
+from usance.bootstrap.lists import ListBook
 from usance.bootstrap.registries import open_registry
 from usance.bootstrap.vaults import demand_profile, found_secret, open_vault
 from usance.config import Settings
@@ -192,6 +194,10 @@ class Store:
         """Streams as reactions see them, their private blocks open."""
         return History(self.log, self.topics, self.decoder)
 
+    def lists(self) -> ListBook:
+        """Return the stream of list versions; it needs no keys, as nothing that decides is private."""
+        return ListBook(self.log, self.topics, self.closed, self.settings.bank.tenant)
+
     def encoder(self) -> Encoder:
         """Return an encoder; each thread needs its own."""
         made = make_encoder(self.genesis.log_id, self.catalogue, self.registry, self.vault)
@@ -255,7 +261,14 @@ def make_encoder(
 
 def all_deciders() -> Mapping[str, Decider[Any]]:
     """Return every decider of the program by category."""
-    found = (*DECIDERS, CaseDecider(), ScreeningDecider(), SagaDecider(DEFINITIONS), *SECRECY)
+    found = (
+        *DECIDERS,
+        CaseDecider(),
+        ScreeningDecider(),
+        ListDecider(),
+        SagaDecider(DEFINITIONS),
+        *SECRECY,
+    )
     return {d.category: Authorised(d) for d in found}
 
 

@@ -39,7 +39,7 @@ COMMANDS: Members = {
     "kafka": ("usance.cli.kafka:kafka", "The Kafka cluster: set it up, look at its health."),
     "key": ("usance.cli.data_keys:key", "The keys that wrap data keys: ceremony, creation, check."),
     "lag": ("usance.cli.moving:lag", "How far each group is behind, in records and seconds."),
-    "list": ("usance.cli.screening:lists", "Sanctions lists: show and import."),
+    "list": ("usance.cli.screening:lists", "Sanctions lists: show, import, approve."),
     "log": ("usance.cli.operations:log", "Verify the log's hash chain."),
     "message": ("usance.cli.trade:message", "FIN messages: look, repair, abandon."),
     "park": ("usance.cli.letters:park", "Keys that wait: show them, release them."),

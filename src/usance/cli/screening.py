@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from usance.cli.options import Noun, Verb, dry_run, say, verb
+
+if TYPE_CHECKING:
+    from usance.aml.screening import Screener
 
 
 @click.command(cls=Verb)
@@ -32,15 +35,11 @@ def screen(
     A line of a batch is {"id","name","type","birth_date","country"}; its answer is {"id","band",
     "score","entry","list","list_version","explanation"}. Example: usance screen "KIM YONG CHOL"
     """
-    from usance.aml.screening import open_screener, screen_batch
-    from usance.bootstrap.lists import active_lists
-    from usance.cli.opening import folder
+    from usance.aml.screening import screen_batch
 
     if (name is None) == (batch is None):
         raise click.UsageError("Give one NAME, or --batch FILE.")
-    place = folder()
-    cache = place.cache if place.root.exists() else _own_cache()
-    screener = open_screener(active_lists(place.root), cache=cache)
+    screener = _screener()
     if batch is not None:
         out = sys.stdout.buffer
         for line in screen_batch(screener, batch):
@@ -73,21 +72,40 @@ def _own_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "usance"
 
 
-lists = Noun("list", help="Sanctions lists.")
+def _screener() -> Screener:
+    """Return what the folder's log has active; where no log is, the lists that came along."""
+    from usance.aml.screening import open_screener
+    from usance.bootstrap.lists import open_active
+    from usance.bootstrap.store import Store
+    from usance.cli.opening import folder, settings
+    from usance.kernel.clock import SystemClock
+
+    place, said = folder(), settings()
+    cache = place.cache if place.root.exists() else _own_cache()
+    if not said.bootstrap_servers and not place.log.exists():
+        return open_screener(cache=cache)
+    store = Store(place, said, SystemClock(), owner=False)
+    try:
+        book = store.lists()
+        return open_active(book, book.state().active, cache=cache)
+    finally:
+        store.close()
+
+
+lists = Noun("list", help="Sanctions lists: what is active, what waits for a second person.")
 
 
 @verb(lists, "show")
-def show_lists() -> None:
-    """Show the active lists: source, version, hash, entries, age."""
-    from usance.aml.screening import open_screener
-    from usance.bootstrap.lists import active_lists
-    from usance.cli.opening import folder
+@click.argument("proposal", required=False)
+def show_lists(proposal: str | None) -> None:
+    """Show the active lists (source, version, hash, entries, age), or one PROPOSAL that waits."""
     from usance.cli.show import Column, emit, table
     from usance.kernel.clock import SystemClock
 
-    place = folder()
-    cache = place.cache if place.root.exists() else _own_cache()
-    found = open_screener(active_lists(place.root), cache=cache).summaries(SystemClock().now())
+    if proposal:
+        _show_proposal(proposal)
+        return
+    found = _screener().summaries(SystemClock().now())
     columns = (
         Column("List", lambda s: s.list_id),
         Column("Source", lambda s: s.source),
@@ -99,6 +117,48 @@ def show_lists() -> None:
         Column("", lambda s: s.note),
     )
     emit(found, lambda rows: table(columns, rows))
+    say("\nNext: usance list list shows what people brought in, and what waits.")
+
+
+def _show_proposal(reference: str) -> None:
+    from usance.cli.approving import find, lines, seen_as
+    from usance.cli.opening import looking
+    from usance.cli.show import emit
+
+    with looking() as seen:
+        found = find(seen.desk, seen.viewer, f"list:{reference}")
+        emit(found, lines)
+        say(f"\nNext: usance list approve {reference} --seen {seen_as(found)}")
+
+
+@verb(lists, "list")
+def list_lists() -> None:
+    """List the versions that people brought in, and those that wait for a second person."""
+    from usance.cli.opening import looking
+    from usance.cli.show import Column, emit, instant, table
+
+    columns = (
+        Column("List", lambda s: s.list_id),
+        Column("Active", lambda s: s.version),
+        Column("Entries", lambda s: f"{s.entries:,}" if s.entries else "", right=True),
+        Column("By", lambda s: f"{s.proposer}, {s.approver}" if s.approver else ""),
+        Column("Since", lambda s: instant(s.activated) if s.activated else ""),
+        Column("Waits", lambda s: s.waiting.proposal if s.waiting else ""),
+        Column(
+            "Brings",
+            lambda s: (
+                f"+{s.waiting.added} ~{s.waiting.changed} -{s.waiting.removed}" if s.waiting else ""
+            ),
+        ),
+        Column("Last", lambda s: f"{s.answer} by {s.answered_by}" if s.answer else ""),
+    )
+    with looking() as seen:
+        emit(
+            seen.queries.lists(seen.viewer),
+            lambda rows: table(
+                columns, rows, "Nobody brought a list in: what came along is active."
+            ),
+        )
 
 
 @verb(lists, "import")
@@ -111,32 +171,75 @@ def show_lists() -> None:
 )
 @click.option("--list", "list_id", default="", help="Such as ofac-sdn; UN XML says it itself.")
 @click.option("--version", default="", metavar="YYYY-MM-DD", help="Date of publication.")
-@click.option("--approve-count", is_flag=True, help="Accept a changed number of entries.")
+@click.option("--approve-count", is_flag=True, help="Propose a changed number of entries.")
 @dry_run
 def import_lists(
     files: tuple[Path, ...], list_id: str, version: str, approve_count: bool, dry_run: bool
 ) -> None:
-    """Load a current list behind a gate: UN XML, our CSV, or the four files of OFAC.
+    """Propose a current list, behind a gate: UN XML, our CSV, or the four files of OFAC.
 
-    The gate looks at the number of entries, and at whether every primary name finds its own entry.
-    Example: usance list import consolidated.xml
+    The gate looks at the number of entries, and at whether every primary name finds its own entry. A
+    second person of compliance activates it: usance list approve.
+    Example: usance list import consolidated.xml --as elif.demir
     """
-    from usance.bootstrap.lists import import_list, read_list
-    from usance.cli.opening import folder
-    from usance.cli.show import emit, facts
+    from usance.bootstrap.lists import demand_role, keep, open_active, propose, read_list
+    from usance.cli.acting import addressed, opened, settle
     from usance.kernel.clock import SystemClock
+    from usance.kernel.ids import RandomIds
 
-    now = SystemClock().now()
-    new = read_list(files, list_id, version, now)
-    say(f"Trying {len(new.entries):,} entries of {new.list_id} against the gate ...")
-    found = import_list(folder().root, new, approve_count=approve_count, keep=not dry_run)
-    for finding in found:
-        say(f"{finding.code}: {finding.message}")
-    summary = new.summary(now)
-    rows = {n: str(getattr(summary, n)) for n in summary.__struct_fields__}
-    emit(summary, lambda _: facts(rows))
-    say(
-        "Passed; nothing was changed."
-        if dry_run
-        else "Active from the next start. Next: usance list show"
-    )
+    new = read_list([f.read_bytes() for f in files], list_id, version, SystemClock().now())
+    with opened(dry=dry_run) as (desk, person):
+        demand_role(person, "ProposeList")
+        book = desk.store.lists()
+        state = book.state()
+        active = open_active(book, state.active, cache=desk.folder.cache)
+        say(f"Trying {len(new.entries):,} entries of {new.list_id} against the gate ...")
+        found = propose(new, active, state, approve_count=approve_count)
+        for finding in found.command.findings:
+            say(f"{finding.code}: {finding.message}")
+        if not dry_run:
+            keep(book, found)
+        settle(desk, addressed(book.key, found.command, RandomIds().fresh(), person), dry=dry_run)
+        if not dry_run:
+            say("A second person activates it. Next: usance list list")
+
+
+_proposal = click.argument("proposal")
+
+
+@verb(lists, "approve")
+@_proposal
+@click.option("--seen", default="", help="What `usance list show PROPOSAL` gave as seen.")
+@dry_run
+def approve_list(proposal: str, seen: str, dry_run: bool) -> None:
+    """Activate a proposed version, as another person: running screeners take it up by themselves.
+
+    Example: usance list approve un-2026-11-20-1f2e3d4c --as farid.haddad
+    """
+    from usance.cli.approving import answer
+
+    answer(f"list:{proposal}", seen, "", yes=True, dry=dry_run)
+
+
+@verb(lists, "reject")
+@_proposal
+@click.option("--reason", required=True, help="Kept with the answer.")
+@dry_run
+def reject_list(proposal: str, reason: str, dry_run: bool) -> None:
+    """Turn a proposed version down; the active one stays."""
+    _answer("RejectList", {"proposal": proposal, "reason": reason}, dry=dry_run)
+
+
+@verb(lists, "withdraw")
+@_proposal
+@dry_run
+def withdraw_list(proposal: str, dry_run: bool) -> None:
+    """Take back a version that you proposed."""
+    _answer("WithdrawList", {"proposal": proposal}, dry=dry_run)
+
+
+def _answer(command: str, fields: dict[str, str], *, dry: bool) -> None:
+    from usance.aml.activation import IDENTITY
+    from usance.cli.acting import perform
+
+    perform({"type": command, "list": IDENTITY, **fields}, "", dry=dry)

@@ -51,6 +51,7 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (OPERATORS, "RetryStep SkipStep MarkDoneOutside CompensateSaga ApproveAct RejectAct"),
     (OPERATORS, "Discard Redrive Release Reread"),
     (_EXPORTERS, "ExportPack"),
+    (_COMPLIANCE, "ProposeList ApproveList RejectList WithdrawList"),
     (_COMPLIANCE, "PlaceHold LiftHold"),
     (_COMPLIANCE, "RequestErasure"),
     (_COMPLIANCE | {"senior_checker"}, "ApproveErasure"),

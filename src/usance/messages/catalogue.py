@@ -32,6 +32,7 @@ from usance.messages.outcome import Outcome, UnitFooter, UnreadableInput
 from usance.messages.registry_events import SchemaRegistered, SubjectConfigured
 
 MODULES: tuple[str, ...] = (
+    "usance.aml.activation",
     "usance.aml.case",
     "usance.aml.decision",
     "usance.engine.control",

@@ -46,6 +46,7 @@ _CATEGORY = {
     "usance.domain.message_exchange": "message",
     "usance.domain.work": "work",
     "usance.engine.saga_messages": "saga",
+    "usance.aml.activation": "list",
     "usance.aml.case": "case",
 }
 """Module of a command's class to the category of the stream it is for."""

@@ -10,6 +10,7 @@ from usance.views.claims import CLAIMS
 from usance.views.fin import FIN
 from usance.views.history import COMPLIANCE_HISTORY, HISTORY
 from usance.views.ledger import EXPOSURE, LEDGER
+from usance.views.listed import LISTED
 from usance.views.presented import PRESENTED
 from usance.views.progress import ARMED_TIMERS, SAGA_PROGRESS
 
@@ -22,6 +23,7 @@ PROJECTIONS: tuple[Projection, ...] = (
     SAGA_PROGRESS,
     ARMED_TIMERS,
     CLAIMS,
+    LISTED,
     HISTORY,
     ANSWERS,
     LETTERS,

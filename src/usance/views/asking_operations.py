@@ -139,6 +139,12 @@ class OperationQuestions(WorkQuestions):
                 page=self.here(reading),
             )
 
+    def lists(self, viewer: Actor) -> list[r.ListRow]:
+        """Return the sanctions lists that people brought in, by name."""
+        with self.reading(viewer) as reading:
+            rows = reading.select("lists", (), (Order("list_id"),), MANY)
+        return [_list_row(row) for row in rows]
+
     # -- dead letters, parked keys, commands
 
     def dead_letters(
@@ -405,6 +411,28 @@ def _step(
         message=row.get("message", "") or answer.get("message", ""),
         started=row.get("started", 0),
         ended=row.get("ended", 0),
+    )
+
+
+def _list_row(row: Row) -> r.ListRow:
+    active, waits = loads(row["active"], "{}"), loads(row["waiting"], "{}")
+    asked = None
+    if waits:
+        version = waits["version"]
+        shown = {n: version[n] for n in ("version", "source", "sha256", "content", "entries")}
+        shown |= {n: waits[n] for n in ("proposal", "added", "changed", "removed", "proposer")}
+        findings = [f"{f['code']}: {f['message']}" for f in waits["findings"]]
+        asked = r.ListWaiting(findings=findings, proposed=row["proposed"], **shown)
+    return made(
+        r.ListRow,
+        row,
+        version=active.get("version", ""),
+        source=active.get("source", ""),
+        sha256=active.get("sha256", ""),
+        entries=active.get("entries", 0),
+        names=active.get("names", 0),
+        proposal=row["active_proposal"],
+        waiting=asked,
     )
 
 

@@ -101,6 +101,7 @@ class WorkQuestions(TradeQuestions):
         found += _act_approvals(reading, key)
         if sees_compliance(viewer):
             found += _case_approvals(reading, key)
+            found += _list_approvals(reading, key)
         found.sort(key=lambda a: (a.requested, a.id))
         mine = viewer.person
         return [msgspec.structs.replace(a, self_made=a.maker == mine) for a in found]
@@ -116,6 +117,7 @@ class WorkQuestions(TradeQuestions):
         ]
         if sees_compliance(viewer):
             found += _case_work(reading)
+            found += _list_work(reading)
         held = {row["work"]: row for row in reading.select("work_claims", (), (), MANY)}
         found = [_seen(i, viewer, held.get(i.id)) for i in found]
         # What has no deadline waits in the order of who can do something about it.
@@ -355,6 +357,22 @@ def _case_work(reading: Reading) -> Iterator[r.WorkItem]:
         )
 
 
+def _list_work(reading: Reading) -> Iterator[r.WorkItem]:
+    for row in _lists_waiting(reading, ""):
+        yield _item(
+            "list",
+            row,
+            id=f"list:{row['waiting_proposal']}",
+            reference=row["waiting_proposal"],
+            title=f"List {row['list_id']}",
+            why="A new version waits for a second person",
+            act="ApproveList",
+            since=row["proposed"],
+            roles=COMPLIANCE,
+            not_by=row["maker"],
+        )
+
+
 # -- approvals
 
 
@@ -470,6 +488,26 @@ def _case_approvals(reading: Reading, key: str) -> Iterator[r.Approval]:
     where = (Where("state", "=", "proposed"), *_one(key))
     for row in reading.select("cases", where, (Order("changed"),), MANY):
         yield case_approval(row)
+
+
+def _lists_waiting(reading: Reading, key: str) -> list[Row]:
+    where = (Where("waiting_proposal", "!=", ""), *_one(key))
+    return reading.select("lists", where, (Order("proposed"),), MANY)
+
+
+def _list_approvals(reading: Reading, key: str) -> Iterator[r.Approval]:
+    for row in _lists_waiting(reading, key):
+        yield _approval(
+            "list",
+            row,
+            id=f"list:{row['waiting_proposal']}",
+            reference=row["waiting_proposal"],
+            revision=row["revision"],
+            requested=row["proposed"],
+            maker=row["maker"],
+            title=f"Activate {row['waiting_proposal']}",
+            content=flat(msgspec.json.decode(row["waiting"])),
+        )
 
 
 def case_approval(row: Row) -> r.Approval:

@@ -102,7 +102,7 @@ class EventDetail(msgspec.Struct, frozen=True, kw_only=True):
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a second person approves: exactly this content, bound by hash and revision.
 
-    `kind`: credit | amendment | void | take_up | saga_act | case. `number` is an amendment's.
+    `kind`: credit | amendment | void | take_up | saga_act | case | list. `number` is an amendment's.
     `content` are the facts as name and text. `self_made`: the viewer made it and cannot approve it.
     """
 

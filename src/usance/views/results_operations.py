@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from usance.aml.lists import ListSummary
 from usance.views.results_history import Approval, Page, TimelineEntry
 
 
@@ -90,6 +91,54 @@ class SagaAct(msgspec.Struct, frozen=True, kw_only=True):
     approver: str
     state: str
     instant: int
+
+
+class ListWaiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A list version that a second person activates, or not. Counts are entries against the active one."""
+
+    proposal: str
+    version: str
+    source: str
+    sha256: str
+    content: str
+    entries: int
+    added: int
+    changed: int
+    removed: int
+    findings: list[str]
+    proposer: str
+    proposed: int
+
+
+class ListRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A sanctions list that people brought in; fields of the active version are empty before the first.
+
+    `answer` is what became of the newest proposal that is not waiting: activated | rejected | withdrawn.
+    """
+
+    key: str
+    list_id: str
+    version: str
+    source: str
+    sha256: str
+    entries: int
+    names: int
+    proposal: str
+    proposer: str
+    approver: str
+    activated: int
+    waiting: ListWaiting | None
+    answer: str
+    answered_by: str
+    answered: int
+    reason: str
+
+
+class Lists(msgspec.Struct, frozen=True, kw_only=True):
+    """Sanctions lists: `loaded` is what this process screens with now, `rows` what people decided."""
+
+    loaded: list[ListSummary]
+    rows: list[ListRow]
 
 
 class Saga(msgspec.Struct, frozen=True, kw_only=True):

@@ -148,6 +148,14 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "TimerFired": ("Timer {timer_id} fired", ""),
     # packs
     "PackExported": ("Audit pack handed over: {scope}, {records} records", ""),
+    # sanctions lists
+    "ListProposed": (
+        "{version.list_id} {version.version} proposed: +{added} ~{changed} -{removed} entries",
+        "",
+    ),
+    "ListActivated": ("{version.list_id} {version.version} is active from here on", ""),
+    "ListRejected": ("Proposal {proposal} turned down", ""),
+    "ListWithdrawn": ("Proposal {proposal} taken back", ""),
     # compliance
     "CaseOpened": ("Case opened: screening found candidates", ""),
     "AlertAttached": ("The same evidence was found again", ""),

@@ -24,7 +24,7 @@ TAKE_UP = {
 }
 
 
-APPROVALS = ("ApproveCredit", "ApproveAmendment", "ApproveAct", "ApproveDisposition")
+APPROVALS = ("ApproveCredit", "ApproveAmendment", "ApproveAct", "ApproveDisposition", "ApproveList")
 
 
 class Field(NamedTuple):
@@ -263,6 +263,13 @@ def approval_acts(approval: r.Approval) -> list[Act]:
             act = hidden(act_id=approval.act_id)
             yes = Act("ApproveAct", "Agree to the act", key, act, "good", why)
             no = Act("RejectAct", "Turn the act down", key, (*act, reason()), "bad")
+        case "list":
+            said = hidden(proposal=approval.reference)
+            seen = (*said, *hidden(content=approval.content_hash))
+            yes = Act("ApproveList", "Activate", key, seen, "good", why)
+            no = Act("RejectList", "Turn it down", key, (*said, reason()), "bad")
+            if approval.self_made:
+                no = Act("WithdrawList", "Take it back", key, said, "bad")
         case _:
             return []
     return [yes, no]

@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from usance.kernel.errors import Refused, UsanceError
-from usance.web import audit_pages, openapi, packs, registry, rereading
+from usance.web import audit_pages, listing, openapi, packs, registry, rereading
 from usance.web.answers import Answers
 from usance.web.api import CommandEndpoint, Desk, batch, outcome
 from usance.web.backend import Backend
@@ -120,6 +120,7 @@ def create_app(backend: Backend) -> Starlette:
         Route("/metrics", metrics, methods=["GET"]),
         *packs.ROUTES,
         *audit_pages.ROUTES,
+        *listing.ROUTES,
         registry.mount(),
         Mount("/static", StaticFiles(packages=[("usance.web", "static")])),
         *site.routes(),

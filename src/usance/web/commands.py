@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from usance.aml.activation import IDENTITY as LISTS
 from usance.engine.topics import Topics
 from usance.kernel.decider import key_of, key_parts
 from usance.kernel.errors import NotFound, Refused
@@ -18,6 +19,7 @@ from usance.messages.words import with_words, word_fields
 from usance.web.forms import whole_number
 
 CATEGORY_OF_MODULE = {
+    "usance.aml.activation": "list",
     "usance.aml.case": "case",
     "usance.domain.credit": "credit",
     "usance.domain.facility_messages": "facility",
@@ -62,6 +64,8 @@ class CommandType(msgspec.Struct, frozen=True):
             return _control_key(tenant, topics, said)
         if not said and self.identity:
             said = getattr(command, self.identity)
+        if not said and self.category == "list":
+            said = LISTS
         if said.startswith(f"{tenant}/"):
             if key_parts(said)[:2] == (tenant, self.category) and key_parts(said).identity:
                 return said

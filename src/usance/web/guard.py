@@ -15,6 +15,8 @@ from usance.web.problems import MEDIA_TYPE, Problem, problem
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "[::1]"))
 BODY_MAX = 2_000_000
 """Bytes of a request's body; a batch of 500 commands of 1 kB fits four times over."""
+LISTS_BODY_MAX = 64_000_000
+"""Bytes of an import of sanctions lists; the longest published one has a third of it."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -39,7 +41,12 @@ def is_loopback(host: str) -> bool:
     return name.lower() in LOOPBACK and port.isdigit()
 
 
-def flaw_of(method: str, headers: Headers) -> Problem | None:
+def body_max(path: str) -> int:
+    """Return how many bytes the body of a request to a path may have."""
+    return LISTS_BODY_MAX if path == "/lists" else BODY_MAX
+
+
+def flaw_of(method: str, headers: Headers, path: str) -> Problem | None:
     """Return why a request is turned away at the door, or None."""
     host = headers.get(b"host", b"").decode("latin-1")
     if not is_loopback(host):
@@ -61,7 +68,7 @@ def flaw_of(method: str, headers: Headers) -> Problem | None:
             "Act from the pages of this console, or from a program that sends no Origin.",
         )
     length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or len(length) > 9 or int(length) > BODY_MAX:
+    if not length.isdigit() or len(length) > 9 or int(length) > body_max(path):
         return too_large()
     return None
 
@@ -120,7 +127,7 @@ class Guard:
             return
         headers: Headers = dict(scope["headers"])
         method: str = scope["method"]
-        flaw = flaw_of(method, headers)
+        flaw = flaw_of(method, headers, scope["path"])
         if flaw is not None:
             await send_problem(send, flaw)
         elif self.hot is not None and method == "POST" and scope["path"].startswith("/commands/"):
@@ -129,13 +136,13 @@ class Guard:
             await self._bounded(scope, receive, send)
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, size = False, 0
+        started, size, most = False, 0, body_max(scope["path"])
 
         async def receive_some() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > BODY_MAX:
+            if size > most:
                 raise BodyTooLarge
             return message
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from usance.web import audit_pages, operations, pages
+from usance.web import audit_pages, listing, operations, pages
 from usance.web.answers import Answer
 from usance.web.api import BATCH_MAX, ROLE_HEADER, Item
 from usance.web.commands import CommandType, command_types
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 def document(version: str) -> Json:
     """Return the whole description."""
-    every = (*pages.PAGES, *operations.PAGES, *audit_pages.PAGES)
+    every = (*pages.PAGES, listing.PAGE, *operations.PAGES, *audit_pages.PAGES)
     kinds = command_types()
     classes: list[Any] = [*(k.cls for k in kinds.values()), Answer, Forecast, Problem, Item]
     classes += [p.result for p in every if p.result is not dict]
@@ -36,6 +36,7 @@ def document(version: str) -> Json:
     paths |= {path: _pack(path, of) for path in ("/credits/{ref}/pack.zip", "/audit/pack.zip")}
     paths |= {"/audit/log/{folder}/{path}": _tile(of), "/audit/policy.txt": _policy(of)}
     paths |= {_path(p): _twin(p, of, components) for p in every}
+    paths["/lists"] = _lists(of)
     paths |= {f"/health/{part}": _health(part) for part in ("live", "ready")}
     return {
         "openapi": "3.1.0",
@@ -135,6 +136,36 @@ def _outcome(of: dict[str, Json]) -> Json:
                 "200": _answer(of[repr(Answer)], "Accepted"),
                 "202": _answer(of[repr(Answer)], "Not decided yet, or not known yet"),
                 **_problems(of, 422),
+            },
+        }
+    }
+
+
+def _lists(of: dict[str, Json]) -> Json:
+    form = {
+        "type": "object",
+        "required": ["files"],
+        "properties": {
+            "files": {"type": "array", "maxItems": 4, "items": {"type": "string"}},
+            "list": {"type": "string"},
+            "version": {"type": "string", "format": "date"},
+            "approve_count": {"type": "string"},
+        },
+    }
+    return {
+        "post": {
+            "operationId": "proposeListFile",
+            "summary": "Hold a list file against the gate and propose it; a second person activates it.",
+            "parameters": [
+                _parameter("query", "dry_run", "Say what would happen; record nothing"),
+                _parameter("header", "Idempotency-Key", "The same key is the same command"),
+                _parameter("header", ROLE_HEADER, "Who acts"),
+            ],
+            "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
+            "responses": {
+                "200": _answer({"oneOf": [of[repr(Answer)], of[repr(Forecast)]]}, "Committed"),
+                "202": _answer(of[repr(Answer)], "Not decided yet"),
+                **_problems(of, 400, 413, 422, 503),
             },
         }
     }

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -210,6 +210,13 @@ def with_query(path: str, have: dict[str, str], **change: Any) -> str:
     kept = have | {k: str(v) for k, v in change.items() if v is not None}
     pairs = [(k, v) for k, v in kept.items() if v != "" and change.get(k, "") is not None]
     return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def after(back: str, command_id: str, position: str) -> str:
+    """Return where to go after an act: back, with the outcome to show and the position to await."""
+    parts = urlsplit(back)
+    have = {k: v for k, v in parse_qsl(parts.query) if k not in ("outcome", "at")}
+    return with_query(parts.path, have, outcome=command_id, at=position or None)
 
 
 def pretty(value: Any) -> str:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from usance.kernel.clock import SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused, UsanceError
-from usance.web import audit_pages, operations, pages, rereading
+from usance.web import audit_pages, listing, operations, pages, rereading
 from usance.web.answers import Answer
 from usance.web.api import ACTING_AS, Desk, refusal_of, said_by
 from usance.web.backend import Backend
@@ -24,7 +24,7 @@ from usance.web.live import light
 from usance.web.matching import expected
 from usance.web.pages import COMPLIANCE_ROLES, Page, Shown, Visit
 from usance.web.problems import MEDIA_TYPE, Problem, problem, problem_of
-from usance.web.render import path_of, render, with_query
+from usance.web.render import after, path_of, render, with_query
 
 POSITION_WAIT_S = 2.0
 SAVED = "usance_saved"
@@ -48,7 +48,7 @@ RAIL: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("l", "/ledger", "Ledger"),
         ),
     ),
-    ("Compliance", (("k", "/cases", "Cases"),)),
+    ("Compliance", (("k", "/cases", "Cases"), ("n", "/lists", "Lists"))),
     ("Audit", (("u", "/audit", "Audit"),)),
     (
         "Operations",
@@ -80,7 +80,7 @@ class Site:
 
     def routes(self) -> list[Route]:
         """Return the routes of all pages; twins stand first, as `.json` ends their addresses."""
-        every = (*pages.PAGES, *operations.PAGES, *audit_pages.PAGES)
+        every = (*pages.PAGES, listing.PAGE, *operations.PAGES, *audit_pages.PAGES)
         twins = [Route(f"{p.path}.json", self._twin(p), methods=["GET"]) for p in every]
         shown = [Route(p.path, self._page(p), methods=["GET"]) for p in every]
         return [
@@ -317,7 +317,7 @@ class Site:
             return await self._again(request, form, values, refusal_of(answer), back)
         if form and answer is not None and answer.outcome == "accepted":
             back = path_of(outgoing.key) or back
-        return RedirectResponse(_after(back, command_id, answer), 303)
+        return RedirectResponse(after(back, command_id, answer.position if answer else ""), 303)
 
     async def _reread(
         self, request: Request, values: dict[str, str], actor: Actor, back: str, *, preview: bool
@@ -328,7 +328,7 @@ class Site:
             return self._preview(request, REREAD, values, told, back)
         reason = values.get("reason", "")
         outgoing, answer = await rereading.read_again(self.desk, said, reason, actor)
-        return RedirectResponse(_after(back, outgoing.id, answer), 303)
+        return RedirectResponse(after(back, outgoing.id, answer.position if answer else ""), 303)
 
     def _preview(
         self, request: Request, name: str, values: dict[str, str], told: Any, back: str
@@ -383,14 +383,6 @@ def _bound(shown: Shown) -> dict[str, int]:
     row = getattr(shown.result, "row", None)
     key = getattr(row, "key", "")
     return {key: shown.revision} if key and shown.revision is not None else {}
-
-
-def _after(back: str, command_id: str, answer: Answer | None) -> str:
-    """Return where to go after an act: back, with the outcome to show and the position to await."""
-    parts = urlsplit(back)
-    have = {k: v for k, v in parse_qsl(parts.query) if k not in ("outcome", "at")}
-    at = answer.position if answer is not None else None
-    return with_query(parts.path, have, outcome=command_id, at=at or None)
 
 
 def local(address: str) -> str:
