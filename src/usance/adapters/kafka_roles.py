@@ -82,7 +82,7 @@ ACCESS: dict[Role, Access] = {
 """The table. `keys` holds wrapped keys alone: who opens or seals blocks reads it. Who seals writes what it mints;
 who opens writes that it let go of what was destroyed, which an erasure waits for. A record there that the log
 did not sign is Tampered, so that writing is no power over keys. Auditor and notary read none of it.
-`lists` takes the bytes of versions that people propose; whoever loads one compares it with the event that names it.
+`lists` takes the bytes of versions that people propose; whoever loads one compares it with its event.
 """
 
 _READ: tuple[Operation, ...] = ("read", "describe")
