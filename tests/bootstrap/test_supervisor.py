@@ -12,21 +12,27 @@ from pathlib import Path
 
 import pytest
 
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc, forks")
 SUPERVISED = textwrap.dedent("""
     import sys
     from usance.bootstrap.supervisor import Supervisor, Worker
     from usance.kernel.clock import SystemClock
-    scripts = sys.argv[1:]
+    kind, *scripts = sys.argv[1:]
     plan = [Worker(f"worker {n}", ["-c", s], {"NUMBER": str(n)}) for n, s in enumerate(scripts)]
+    if kind == "forked":
+        plan = [one._replace(run=lambda given: exec(given[1], {})) for one in plan]
     sys.exit(Supervisor(plan, SystemClock(), lambda text: print(text, file=sys.stderr)).run())
 """)
 DIARY = "import os, sys, time, signal; p = os.environ['DIARY'] + os.environ['NUMBER'];"
 NOTE = "open(p, 'a').write(f'{os.getpid()}\\n');"
 
 
-def supervise(folder: Path, *scripts: str) -> subprocess.Popen[str]:
+KINDS = ["spawned", pytest.param("forked", marks=ON_LINUX)]
+
+
+def supervise(folder: Path, kind: str, *scripts: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", SUPERVISED, *(f"{DIARY} {NOTE} {s}" for s in scripts)],
+        [sys.executable, "-c", SUPERVISED, kind, *(f"{DIARY} {NOTE} {s}" for s in scripts)],
         env={"DIARY": str(folder / "diary"), "PATH": "/usr/bin:/bin"},
         stderr=subprocess.PIPE,
         text=True,
@@ -58,9 +64,10 @@ def gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_killed_worker_is_started_again_beside_its_neighbours(tmp_path: Path) -> None:
-    boss = supervise(tmp_path, "time.sleep(60)", "time.sleep(60)")
+@ON_LINUX
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_worker_is_started_again_beside_its_neighbours(kind: str, tmp_path: Path) -> None:
+    boss = supervise(tmp_path, kind, "time.sleep(60)", "time.sleep(60)")
     try:
         (first,), (neighbour,) = pids(tmp_path, 0, 1), pids(tmp_path, 1, 1)
         os.kill(first, signal.SIGKILL)
@@ -74,8 +81,9 @@ def test_a_killed_worker_is_started_again_beside_its_neighbours(tmp_path: Path) 
         boss.communicate()
 
 
-def test_a_worker_that_people_must_look_at_stays_ended(tmp_path: Path) -> None:
-    boss = supervise(tmp_path, "sys.exit(5)", "sys.exit(64)")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_that_people_must_look_at_stays_ended(kind: str, tmp_path: Path) -> None:
+    boss = supervise(tmp_path, kind, "sys.exit(5)", "sys.exit(64)")
     try:
         assert boss.wait(20) == 5
         assert len(pids(tmp_path, 0, 1)) == len(pids(tmp_path, 1, 1)) == 1
@@ -84,9 +92,12 @@ def test_a_worker_that_people_must_look_at_stays_ended(tmp_path: Path) -> None:
         boss.kill()
 
 
-def test_a_worker_that_was_asked_to_end_by_somebody_else_is_started_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_that_was_asked_to_end_by_somebody_else_is_started_again(
+    kind: str, tmp_path: Path
+) -> None:
     patient = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(60)"
-    boss = supervise(tmp_path, patient)
+    boss = supervise(tmp_path, kind, patient)
     try:
         (first,) = pids(tmp_path, 0, 1)
         time.sleep(0.3)  # it hears signals by now
@@ -98,10 +109,34 @@ def test_a_worker_that_was_asked_to_end_by_somebody_else_is_started_again(tmp_pa
     assert boss.returncode == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_workers_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    boss = supervise(tmp_path, "time.sleep(60)")
+@ON_LINUX
+@pytest.mark.parametrize("kind", KINDS)
+def test_workers_end_with_a_supervisor_that_is_killed(kind: str, tmp_path: Path) -> None:
+    boss = supervise(tmp_path, kind, "time.sleep(60)")
     (worker,) = pids(tmp_path, 0, 1)
     boss.kill()
     boss.communicate()
     assert gone(worker)
+
+
+@ON_LINUX
+def test_a_fork_that_fails_without_a_code_ends_as_a_bug_and_never_in_its_supervisors_frames(
+    tmp_path: Path,
+) -> None:
+    boss = supervise(tmp_path, "forked", "raise ValueError('by mistake')", "time.sleep(60)")
+    try:
+        assert len(set(pids(tmp_path, 0, 2))) == 2, "it is started again"
+        (neighbour,) = pids(tmp_path, 1, 1)
+        os.kill(neighbour, 0)
+        boss.terminate()
+        said = boss.communicate(timeout=20)[1]
+        assert "ValueError: by mistake" in said and boss.returncode == 0
+    finally:
+        boss.kill()
+
+
+@ON_LINUX
+def test_what_a_fork_said_is_not_lost_at_its_end(tmp_path: Path) -> None:
+    script = "import atexit; atexit.register(print, 'the last word', file=sys.stderr); sys.exit(5)"
+    boss = supervise(tmp_path, "forked", script)
+    assert "the last word" in boss.communicate(timeout=20)[1] and boss.returncode == 5

@@ -59,10 +59,10 @@ def test_a_partition_that_cannot_be_restored_yet_holds_no_other_up_and_is_taken_
     told(owner, monkeypatch, Assigned(tuple(owner.topics.input(place) for place in places)))
     restore, dark = owner.takeover.restore, set(places)
 
-    def unwilling(place: Any) -> Any:
+    def unwilling(place: Any, seen: Any = None) -> Any:
         if place in dark:
             raise Unavailable("a transaction is still open")
-        return restore(place)
+        return restore(place, seen)
 
     monkeypatch.setattr(owner.takeover, "restore", unwilling)
     with pytest.raises(Unavailable):  # nothing of it can be read: people are told

@@ -73,13 +73,21 @@ class KafkaLog:
         self._closed = False
 
     @classmethod
-    def open(cls, settings: KafkaSettings, *, clock: Clock | None = None) -> KafkaLog:
+    def open(
+        cls, settings: KafkaSettings, *, clock: Clock | None = None, writes: bool = False
+    ) -> KafkaLog:
         """Connect to the cluster of `settings.bootstrap`.
+
+        With `writes` a producer is made at once: its first append then does not wait the half second that a new
+        client takes to get its id.
 
         Raises Refused for unsafe settings and when the cluster does not let us in, Unavailable when
         nobody answers; within five seconds, with what to do next.
         """
-        return cls(settings, clock or SystemClock())
+        log = cls(settings, clock or SystemClock())
+        if writes:
+            log._appender = log._new_appender()
+        return log
 
     # --- topics -----------------------------------------------------------------------------
 
@@ -328,12 +336,13 @@ class KafkaLog:
         self._notify()
         return offsets
 
+    def _new_appender(self) -> Producer:
+        options = self.settings.producer("append")
+        del options["delivery.report.only.error"]
+        return Producer(options | {"linger.ms": 0})
+
     def _append(self, rows: Sequence[Row]) -> list[int]:
-        if self._appender is None:
-            options = self.settings.producer("append")
-            del options["delivery.report.only.error"]
-            self._appender = Producer(options | {"linger.ms": 0})
-        producer = self._appender
+        producer = self._appender = self._appender or self._new_appender()
         offsets: list[int | None] = [None] * len(rows)
         failed: list[KafkaError] = []
 

@@ -30,6 +30,9 @@ SUSPECT_SECONDS = 1.0
 ABORT_SECONDS = 5.0
 COMMIT_SECONDS = 8.0
 """Longer than the broker lets a transaction be open: what has no answer by then may never get one."""
+CONNECT_SECONDS = 1.0
+CONNECTS_SECONDS = 0.05
+"""How long a client that has found a broker needs to reach the others that it learnt of."""
 INIT_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 MISSING_MAX = 3
@@ -103,6 +106,7 @@ class UnitProducer:
         try:
             client = Producer(self._options)
             deadline = self._clock.monotonic() + INIT_SECONDS
+            self._connect(client)
             while True:
                 try:
                     with self._call():
@@ -117,6 +121,12 @@ class UnitProducer:
         self._client, self._failed, self._trouble = client, None, False
         self.built += 1
         self._to(Event.REBUILT)
+
+    def _connect(self, client: Producer) -> None:
+        """Let a new client connect first: asked before it has, it looks again only half a second later."""
+        with suppress(KafkaException):
+            client.list_topics(timeout=CONNECT_SECONDS)
+        self._clock.sleep(CONNECTS_SECONDS)
 
     def close(self) -> None:
         """Let the client go, with whatever it still holds."""

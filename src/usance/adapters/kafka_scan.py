@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
@@ -27,6 +27,9 @@ STUCK_SECONDS = 2 * TRANSACTION_MS / 1000 + 2.0
 """How long a scan waits for a record or an end: longer than any transaction of ours stays open."""
 POLL_SECONDS = 0.25
 FETCH_RECORDS = 2_000
+LOOK_SECONDS = 2.0
+LOOKED_SECONDS = 60.0
+"""How long a client is trusted to know a topic that it asked about."""
 FEW_RECORDS = 64
 """A scan of no more takes a reader that fetches little and never waits between: p95 1 ms, not 8."""
 FEW = {"queued.min.messages": 1, "fetch.message.max.bytes": 65_536, "fetch.queue.backoff.ms": 0}
@@ -38,6 +41,7 @@ class _Reader:
 
     def __init__(self, cluster: Cluster, *, few: bool) -> None:
         self.few = few
+        self._looked: dict[str, float] = {}
         options = cluster.settings.consumer("scan") | {
             "group.id": cluster.real("usance-scan"),
             "auto.offset.reset": "earliest",
@@ -51,7 +55,17 @@ class _Reader:
 
     def stand(self, cluster: Cluster, partition: TopicPartition, offset: int) -> None:
         """Read `partition` from `offset`."""
+        self._look(cluster, partition.topic)
         self.consumer.assign([cluster.place(partition, offset)])
+
+    def _look(self, cluster: Cluster, topic: str) -> None:
+        """Ask about a topic before it is read: the client itself looks once a second, and waits till then."""
+        now = cluster.clock.monotonic()
+        if now - self._looked.get(topic, -LOOKED_SECONDS) < LOOKED_SECONDS:
+            return
+        with suppress(KafkaException):  # whoever reads then hears what is wrong
+            self.consumer.list_topics(cluster.real(topic), LOOK_SECONDS)
+            self._looked[topic] = now
 
     def rest(self) -> None:
         """Read nothing: an assigned consumer asks the broker again and again."""

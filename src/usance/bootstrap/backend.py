@@ -37,14 +37,21 @@ def open_log(
     decides who owns what. Raises Unavailable where it cannot be reached, with what to do.
     """
     if settings.bootstrap_servers:
-        return open_cluster(settings)
+        return open_cluster(settings, writes=owner)
     return SqliteLog.open(file, owner=owner, clock=clock or SystemClock())
 
 
 def open_cluster(
-    settings: Settings, clock: Clock | None = None, others: tuple[str, ...] = ()
+    settings: Settings,
+    clock: Clock | None = None,
+    others: tuple[str, ...] = (),
+    *,
+    writes: bool = False,
 ) -> KafkaLog:
-    """Open the log on the cluster that the settings name; `others` are topics of other programs."""
+    """Open the log on the cluster that the settings name; `others` are topics of other programs.
+
+    `writes` says that records will be appended soon: what that needs is made ready.
+    """
     from usance.adapters.kafka_log import KafkaLog
     from usance.adapters.kafka_settings import KafkaSettings
 
@@ -68,7 +75,7 @@ def open_cluster(
         certificate_file=said.certificate_file,
         key_file=said.certificate_key_file,
     )
-    return KafkaLog.open(found, clock=clock or SystemClock())
+    return KafkaLog.open(found, clock=clock or SystemClock(), writes=writes)
 
 
 def resident(settings: Settings) -> Settings:

@@ -66,6 +66,7 @@ from usance.views.results import DeadLetterRow
 PART_WAIT_S = 0.2
 SCHEMAS_WAIT_S = 60.0
 PART_RETRY_S = 0.5
+PART_END_S = 10.0
 SWITCH_INTERVAL_S = 0.0005
 
 _log = logger("runtime")
@@ -106,7 +107,9 @@ class Runtime:
         *,
         screener: Screener | None = None,
         roles: frozenset[str] = ALL,
+        early: bool = False,
     ) -> None:
+        """Open the log and make the parts; with `early` the owner decides while the others are being made."""
         # Parts hand work to each other through the log, and lists compile while the views open: no
         # thread must wait 5 ms for its turn.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -142,14 +145,17 @@ class Runtime:
         self.reactors: dict[str, Reactor] = {}
         self.parts: dict[str, Part] = {}
         try:
-            self._make_parts()
+            self._make_parts(early=early)
         except BaseException:
+            self.stopping.set()
+            for thread in self.threads:
+                thread.join(PART_END_S)
             self.store.close()
             raise
 
     # -- parts
 
-    def _make_parts(self) -> None:
+    def _make_parts(self, *, early: bool) -> None:
         store = self.store
         here = self._reply_partition()
         self.gateway = Gateway(store.commands(here), self.waiters, self.clock)
@@ -172,6 +178,8 @@ class Runtime:
         if OWNER in self.roles:
             self.owner.open()
         self._await_schemas()
+        if OWNER in self.roles and early:
+            self._begin("owner", self.owner)
         if WEB in self.roles:
             self.parts["gateway"] = self.gateway
             if here is not None:
@@ -341,6 +349,7 @@ class Runtime:
             store.commands(),
             self.clock.now,
             self.telemetry,
+            store.topics.partitions,
         )
         reactor.open()
 
@@ -442,15 +451,20 @@ class Runtime:
             self.projector.close()
             self.projector = self.parts["projector"] = ViewsApart(self.store, self.views)
         collector.relax()
+        begun = {thread.name for thread in self.threads}
         for name, part in self.parts.items():
-            thread = threading.Thread(target=self._run, args=(name, part), name=name, daemon=True)
-            thread.start()
-            self.threads.append(thread)  # only what runs: health asks whether all of these live
+            if name not in begun:
+                self._begin(name, part)
         watch = threading.Thread(
             target=self.vitals.watch, args=(self.stopping,), name="vitals", daemon=True
         )
         watch.start()
         self.threads.append(watch)
+
+    def _begin(self, name: str, part: Part) -> None:
+        thread = threading.Thread(target=self._run, args=(name, part), name=name, daemon=True)
+        thread.start()
+        self.threads.append(thread)  # only what runs: health asks whether all of these live
 
     def _opens_alone(self) -> bool:
         """Tell whether another process can open the data keys without asking a person."""
@@ -528,7 +542,7 @@ class Runtime:
         """Finish the unit under way, leave all groups, close log and views."""
         self.stopping.set()
         for thread in self.threads:
-            thread.join(timeout=10.0)
+            thread.join(PART_END_S)
         self.owner.close(clean=clean)
         for reactor in self.reactors.values():
             reactor.close()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -28,6 +31,7 @@ from usance.config import Settings
 from usance.engine import logs
 from usance.kernel.clock import BookClock, SystemClock
 from usance.kernel.errors import NotFound, Owned, Refused, Unavailable, UsanceError
+from usance.messages.catalogue import default
 from usance.web.app import ConsoleServer, create_app, create_health_app, make_server
 
 BACKLOG = 128
@@ -52,9 +56,28 @@ def supervise(settings: Settings, roles: frozenset[str], workers: int, *, with_b
             hint="Play it first: usance start --demo; then start the workers.",
         )
     plan = [_worker(settings, roles, number) for number in range(workers)]
+    if sys.platform == "linux":  # a fork has all that the supervisor has imported
+        _import_all()
+        plan = [one._replace(arguments=one.arguments[2:], run=_work) for one in plan]
     code = Supervisor(plan, SystemClock(), say).run()
     if code:
         sys.exit(code)
+
+
+def _import_all() -> None:
+    """Import what a worker on a cluster will need, and make what every one makes of it, once."""
+    for name in ("usance.adapters.kafka_log", "usance.bootstrap.kafka"):
+        import_module(name)
+    default()
+    gc.collect()
+    gc.freeze()  # what all share stays shared: no collector of a worker writes to it
+
+
+def _work(arguments: Sequence[str]) -> None:
+    """Be a worker: the same command line that would start it alone."""
+    from usance.cli.main import main
+
+    main([*arguments])
 
 
 def _worker(settings: Settings, roles: frozenset[str], number: int) -> Worker:
@@ -150,15 +173,17 @@ def _open(settings: Settings, inputs: list[BookInput], roles: frozenset[str]) ->
     if settings.bootstrap_servers:
         if fresh and inputs:
             found_log(folder, settings, clock)
-        demand_log(folder.log, settings)
+        elif fresh:
+            demand_log(folder.log, settings)
         from usance.bootstrap.kafka import check_safe
 
         check_safe(settings)
+    early = bool(settings.bootstrap_servers) and not isinstance(clock, BookClock)
     patience = SystemClock()
     deadline = patience.monotonic() + OWNED_RETRY_S
     while True:
         try:
-            return Runtime(folder, settings, clock, roles=roles)
+            return Runtime(folder, settings, clock, roles=roles, early=early)
         except Owned:
             if patience.monotonic() > deadline:
                 raise

@@ -6,10 +6,12 @@ withdrawn at take-over, and `attempt`, the record being tried with its count of 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from usance.engine.topics import Place, Topics
-from usance.log.contract import Log, Output
+from usance.log.contract import Log, Output, TopicPartition
 
 DEATHS_MAX = 2
 RELEASE, ATTEMPT = b"release", b"attempt"
@@ -22,10 +24,9 @@ class Attempt(msgspec.Struct, frozen=True):
     begun: int
 
 
-def _last(log: Log, topics: Topics, place: Place) -> dict[bytes, bytes | None]:
-    tp = topics.at(place.context, "attempts", place.partition)
+def _last(log: Log, tp: TopicPartition, begin: int, end: int) -> dict[bytes, bytes | None]:
     found: dict[bytes, bytes | None] = {}
-    for record in log.scan(tp, log.begin(tp), log.end(tp)):
+    for record in log.scan(tp, begin, end) if begin < end else ():
         if record.key is not None:
             found[record.key] = record.value
     return found
@@ -36,13 +37,21 @@ def release(topics: Topics, place: Place) -> Output:
     return Output(topics.name(place.context, "attempts"), place.partition, RELEASE, b"clean")
 
 
-def take(log: Log, topics: Topics, place: Place) -> Attempt | None:
-    """Withdraw the predecessor's release; returns None after a clean end or on a new log.
+def take(log: Log, topics: Topics, places: Collection[Place]) -> dict[Place, Attempt | None]:
+    """Withdraw the predecessors' releases; a partition has None after a clean end or on a new log.
 
-    After an unclean end it returns the last attempt, or one of offset -1 when none was noted.
+    After an unclean end it has the last attempt, or one of offset -1 when none was noted.
     """
-    last = _last(log, topics, place)
-    log.append([Output(topics.name(place.context, "attempts"), place.partition, RELEASE, b"owned")])
+    at = {p: topics.at(p.context, "attempts", p.partition) for p in places}
+    if not at:
+        return {}
+    begins, ends = log.begins(at.values()), log.ends(at.values())
+    last = {p: _last(log, tp, begins[tp], ends[tp]) for p, tp in at.items()}
+    log.append([Output(tp.topic, tp.partition, RELEASE, b"owned") for tp in at.values()])
+    return {place: _attempt(found) for place, found in last.items()}
+
+
+def _attempt(last: dict[bytes, bytes | None]) -> Attempt | None:
     if not last or last.get(RELEASE) == b"clean":
         return None
     value = last.get(ATTEMPT)

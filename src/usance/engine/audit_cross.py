@@ -124,7 +124,8 @@ class Crossing:
         context = self.topics.context_of(events.topic)
         place = self.topics.at(context, "snapshots", events.partition)
         try:
-            taken = load_round(self.log, place, self.log.end(place), self.deciders).round
+            there = self.log.scan(place, self.log.begin(place), self.log.end(place))
+            taken = load_round(there, self.deciders).round
         except UsanceError:
             taken = None  # a start that cannot read them folds the events instead
         if taken is None:

@@ -141,8 +141,11 @@ class Reactor:
         commands: Commands,
         now: Callable[[], int],
         telemetry: Telemetry | None = None,
+        partitions: int = 0,
     ) -> None:
         self.group = group
+        self.partitions = partitions
+        """How many each topic has; 0: the log is asked."""
         self.telemetry = telemetry or Telemetry(enabled=False)
         self.log = log
         self.topic_names = list(topics)
@@ -157,9 +160,12 @@ class Reactor:
 
     def open(self) -> None:
         """Join the group; a group without positions starts at the beginning of each partition."""
-        known = self.log.topics()
+        count = self.partitions
+        known = {} if count else self.log.topics()
         places = [
-            TopicPartition(t, n) for t in self.topic_names for n in range(known[t].partitions)
+            TopicPartition(t, n)
+            for t in self.topic_names
+            for n in range(count or known[t].partitions)
         ]
         positions = self.log.positions(self.group, places)
         if missing := [tp for tp in places if tp not in positions]:
@@ -275,9 +281,12 @@ class Reactor:
 
     def lag(self) -> int:
         """Return how many offsets the group is behind."""
-        known = self.log.topics()
+        count = self.partitions
+        known = {} if count else self.log.topics()
         places = [
-            TopicPartition(t, n) for t in self.topic_names for n in range(known[t].partitions)
+            TopicPartition(t, n)
+            for t in self.topic_names
+            for n in range(count or known[t].partitions)
         ]
         saved, ends = self.log.positions(self.group, places), self.log.ends(places)
         behind = 0

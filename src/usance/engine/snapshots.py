@@ -17,7 +17,7 @@ import msgspec
 from usance.engine.state import Entry, Packed, Tail
 from usance.kernel.decider import Decider, key_parts
 from usance.kernel.errors import Tampered
-from usance.log.contract import Log, TopicPartition
+from usance.log.contract import Record
 
 ROUND_EVENTS = 20_000
 """Events between two rounds of a partition."""
@@ -150,18 +150,16 @@ class Loaded(NamedTuple):
 
 
 def load_round(
-    log: Log,
-    tp: TopicPartition,
-    mark: int,
+    there: Iterable[Record],
     deciders: Mapping[str, Decider[Any]],
     unseal: SealState | None = None,
 ) -> Loaded:
-    """Return the snapshots that the manifests list, or none on anything in doubt.
+    """Return the snapshots of a topic's records that the manifests list, or none on anything in doubt.
 
     Their states stay packed: who touches one finds out whether it opens.
     """
     records: dict[bytes, bytes] = {}
-    for record in log.scan(tp, log.begin(tp), mark):
+    for record in there:
         if record.key is not None and record.value is not None:
             records[record.key] = record.value
     number = _last_number(records)

@@ -6,7 +6,7 @@ Positions first, then the high watermarks, then every topic read up to its mark,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import sha256
 from heapq import heappush
 from typing import Any, NamedTuple
@@ -37,10 +37,19 @@ FORGOTTEN_TOGETHER = 500
 """Restored answers that are dropped in one go once the newest of them has left the window."""
 OWNED = ("events", "outcomes", "parked", "dead-letters", "snapshots")
 """Topic kinds that an owner reads back; a consume group has neither events nor snapshots."""
+SCAN_RECORDS = 5_000
 ALIVE_EVERY = 5_000
 """Records read back between two signs of life."""
 CONTROL_KEY = b"#control"
 """Key in a consume group's parked topic of the next offset of its own commands."""
+
+
+class Seen(NamedTuple):
+    """What was asked of a partition before its restore: the group's position, then bounds of its topics."""
+
+    position: int | None
+    begins: dict[TopicPartition, int]
+    ends: dict[TopicPartition, int]
 
 
 class Restored(NamedTuple):
@@ -82,32 +91,45 @@ class Takeover:
         self.doubted: set[Place] = set()
         """Partitions whose snapshots turned out unreadable: their events are folded from the first."""
 
-    def restore(self, place: Place) -> Restored:
+    def look(self, places: Collection[Place]) -> dict[Place, Seen]:
+        """Ask what is to be known of partitions before they are restored, all with few questions.
+
+        Positions first, and only then the high watermarks: what they bound is all that a predecessor can have
+        committed. To be used at once. Raises Unavailable.
+        """
+        inputs = {place: self.topics.input(place) for place in places}
+        positions = self.log.positions(self.group, list(inputs.values()))
+        at = [self.topics.at(p.context, k, p.partition) for p in places for k in self.kinds]
+        ends = self.log.ends([*at, *inputs.values()])
+        begins = self.log.begins(at)
+        return {p: Seen(positions.get(tp), begins, ends) for p, tp in inputs.items()}
+
+    def restore(self, place: Place, seen: Seen | None = None) -> Restored:
         """Return the restored partition; raises Tampered or Unavailable with what to do."""
         with collector.paused():
-            return self._restore(place)
+            return self._restore(place, seen or self.look([place])[place])
 
-    def _restore(self, place: Place) -> Restored:
+    def _restore(self, place: Place, seen: Seen) -> Restored:
         commands = self.topics.input(place)
-        position = self.log.position(self.group, commands)
         at = {kind: self.topics.at(place.context, kind, place.partition) for kind in self.kinds}
-        ends = self.log.ends(at.values())
-        marks = {kind: ends[tp] for kind, tp in at.items()}
+        marks = {kind: seen.ends[tp] for kind, tp in at.items()}
         state = PartitionState()
-        footer = self._outcomes(state, at["outcomes"], marks["outcomes"])
+        begins = {kind: seen.begins[tp] for kind, tp in at.items()}
+        footer = self._outcomes(state, at["outcomes"], begins["outcomes"], marks["outcomes"])
         if "events" in at:
-            folded = self._folded(state, at, marks, trusted=place not in self.doubted)
+            folded = self._folded(state, at, begins, marks, trusted=place not in self.doubted)
         else:
             folded = _nothing(state)
-        self._tail(state, "dead-letters", at["dead-letters"], marks["dead-letters"])
+        letters = "dead-letters"
+        self._tail(state, letters, at[letters], begins[letters], marks[letters])
         parked = {
             r.key: r.value
-            for r in self.log.scan(at["parked"], self.log.begin(at["parked"]), marks["parked"])
+            for r in self._scan(at["parked"], begins["parked"], marks["parked"])
             if r.key is not None
         }
         control = int(parked.pop(CONTROL_KEY, None) or 0)
         state.parks, state.dead_letters = parked_state(parked)
-        start = self._position(state, commands, position, footer)
+        start = self._position(state, commands, seen, footer)
         assert state.scalars is not None
         state.scalars = state.scalars._replace(control=control)
         return Restored(state, start, *folded)
@@ -116,38 +138,42 @@ class Takeover:
         self,
         state: PartitionState,
         at: dict[str, TopicPartition],
+        begins: dict[str, int],
         marks: dict[str, int],
         *,
         trusted: bool,
     ) -> tuple[int, int, int, tuple[int, Tail]]:
         """Fold the events from the newest snapshots on, or all of them where those do not fit."""
         snapshots = at["snapshots"]
-        loaded = load_round(self.log, snapshots, marks["snapshots"], self.deciders, self.unseal)
+        there = self._scan(snapshots, begins["snapshots"], marks["snapshots"])
+        loaded = load_round(there, self.deciders, self.unseal)
         rounds = loaded.round if trusted else None
         events = at["events"]
+        bounds = begins["events"], marks["events"]
         try:
-            read = self._events(state, events, marks["events"], rounds)
+            read = self._events(state, events, *bounds, rounds)
         except (_SnapshotMismatch, StateUnreadable):
             rounds = None
             state.entries.clear()
             state.timers.clear()
-            read = self._events(state, events, marks["events"], None)
+            read = self._events(state, events, *bounds, None)
         origin = chain_start(self.log_id, events.topic, events.partition)
-        restart = (
-            (rounds.restart, rounds.tail) if rounds else (self.log.begin(events), Tail(0, origin))
-        )
+        restart = (rounds.restart, rounds.tail) if rounds else (bounds[0], Tail(0, origin))
         return read, len(rounds.entries) if rounds else 0, loaded.number, restart
+
+    def _scan(self, tp: TopicPartition, begin: int, mark: int) -> Iterable[Record]:
+        return self.log.scan(tp, begin, mark, SCAN_RECORDS) if begin < mark else ()
 
     # -- outcomes: answers, footers
 
     def _outcomes(
-        self, state: PartitionState, tp: TopicPartition, mark: int
+        self, state: PartitionState, tp: TopicPartition, begin: int, mark: int
     ) -> tuple[UnitFooter, int] | None:
         footer: UnitFooter | None = None
         footer_index = -1
         last: Record | None = None
         index, decoder = -1, self.decoder
-        for record in self.log.scan(tp, self.log.begin(tp), mark, 5_000):
+        for record in self._scan(tp, begin, mark):
             _, at, _ = decoder.skim(record.headers)
             message = decoder.message(record.headers, record.value)
             if at != index + 1 and index >= 0:
@@ -174,8 +200,9 @@ class Takeover:
 
     # -- events: aggregates, timers
 
-    def _events(self, state: PartitionState, tp: TopicPartition, mark: int, rounds: Any) -> int:
-        start = self.log.begin(tp)
+    def _events(
+        self, state: PartitionState, tp: TopicPartition, start: int, mark: int, rounds: Any
+    ) -> int:
         counting = self.decoder.counting
         if counting is not None:
             counting.clear()
@@ -186,7 +213,7 @@ class Takeover:
         last: Record | None = None
         index, read = (rounds.tail.next if rounds is not None else 0) - 1, 0
         decoder, deciders = self.decoder, self.deciders
-        for record in self.log.scan(tp, start, mark, 5_000):
+        for record in self._scan(tp, start, mark):
             revision, at, packed = decoder.skim(record.headers)
             if at != index + 1:
                 raise _gap(tp, index + 1, at)
@@ -227,9 +254,11 @@ class Takeover:
             state.tails["events"] = self._tail_after(tp, last)
         return read
 
-    def _tail(self, state: PartitionState, kind: str, tp: TopicPartition, mark: int) -> None:
+    def _tail(
+        self, state: PartitionState, kind: str, tp: TopicPartition, begin: int, mark: int
+    ) -> None:
         last: Record | None = None
-        for record in self.log.scan(tp, self.log.begin(tp), mark):
+        for record in self._scan(tp, begin, mark):
             last = record
         state.tails[kind] = self._tail_after(tp, last)
 
@@ -246,10 +275,10 @@ class Takeover:
         self,
         state: PartitionState,
         commands: TopicPartition,
-        position: int | None,
+        seen: Seen,
         found: tuple[UnitFooter, int] | None,
     ) -> int:
-        name = f"{commands.topic}[{commands.partition}]"
+        name, position = f"{commands.topic}[{commands.partition}]", seen.position
         tails = state.tails
         if found is None:
             if any(t.next for t in tails.values()):
@@ -287,7 +316,7 @@ class Takeover:
                 f" {footer.range_end}",
                 hint="Commands would be skipped: set the position back to the footer's.",
             )
-        if footer.range_end > self.log.end(commands):
+        if footer.range_end > seen.ends[commands]:
             raise Tampered(
                 f"{name}: the position lies beyond the end of the commands",
                 hint="The commands topic was cut or recreated: restore the last good backup.",

@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from usance.engine import attempts
-from usance.engine.caution import Caution
 from usance.engine.gather import Pace
 from usance.engine.rests import Rests
 from usance.engine.state import Overlay, PartitionState, StateUnreadable
-from usance.engine.takeover import Restored, Takeover
+from usance.engine.taking import Taking
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
 from usance.engine.unit import (
@@ -37,7 +36,6 @@ from usance.log.contract import (
     Batch,
     Log,
     Lost,
-    Membership,
     Receipt,
     Record,
     Revoked,
@@ -46,13 +44,11 @@ from usance.log.contract import (
 from usance.messages.outcome import Outcome
 
 QUIET_MAX_MS = MS_PER_DAY
-TAKE_AGAIN_S = 5.0
-"""How long a partition that could not be restored waits while others of the owner go on."""
 OUTPUTS_MAX = UNIT_RECORDS_MAX // 2
 """Outputs after which a unit takes no further record: most records cause two to five."""
 
 
-class UnitLoop:
+class UnitLoop(Taking):
     """Owns partitions of its input topics; one `step` is one unit at most.
 
     A subclass says how a record is handled (`_handling`), what is to be done before more is read
@@ -63,7 +59,6 @@ class UnitLoop:
     """Whether the loop gives each sampled record a span of its own; a handling may do it itself."""
 
     world: World
-    takeover: Takeover
 
     def __init__(
         self,
@@ -77,26 +72,16 @@ class UnitLoop:
         batch_max: int,
         pace: Pace | None = None,
     ) -> None:
-        self.log = log
-        self.topics = topics
+        super().__init__(log, topics, clock, batch_max)
         self.group = group
         self.inputs = inputs
-        self.clock = clock
         self.telemetry = telemetry or Telemetry(enabled=False)
-        self.batch_max = batch_max
         self.pace = pace
-        self.member: Membership | None = None
-        self.states: dict[Place, PartitionState] = {}
-        self.positions: dict[Place, int] = {}
         self.receipt: Receipt | Start | None = None
         self.flight: InFlight | None = None
         self.building: UnitBuilder | None = None
-        self.paused: dict[Place, str] = {}
         self.rests = Rests()
-        self.cautions: dict[Place, Caution] = {}
         self.uncertain = False
-        self.untaken: dict[Place, float] = {}
-        self.untaken_why = ""
         self._asked = 0.0
         self.footed: dict[Place, int] = {}
         self.units = 0
@@ -114,9 +99,6 @@ class UnitLoop:
 
     def _ahead(self, batch: Batch) -> None:
         """Fetch what the records of a batch will need, before any of them is handled."""
-
-    def _restored(self, place: Place, restored: Restored) -> None:
-        """Take note of a partition that was just restored."""
 
     def _published(self, place: Place, share: PartitionUnit) -> None:
         """Take note of a partition's share of a unit that is durable."""
@@ -285,24 +267,7 @@ class UnitLoop:
                     self._drop(places)
         if self.uncertain:
             self._retake()
-        for place, due in list(self.untaken.items()):
-            if due > self.clock.monotonic():
-                continue
-            try:
-                self._take(place)
-            except Unavailable as trouble:
-                for held in (self.states, self.positions, self.cautions):
-                    held.pop(place, None)
-                self.untaken_why = trouble.message
-                del self.untaken[place]  # the others come first
-                if not self.states:
-                    self.untaken[place] = 0.0
-                    raise
-                self.untaken[place] = self.clock.monotonic() + TAKE_AGAIN_S
-                continue
-            del self.untaken[place]
-            if place not in self.paused:
-                self.member.resume([self.topics.input(place)])
+        self._take_due()
 
     def _hand_over(self, places: Iterable[Place]) -> None:
         """Settle, and say of partitions that were trusted that they were left in order (rule 15).
@@ -314,23 +279,6 @@ class UnitLoop:
         trusted = [p for p in taken if not self.cautions[p].left]
         if not self.uncertain:
             self.log.append([attempts.release(self.topics, p) for p in trusted])
-
-    def _take(self, place: Place) -> None:
-        self._restore(place)
-        self.cautions[place] = Caution()
-        suspect = attempts.take(self.log, self.topics, place)
-        if suspect is not None:
-            # What came later than this the predecessor cannot have met.
-            there = self.log.end(self.topics.input(place)) - self.positions[place]
-            self.cautions[place].after_crash(suspect, min(self.batch_max, max(0, there)))
-
-    def _restore(self, place: Place) -> None:
-        assert self.member is not None
-        restored = self.takeover.restore(place)
-        self.states[place] = restored.state
-        self.positions[place] = restored.position
-        self._restored(place, restored)
-        self.member.seek(self.topics.input(place), restored.position)
 
     def _distrust(self, places: Iterable[Place]) -> None:
         """Restore from the events alone, and read again: a snapshot's state does not open."""

@@ -21,7 +21,7 @@ from usance.engine import collector
 from usance.engine.gather import Pace
 from usance.engine.owner import Owner
 from usance.engine.state import Entry
-from usance.engine.takeover import Restored, Takeover
+from usance.engine.takeover import Restored, Seen, Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
 from usance.engine.unit import PartitionUnit, World
@@ -181,11 +181,11 @@ def _take_over(loop: UnitLoop, holds: int, clock: Clock) -> dict[str, float]:
     restoring = 0.0
     restore = loop.takeover.restore
 
-    def timed(place: Place) -> Restored:
+    def timed(place: Place, seen: Seen | None = None) -> Restored:
         nonlocal restoring
         began = clock.monotonic()
         try:
-            return restore(place)
+            return restore(place, seen)
         finally:
             restoring += clock.monotonic() - began
 
