@@ -103,7 +103,9 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     makes a static member, whose restart needs no rebalance: `usance start` sets it to the slot.
     `prefix` stands before the names of topics
     and groups, so that several logs can share a cluster. `replication` counts when topics are
-    created. Unsafe cluster settings stop the start unless `i_accept_loss` is true.
+    created. `session_ms` and `transaction_ms` bound how long a dead worker's partitions and an open unit of its
+    wait (`usance kafka doctor` prints the sum); shorter ones take over sooner, and mistake a slow machine for a
+    dead one sooner. Unsafe cluster settings stop the start unless `i_accept_loss` is true.
     """
 
     security: Literal["plaintext", "tls", "scram"] = "plaintext"
@@ -117,6 +119,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     instance: Annotated[str, msgspec.Meta(pattern="^([a-z0-9][a-z0-9._-]{0,99})?$")] = ""
     prefix: Annotated[str, msgspec.Meta(pattern="^([a-z0-9][a-z0-9._-]{0,60})?$")] = ""
     replication: Annotated[int, msgspec.Meta(ge=1, le=9)] = 3
+    session_ms: Annotated[int, msgspec.Meta(ge=2_000, le=60_000)] = 6_000
+    transaction_ms: Annotated[int, msgspec.Meta(ge=3_000, le=60_000)] = 4_000
     i_accept_loss: bool = False
 
 

@@ -12,7 +12,9 @@ import uuid
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from msgspec.structs import replace
 
+from usance.adapters import kafka_doctor
 from usance.adapters.kafka_setup import options_of
 from usance.bootstrap import kafka as care
 from usance.config import load
@@ -63,6 +65,42 @@ def test_a_cluster_that_was_set_up_is_well_and_stays_as_it_is(settings):
     assert wrong(settings) == {}
     assert care.check_safe(settings) == []
     assert {s.done for s in care.setup(settings)} == {"keep", "skip"}
+
+
+@pytest.mark.parametrize(
+    ("session", "transaction", "sum_"),
+    [(6_000, 4_000, "6"), (4_000, 3_000, "4"), (4_000, 5_000, "6")],
+)
+def test_the_doctor_says_how_long_the_work_of_a_lost_machine_waits(
+    settings, session, transaction, sum_
+):
+    times = replace(settings.kafka, session_ms=session, transaction_ms=transaction)
+    found = {f.check: f.found for f in care.examine(replace(settings, kafka=times))}
+    assert found["work of a lost machine waits"].startswith(f"{sum_} s, then")
+    assert f"session ({session / 1000:g} s)" in found["work of a lost machine waits"]
+
+
+def test_positions_that_brokers_forget_early_and_sessions_that_they_refuse_are_named(
+    settings, monkeypatch
+):
+    seen = options_of
+
+    def others(admin, kind, names):
+        found = seen(admin, kind, names)
+        if kind == ConfigResource.Type.BROKER:
+            found[names[0]] |= {
+                "offsets.retention.minutes": "10080",
+                "group.min.session.timeout.ms": "6000",
+            }
+        return found
+
+    monkeypatch.setattr(kafka_doctor, "options_of", others)
+    told = {f.check: f for f in care.examine(settings) if not f.well}
+    assert set(told) == {"offsets.retention.minutes"}
+    assert "offsets.retention.minutes=43200" in told["offsets.retention.minutes"].hint
+    hasty = replace(settings, kafka=replace(settings.kafka, session_ms=4_000))
+    told = {f.check: f for f in care.examine(hasty) if not f.well}
+    assert "session of 4 s" in told["group.min.session.timeout.ms"].found
 
 
 def test_a_rehearsal_changes_nothing_and_missing_topics_are_named(kafka):

@@ -46,6 +46,13 @@ def test_on_this_machine_no_encryption_is_asked_for(address: str) -> None:
     KafkaSettings(bootstrap=address).check()
 
 
+def test_session_and_transaction_are_as_long_as_was_said() -> None:
+    said = KafkaSettings(bootstrap="localhost:1", session_ms=4_000, transaction_ms=3_000)
+    member, unit = said.member("g"), said.transactional("g", 0)
+    assert (member["session.timeout.ms"], member["heartbeat.interval.ms"]) == (4_000, 666)
+    assert (unit["transaction.timeout.ms"], unit["message.timeout.ms"]) == (3_000, 2_500)
+
+
 def test_security_reaches_every_client() -> None:
     settings = KafkaSettings(
         bootstrap=REMOTE, security="SASL_SSL", username="usance", password="secret",

@@ -25,7 +25,7 @@ from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from usance.adapters.kafka_access import connect
-from usance.adapters.kafka_settings import TRANSACTION_MS, KafkaSettings
+from usance.adapters.kafka_settings import KafkaSettings
 from usance.adapters.kafka_topics import wanted
 from usance.kernel.clock import Clock
 from usance.kernel.errors import NotFound, Refused, Unavailable, Unreadable, UsanceError
@@ -33,8 +33,8 @@ from usance.log.contract import TopicPartition, TopicSettings
 
 ASK_SECONDS = 5.0
 """How long one question may take, retries included."""
-STABLE_SECONDS = TRANSACTION_MS / 1000 + 4.0
-"""How long a position is waited for that an open transaction may still move."""
+STABLE_SECONDS = 4.0
+"""How long a position is waited for that an open transaction may still move, beside what that may stay open."""
 AGAIN_SECONDS = 0.005
 LOOK_SECONDS = 0.5
 RENEW_SECONDS = 5.0
@@ -359,8 +359,9 @@ class Cluster:
             return answers
 
         doing = f"asking for the position of group {group}"
+        patience = self.settings.transaction_ms / 1000 + STABLE_SECONDS
         try:
-            answers = self._ask(doing, call, STABLE_SECONDS, known=True) if partitions else []
+            answers = self._ask(doing, call, patience, known=True) if partitions else []
         except Unavailable:
             self._ask_another(group)
             raise

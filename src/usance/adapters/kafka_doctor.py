@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 from confluent_kafka.admin import AdminClient, ConfigResource, TopicMetadata
 
+from usance.adapters.kafka_settings import SESSION_MS, TRANSACTION_MS
 from usance.adapters.kafka_setup import ASK_S, ask, options_of
 from usance.adapters.kafka_topics import LETTER_HEADERS, UNSAFE, fits, wanted
 from usance.kernel.clock import Clock
 from usance.kernel.errors import Refused, Unavailable
 from usance.log.contract import TopicSettings
 
-SESSION_MS = 6_000
 CLEANUP_MS = 1_000
-TRANSACTION_MS = 4_000
+OFFSETS_MIN = 30 * 24 * 60
+"""How long a group may be without members and keep its positions: as long as the commands it would read."""
 COPIES = 3
 """Copies that a cluster of three or more is asked to keep."""
 SHOWN_MAX = 3
@@ -52,6 +53,8 @@ class Ward(NamedTuple):
     clock: Clock
     prefix: str = ""
     group_protocol: str = "classic"
+    session_ms: int = SESSION_MS
+    transaction_ms: int = TRANSACTION_MS
 
     @property
     def servers(self) -> str:
@@ -106,26 +109,31 @@ _RULES = (
         most=CLEANUP_MS,
     ),
     _Rule(
-        "transaction.max.timeout.ms",
-        "units could not have the time they ask for",
-        least=TRANSACTION_MS,
-    ),
-    _Rule(
-        "group.min.session.timeout.ms",
-        "owners ask for a session of 6 s and are refused",
-        most=SESSION_MS,
-    ),
-    _Rule(
-        "group.max.session.timeout.ms",
-        "owners ask for a session of 6 s and are refused",
-        least=SESSION_MS,
+        "offsets.retention.minutes",
+        "a group without members forgets where it stood, and reads its topics again from what is kept",
+        least=OFFSETS_MIN,
     ),
 )
-_NEW_PROTOCOL = _Rule(
-    "group.consumer.session.timeout.ms",
-    "with group_protocol = consumer the broker alone says how long a dead owner keeps its partitions",
-    most=SESSION_MS,
-)
+_NEW_PROTOCOL = "group.consumer.session.timeout.ms"
+
+
+def _timing(ward: Ward) -> tuple[_Rule, ...]:
+    """Return the rules that depend on how long our sessions and transactions are."""
+    session = ward.session_ms
+    refused = f"owners ask for a session of {session / 1000:g} s and are refused"
+    told = "with group_protocol = consumer the broker alone says how long a dead owner keeps its partitions"
+    return (
+        _Rule(
+            "transaction.max.timeout.ms",
+            "units could not have the time they ask for",
+            least=ward.transaction_ms,
+        ),
+        _Rule("group.min.session.timeout.ms", refused, most=session),
+        _Rule("group.max.session.timeout.ms", refused, least=session),
+        _Rule(_NEW_PROTOCOL, told, most=session),
+    )
+
+
 _SEVERAL = (
     _Rule(
         "min.insync.replicas",
@@ -148,6 +156,7 @@ def settings(ward: Ward) -> Iterator[Finding]:
     seen = ward.admin.list_topics(timeout=ASK_S)
     yield from _brokers(ward, [str(number) for number in seen.brokers])
     yield from _topics(ward, seen.topics, len(seen.brokers))
+    yield _takeover(ward)
 
 
 def demand_safe(ward: Ward, *, accept_loss: bool = False) -> list[Finding]:
@@ -168,6 +177,21 @@ def demand_safe(ward: Ward, *, accept_loss: bool = False) -> list[Finding]:
     return found
 
 
+def takeover_ms(session_ms: int, transaction_ms: int) -> int:
+    """Return how long the work of a lost machine waits before it can be taken over (rule 11)."""
+    return max(session_ms, transaction_ms + CLEANUP_MS)
+
+
+def _takeover(ward: Ward) -> Finding:
+    session, transaction = ward.session_ms, ward.transaction_ms
+    seconds = takeover_ms(session, transaction) / 1000
+    told = (
+        f"{seconds:g} s, then the join and the restore: the longer of the session ({session / 1000:g} s) and"
+        f" the transaction with its clean-up ({transaction / 1000:g} + {CLEANUP_MS / 1000:g} s)"
+    )
+    return Finding("work of a lost machine waits", True, told)
+
+
 # -- brokers
 
 
@@ -186,11 +210,11 @@ def _brokers(ward: Ward, numbers: list[str]) -> Iterator[Finding]:
         return
     answering = next(iter(values))
     read_only = _read_only(ward, answering)
-    for rule in (*_RULES, *several, _NEW_PROTOCOL):
+    for rule in (*_RULES, *several, *_timing(ward)):
         found = {number: values[number].get(rule.name) for number in values}
         known = {number: value for number, value in found.items() if value is not None}
         bad = {number: value for number, value in known.items() if not rule.well(value)}
-        if rule is _NEW_PROTOCOL and not strict:
+        if rule.name == _NEW_PROTOCOL and not strict:
             shown = ", ".join(sorted(set(known.values())))
             yield Finding(rule.name, True, f"{shown} (counts with group_protocol = consumer only)")
         elif bad:
@@ -210,8 +234,8 @@ def _read_only(ward: Ward, number: str) -> set[str]:
 
 def _broker_remedy(ward: Ward, rule: _Rule, *, static: bool) -> str:
     line = f"{rule.name}={rule.want}"
-    if rule is _NEW_PROTOCOL:
-        line += ", group.consumer.min.session.timeout.ms=6000, group.consumer.heartbeat.interval.ms=1000"
+    if rule.name == _NEW_PROTOCOL:
+        line += f", group.consumer.min.session.timeout.ms={rule.want}, group.consumer.heartbeat.interval.ms=1000"
         line += " and group.consumer.min.heartbeat.interval.ms=1000"
     if static:
         return f"Put {line} into server.properties of every broker, and restart one after another."

@@ -10,14 +10,14 @@ from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import OffsetSpec
 
 from usance.adapters.kafka_access import named
-from usance.adapters.kafka_doctor import CLEANUP_MS, SHOWN_MAX, TRANSACTION_MS, Finding, Ward
+from usance.adapters.kafka_doctor import CLEANUP_MS, SHOWN_MAX, Finding, Ward
 from usance.adapters.kafka_roles import ACCESS, SCAN_GROUP
 from usance.adapters.kafka_setup import ask
 from usance.kernel.clock import iso
 from usance.log.contract import TopicPartition
 
-HANG_S = (TRANSACTION_MS + CLEANUP_MS) / 1000 + 2.0
-"""Longer than any transaction of ours lives, a dead owner's included."""
+HANG_S = 2.0
+"""Longer than any transaction of ours lives, a dead owner's included: beside its timeout and the clean-up."""
 LOOK_S = 0.25
 READ_S = 3.0
 LAG_S_MAX = 60.0
@@ -81,7 +81,8 @@ def transactions(ward: Ward) -> Iterator[Finding]:
     """Tell transactions that come and go from one that hangs."""
     found = gaps(ward, places(ward))
     largest = max((gap.records for gap in found.values()), default=0)
-    until = ward.clock.monotonic() + HANG_S
+    longest = (ward.transaction_ms + CLEANUP_MS) / 1000 + HANG_S
+    until = ward.clock.monotonic() + longest
     hanging = found
     while hanging and ward.clock.monotonic() < until:
         ward.clock.sleep(LOOK_S)

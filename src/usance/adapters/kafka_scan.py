@@ -16,15 +16,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from usance.adapters.kafka_cluster import Cluster, explained, first_error, unknown
 from usance.adapters.kafka_rows import record
-from usance.adapters.kafka_settings import TRANSACTION_MS
 from usance.kernel.errors import Unavailable
 from usance.log.contract import Record, TopicPartition
 
 POOL_IDLE = 6
 POOL_MAX = 32
 LEASE_SECONDS = 30.0
-STUCK_SECONDS = 2 * TRANSACTION_MS / 1000 + 2.0
-"""How long a scan waits for a record or an end: longer than any transaction of ours stays open."""
+STUCK_SECONDS = 2.0
+"""How long a scan waits for a record or an end, beside twice what a transaction of ours may stay open."""
 POLL_SECONDS = 0.25
 FETCH_RECORDS = 2_000
 LOOK_SECONDS = 2.0
@@ -77,6 +76,7 @@ class ScanPool:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._stuck_s = 2 * cluster.settings.transaction_ms / 1000 + STUCK_SECONDS
         self._idle: dict[bool, deque[_Reader]] = {True: deque(), False: deque()}
         self._lent = threading.BoundedSemaphore(POOL_MAX)
         self._closed = False
@@ -119,7 +119,7 @@ class ScanPool:
             at = start
             try:
                 reader.stand(self._cluster, partition, start)
-                deadline = clock.monotonic() + STUCK_SECONDS
+                deadline = clock.monotonic() + self._stuck_s
                 while at < mark:
                     found = _next(reader.consumer, min(max_records, FETCH_RECORDS))
                     reached = at
@@ -137,7 +137,7 @@ class ScanPool:
                         return
                     if at > start or reached > at:
                         start, at = at, max(at, reached)
-                        deadline = clock.monotonic() + STUCK_SECONDS
+                        deadline = clock.monotonic() + self._stuck_s
                     elif clock.monotonic() > deadline:
                         raise self._stuck(partition, at, mark)
             except KafkaException as exc:
@@ -154,7 +154,7 @@ class ScanPool:
                 hint="its writer died or hangs: the broker ends it after its timeout; try again then",
             )
         return Unavailable(
-            f"{where} was not read from {at} to {mark} within {STUCK_SECONDS:g} s",
+            f"{where} was not read from {at} to {mark} within {self._stuck_s:g} s",
             hint="see that the brokers are up and can be reached; try again",
         )
 

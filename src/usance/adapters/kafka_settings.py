@@ -35,7 +35,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cluster. `slot` names this process among the owners of a group: stable over restarts, never
     shared by two processes that run. `instance` makes a static member (a restart keeps its
     partitions). `replication` and `min_insync` are those of topics to be created; `flush_single` has a
-    topic's only copy on disk before it is acknowledged. `others` are topics of other programs that
+    topic's only copy on disk before it is acknowledged. `session_ms` and `transaction_ms` bound how long a
+    dead owner's partitions and its open unit wait (rule 11). `others` are topics of other programs that
     are read or written here; without them only those of the namespace are seen.
     """
 
@@ -49,6 +50,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     replication: Annotated[int, msgspec.Meta(ge=1)] = 3
     min_insync: Annotated[int, msgspec.Meta(ge=1)] = 2
     flush_single: bool = False
+    session_ms: Annotated[int, msgspec.Meta(ge=2_000)] = SESSION_MS
+    transaction_ms: Annotated[int, msgspec.Meta(ge=3_000)] = TRANSACTION_MS
     compression: Literal["none", "lz4"] = "none"
     security: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
     allow_clear: bool = False
@@ -145,8 +148,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if self.group_protocol == "classic":
             found |= {
                 "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": SESSION_MS,
-                "heartbeat.interval.ms": SESSION_MS // 6,
+                "session.timeout.ms": self.session_ms,
+                "heartbeat.interval.ms": self.session_ms // 6,
             }
         if self.instance:
             found["group.instance.id"] = f"{self.prefix}{group}-{self.instance}"
@@ -162,7 +165,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "retry.backoff.max.ms": 100,
             "batch.num.messages": 10_000,
             "queue.buffering.max.messages": 200_000,
-            "message.timeout.ms": TRANSACTION_MS - 500,
+            "message.timeout.ms": self.transaction_ms - 500,
             "compression.type": self.compression,
             "delivery.report.only.error": True,
         }
@@ -171,7 +174,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Return what a producer of the owner's pool takes (rules 11 and 12)."""
         return self.producer(f"units-{number}") | {
             "transactional.id": f"{self.prefix}{group}-{self.slot}-{number}",
-            "transaction.timeout.ms": TRANSACTION_MS,
+            "transaction.timeout.ms": self.transaction_ms,
         }
 
 

@@ -64,6 +64,8 @@ def open_cluster(
         slot=said.slot,
         instance=said.instance,
         group_protocol=said.group_protocol,
+        session_ms=said.session_ms,
+        transaction_ms=said.transaction_ms,
         replication=said.replication,
         min_insync=min(2, said.replication),
         flush_single=not said.i_accept_loss,

@@ -104,7 +104,8 @@ def ward(settings: Settings, clock: Clock | None = None) -> Ward:
     there = admin.list_topics(timeout=10.0).topics
     count = len(there[events].partitions) if events in there else settings.partitions
     topics = Topics(settings.namespace, count).settings()
-    return Ward(admin, options, topics, clock, kafka.prefix, kafka.group_protocol)
+    times = kafka.session_ms, kafka.transaction_ms
+    return Ward(admin, options, topics, clock, kafka.prefix, kafka.group_protocol, *times)
 
 
 def examine(settings: Settings, clock: Clock | None = None) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from usance.adapters.kafka_doctor import CLEANUP_MS, takeover_ms
 from usance.adapters.kafka_settings import SESSION_MS, TRANSACTION_MS
 from usance.kernel.clock import Clock
 from usance.kernel.errors import Unavailable
@@ -22,12 +23,14 @@ from usance.testing.chaos_book import Given
 from usance.testing.chaos_machine import Machine
 from usance.testing.workload import TENANT
 
-CLEANUP_MS = 1_000
-"""The broker's transaction clean-up interval, as `kafka setup` demands it."""
+SHORT = {"USANCE_KAFKA_SESSION_MS": "4000", "USANCE_KAFKA_TRANSACTION_MS": "3000"}
+"""Shorter ones, for brokers that allow them."""
 LIMIT = 5_000_00
 ANSWER_S = 60.0
 POLL_S = 0.02
 SETTLE_S = 3.0
+STEADY_S = 6.0
+"""How long after its workers serve a machine is left alone before it is measured."""
 
 
 def measure(
@@ -36,13 +39,15 @@ def measure(
     """Kill each worker, then lose the machine beside another one; returns seconds to the last answer.
 
     `supervised_restart_s`: a worker killed to all partitions answering, by the one that its supervisor starts.
-    `machine_lost_s`: supervisor and workers killed to all partitions answering on another machine's workers.
+    `machine_lost_s`: supervisor and workers killed to all partitions answering on another machine's workers;
+    `machine_lost_short_s` the same with the settings of `SHORT`. Each with the sum of rule 11, which bounds it.
     """
     machine.stop()  # a supervisor of its own time: this one backs off from what was done to its workers
     machine.start()
     machine.ready()
     probe = _Probe(feeder)
     probe.after(lambda: None)  # everything is warm
+    machine.clock.sleep(STEADY_S)
     restarted = []
     for number in range(machine.count):  # each holds other partitions: the slowest answer counts
         name = f"worker {number}"
@@ -50,13 +55,28 @@ def measure(
         machine.ready()
         machine.clock.sleep(SETTLE_S)
     lost = _machine_lost(machine, probe, folder, log, environ)
+    short = [int(SHORT[f"USANCE_KAFKA_{name}_MS"]) for name in ("SESSION", "TRANSACTION")]
+    machine.stop()
+    hasty = Machine(folder, log, machine.slot, machine.count, {**environ, **SHORT})
+    hasty.start()
+    try:
+        hasty.ready()
+        sooner = _machine_lost(hasty, probe, folder, log, hasty.environ)
+    finally:
+        hasty.stop()
+    machine.start()
+    machine.ready()
     return {
         "supervised_restart_s": max(restarted),
         "machine_lost_s": lost,
         "session_s": SESSION_MS / 1000,
         "transaction_s": TRANSACTION_MS / 1000,
         "cleanup_s": CLEANUP_MS / 1000,
-        "rule_11_sum_s": max(SESSION_MS, TRANSACTION_MS + CLEANUP_MS) / 1000,
+        "rule_11_sum_s": takeover_ms(SESSION_MS, TRANSACTION_MS) / 1000,
+        "machine_lost_short_s": sooner,
+        "short_session_s": short[0] / 1000,
+        "short_transaction_s": short[1] / 1000,
+        "short_rule_11_sum_s": takeover_ms(*short) / 1000,
     }
 
 

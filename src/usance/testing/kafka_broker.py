@@ -57,6 +57,7 @@ SETTINGS = {
     "group.consumer.heartbeat.interval.ms": "1000",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     "offsets.topic.num.partitions": "4",
+    "offsets.retention.minutes": "43200",
     "transaction.state.log.num.partitions": "4",
     "message.max.bytes": "8388608",
     "replica.fetch.max.bytes": "8388608",
