@@ -46,7 +46,8 @@ def test_the_owner_alone_writes_what_the_log_remembers():
 def test_who_only_looks_writes_nothing():
     # The projector opens blocks, and says in the topic of keys that it let go of what was destroyed.
     assert names("projector", "write") == {"usance.system.keys"}
-    assert names("auditor", "write") == names("notary", "write") == set()
+    assert names("notary", "write") == {"usance.system.heads"}  # what it signed last, for the next
+    assert names("auditor", "write") == set()
     for role in ("projector", "auditor", "notary"):
         assert not any(r.thing == "transactional-id" for r in rights(role, "usance"))
 
@@ -54,6 +55,10 @@ def test_who_only_looks_writes_nothing():
 def test_the_auditor_reads_every_topic_of_the_log_but_the_keys():
     every = {t.name for t in Topics("usance", 1).settings()}
     assert names("auditor", "read") == every - {"usance.system.keys"}
+
+
+def test_the_last_heads_are_the_notarys_alone_to_write():
+    assert {role for role in ROLES if "usance.system.heads" in names(role, "write")} == {"notary"}
 
 
 def test_only_who_seals_or_opens_blocks_touches_wrapped_keys():

@@ -80,6 +80,8 @@ class _Database:
 class SqliteHeads:
     """A HeadStore in one file."""
 
+    shared = False
+
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self._database = _Database(path, create=create)
 
@@ -104,6 +106,10 @@ class SqliteHeads:
                 connection.execute("INSERT OR REPLACE INTO head VALUES (?,?,?,?,?,?,?)", new)
 
         self._database.run(swap)
+
+    def replay(self) -> list[list[LastHead]]:
+        """Return nothing: only the last heads are kept."""
+        return []
 
     def close(self) -> None:
         """Release the file."""

@@ -67,7 +67,9 @@ ACCESS: dict[Role, Access] = {
         reads=("intake", "keys"), writes=("intake", "commands", "keys"), groups=("usance-intake",)
     ),
     "notary": Access(
-        reads=("events", "outcomes", "dead-letters"), groups=(NOTARY_GROUP, NOTARY_DESK_GROUP)
+        reads=("events", "outcomes", "dead-letters", "heads"),
+        writes=("heads",),
+        groups=(NOTARY_GROUP, NOTARY_DESK_GROUP),
     ),
     "projector": Access(reads=(*OBSERVED, "keys"), writes=("keys",), groups=(PROJECTOR_GROUP,)),
     "saga-router": Access(
@@ -77,7 +79,7 @@ ACCESS: dict[Role, Access] = {
         reads=("intake", "commands", *OBSERVED, "replies", "keys"),
         writes=("intake", "commands", "keys", "lists"),
     ),
-    "auditor": Access(reads=("intake", "commands", *OWNED_KINDS, "replies")),
+    "auditor": Access(reads=("intake", "commands", *OWNED_KINDS, "replies", "heads")),
 }
 """The table. `keys` holds wrapped keys alone: who opens or seals blocks reads it. Who seals writes what it mints;
 who opens writes that it let go of what was destroyed, which an erasure waits for. A record there that the log

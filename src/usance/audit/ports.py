@@ -50,6 +50,15 @@ class TileStore(Protocol):
 class HeadStore(Protocol):
     """The last head of each tree, in a place apart from the tiles."""
 
+    @property
+    def shared(self) -> bool:
+        """Tell whether notaries on other machines advance it too: their tiles may have to be made here."""
+        ...
+
+    def replay(self) -> Iterable[list[LastHead]]:
+        """Give the new heads of each advance from the first; nothing where they are not kept."""
+        ...
+
     def load(self) -> dict[str, LastHead]:
         """Return all last heads by origin."""
         ...

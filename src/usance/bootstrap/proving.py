@@ -16,7 +16,7 @@ from usance.adapters.proof_files import FolderTiles, make_key
 from usance.adapters.witnesses import HttpWitness, OwnWitness, WitnessServer
 from usance.audit.codes import Detected
 from usance.audit.note import COSIGNATURE, Verifier, demand_name, parse_vkey
-from usance.audit.ports import Signer, TimeAuthority, Witness
+from usance.audit.ports import HeadStore, Signer, TimeAuthority, Witness
 from usance.audit.proof import Policy, parse_policy
 from usance.audit.witness import WitnessDesk
 from usance.bootstrap.safes import open_safe
@@ -27,6 +27,7 @@ from usance.engine import genesis as birth
 from usance.engine.attesting import Attestor
 from usance.engine.following import Follower, GroupFollower, ScanFollower
 from usance.engine.genesis import Genesis
+from usance.engine.log_heads import LogHeads
 from usance.engine.notary import Notary
 from usance.engine.receipts import ReceiptsMonitor
 from usance.engine.sealing import HEADS, Origins
@@ -73,7 +74,7 @@ class Sealing(NamedTuple):
     receipts: ReceiptsMonitor
     origins: Origins
     places: Places
-    closing: tuple[SqliteHeads | SqliteSeen | Signer, ...]
+    closing: tuple[HeadStore | SqliteSeen | Signer, ...]
 
     def close(self) -> None:
         """Seal, attest and anchor what is left, then release the files."""
@@ -133,7 +134,7 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
     places = places_of(store.folder, settings)
     origins = origins_of(store.genesis, settings)
     tiles, key = FolderTiles(places.tiles), open_signer(places.key, settings, make=True)
-    heads = SqliteHeads(places.last)
+    heads = _last_heads(store, places, settings, key)
     seen = _own_seen(places, settings)
     witnesses = _witnesses(places, settings, origins, key, seen, clock)
     pin_policy(places, trusted(origins, store.log, key, settings, _keys(witnesses)))
@@ -168,6 +169,14 @@ def make_sealing(store: Store, settings: Settings, clock: Clock) -> Sealing:
     closing = (heads, key, seen) if seen is not None else (heads, key)
     receipts = ReceiptsMonitor(log, store.topics, store.closed, tiles, clock)
     return Sealing(notary, attestor, receipts, origins, places, closing)
+
+
+def _last_heads(store: Store, places: Places, settings: Settings, key: Signer) -> HeadStore:
+    """Return where last heads are: on a cluster in the log too, for notaries on other machines."""
+    own = SqliteHeads(places.last)
+    if not settings.bootstrap_servers:
+        return own
+    return LogHeads(store.log, store.topics.at("system", "heads", 0), own, key.public)
 
 
 def _authority(settings: Settings) -> TimeAuthority | None:

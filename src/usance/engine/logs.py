@@ -48,6 +48,7 @@ Event = Literal[
     "file_unreadable",
     "list_loaded",
     "backup_written",
+    "tiles_made_again",
     "request_failed",
     "tampered",
     "library",

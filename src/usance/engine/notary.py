@@ -26,6 +26,7 @@ from usance.audit.ports import HeadStore, LastHead, Signer, TileStore
 from usance.audit.tiles import CHECKPOINT, TILE_WIDTH, Edge, Tiles
 from usance.engine.following import Follower
 from usance.engine.logs import logger
+from usance.engine.remaking import remade_heads, remade_tree
 from usance.engine.sealing import JournalEntry, Origins, Tree, first_head, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import Clock
@@ -224,7 +225,27 @@ class Notary:
         try:
             return Edge.load(last.size, lambda path: self.tiles.read(f"{folder}/{path}"))
         except FileNotFoundError as gone:
+            if self.heads.shared:
+                return self._remade(last)
             raise _rollback(last.origin, f"a tile of its last head is missing: {gone}") from gone
+
+    def _remade(self, last: LastHead) -> Edge:
+        """Make a tree's tiles from the log: another machine's notary has signed its last head."""
+        _log.warning("tiles_made_again", where=self.origins.folder(last.origin), count=last.size)
+        if last.origin == self.origins.heads:
+            edge = remade_heads(last, self.heads, self.tiles, self.origins, self._signed)
+        else:
+            edge = remade_tree(last, self.log, self._first(last), self.tiles, self.diagnose)
+        if (edge.size, edge.root()) != (last.size, last.root):
+            why = f"the log makes another tree of {edge.size} leaves than the last head's of {last.size}"
+            raise _rollback(last.origin, why)
+        return edge
+
+    def _first(self, last: LastHead) -> Tree:
+        """Return the empty tree of an origin's partition."""
+        place = next(p for p in self._places if self.origins.of(p) == last.origin)
+        start = first_head(last.origin, self.log_id, place)
+        return Tree(place, self._places[place], start, Edge())
 
     def _check_log(self, place: TopicPartition) -> None:
         """The log must still hold what the last head covers, up to its last leaf, unchanged."""

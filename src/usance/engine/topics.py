@@ -39,6 +39,7 @@ _CLEANUP: dict[str, str] = {
     "schemas": "keep",
     "lists": "compact",
     "keys": "compact",
+    "heads": "keep",
 }
 
 
@@ -107,6 +108,7 @@ class Topics:
         found.append(self._settings("system", "schemas", 1))
         found.append(self._settings("system", "lists", 1))
         found.append(self._settings("system", "keys", 1))
+        found.append(self._settings("system", "heads", 1))
         return found
 
     def _settings(self, context: str, kind: str, partitions: int) -> TopicSettings:
