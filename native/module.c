@@ -122,6 +122,9 @@ static PyMethodDef module_methods[] = {
     {"leaf_hashes", usance_leaf_hashes, METH_O, "Return the leaf hashes of entries, or None."},
     {"root_of", usance_root_of, METH_O, "Return the root over nodes of one level, or None."},
     {"bundle", usance_bundle, METH_O, "Return entries as an entry bundle, or None."},
+    {"store_files", (PyCFunction)(void (*)(void))usance_store_files, METH_FASTCALL,
+     "Write files durably, all in one go; or return those that are there already."},
+    {"drop_folders", usance_drop_folders, METH_O, "Remove folders of files, as far as that goes."},
     {NULL, NULL, 0, NULL},
 };
 

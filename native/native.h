@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* Changes whenever Python and C must change together; kernel/native.py asks for its own number. */
-#define LAYOUT 7
+#define LAYOUT 8
 
 /* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
 #define DEPTH_MAX 48
@@ -198,6 +198,8 @@ PyObject *usance_leaves(PyObject *module, PyObject *const *args, Py_ssize_t coun
 PyObject *usance_leaf_hashes(PyObject *module, PyObject *list);
 PyObject *usance_root_of(PyObject *module, PyObject *list);
 PyObject *usance_bundle(PyObject *module, PyObject *list);
+PyObject *usance_store_files(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_drop_folders(PyObject *module, PyObject *list);
 
 /* What a record is made of, in the order of the arguments. */
 enum {

@@ -128,3 +128,4 @@ def test_the_proof_bench_counts_what_it_sealed_and_verified():
     assert found["verified_leaves"] > found["commands"] * 2
     assert found["bytes_per_event"] <= 100
     assert found["proof_bytes"] <= 1_200
+    assert found["head_age_p99_ms"] > 0

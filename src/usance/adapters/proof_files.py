@@ -13,6 +13,7 @@ from usance.audit.codes import Detected
 from usance.audit.note import SigningKey
 from usance.audit.ports import Kept, Probe
 from usance.kernel.errors import Tampered, Unavailable
+from usance.kernel.native import NATIVE
 
 PART = ".part"
 KEY_MODE = 0o600
@@ -26,31 +27,54 @@ class FolderTiles:
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Write files that never change: bytes first, then names, then folders, each synced."""
-        parts: list[tuple[Path, Path]] = []
         try:
-            for path, data in files.items():
-                target = self.root / path
-                if _same(target, data):
-                    continue
-                part = target.with_name(target.name + PART)
-                _write(part, data)
-                parts.append((part, target))
-            for part, target in parts:
-                part.replace(target)
-            _sync(target.parent for _, target in parts)
+            if NATIVE is None:
+                self._put_plainly(files)
+            else:
+                self._put_at_once(files)
         except OSError as error:
             raise _unwritable(self.root, error) from error
 
+    def _put_at_once(self, files: Mapping[str, bytes]) -> None:
+        """Write all in one call of C: other threads have the interpreter meanwhile."""
+        todo = [(self._path(path), data) for path, data in files.items()]
+        there = NATIVE.store_files(todo, False)
+        if there:  # a crash left them, or they are another head's
+            known = set(there)
+            for path, data in todo:
+                if path in known:
+                    _same(Path(os.fsdecode(path)), data)
+            NATIVE.store_files([one for one in todo if one[0] not in known], False)
+
+    def _put_plainly(self, files: Mapping[str, bytes]) -> None:
+        parts: list[tuple[Path, Path]] = []
+        for path, data in files.items():
+            target = self.root / path
+            if _same(target, data):
+                continue
+            part = target.with_name(target.name + PART)
+            _write(part, data)
+            parts.append((part, target))
+        for part, target in parts:
+            part.replace(target)
+        _sync(target.parent for _, target in parts)
+
     def publish(self, path: str, data: bytes) -> None:
         """Replace one file as a whole, durably."""
-        target = self.root / path
         try:
+            if NATIVE is not None:
+                NATIVE.store_files([(self._path(path), data)], True)
+                return
+            target = self.root / path
             part = target.with_name(target.name + PART)
             _write(part, data)
             part.replace(target)
             _sync([target.parent])
         except OSError as error:
             raise _unwritable(self.root, error) from error
+
+    def _path(self, path: str) -> bytes:
+        return os.fsencode(f"{self.root}/{path}")
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes."""
@@ -61,6 +85,9 @@ class FolderTiles:
 
     def drop(self, paths: Sequence[str]) -> None:
         """Remove folders of partial files."""
+        if NATIVE is not None:
+            NATIVE.drop_folders([self._path(path) for path in paths])
+            return
         for path in paths:
             shutil.rmtree(self.root / path, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from usance.engine.verify import chained
@@ -49,11 +50,7 @@ class ScanFollower:
             at = offsets[place]
             if at >= end or left <= 0:
                 continue
-            found: list[Record] = []
-            for record in self.log.scan(place, at, end, min(left, FETCH_RECORDS)):
-                found.append(record)
-                if len(found) == left:
-                    break
+            found = list(islice(self.log.scan(place, at, end, min(left, FETCH_RECORDS)), left))
             left -= len(found)
             yield Run(place, found, found[-1].offset + 1 if len(found) and left <= 0 else end)
 

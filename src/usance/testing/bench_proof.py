@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 from usance.adapters.head_store import SqliteHeads
 from usance.adapters.proof_files import FolderTiles
+from usance.audit.leaf import unpack
 from usance.audit.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from usance.audit.note import SigningKey, Verifier
 from usance.audit.proof import Policy, Proof
-from usance.audit.tiles import CHECKPOINT, Edge, Tiles
+from usance.audit.tiles import CHECKPOINT, TILE_WIDTH, Edge, Tiles
 from usance.bootstrap.runtime import SWITCH_INTERVAL_S
 from usance.engine.audit_tree import LastHeads, TreeAudit
 from usance.engine.following import ScanFollower
@@ -65,9 +66,10 @@ def _measure(plan: Plan, folder: Path, seed: int) -> dict[str, Any]:
     notary = notary_of(sealed)
     notary.finish()
     rates: list[tuple[float, float]] = []
+    heads = Heads(notary)
     for _ in range(plan.rounds):
         unsealed_per_s = _work_off(plain, plain_work, plan.commands)
-        with_notary = _beside(notary, lambda: _work_off(sealed, sealed_work, plan.commands))
+        with_notary = _beside(heads, lambda: _work_off(sealed, sealed_work, plan.commands))
         rates.append((unsealed_per_s, with_notary))
     notary.finish()
     found = {
@@ -75,6 +77,7 @@ def _measure(plan: Plan, folder: Path, seed: int) -> dict[str, Any]:
         "unsealed_per_s": round(median(r[0] for r in rates)),
         "sealed_per_s": round(median(r[1] for r in rates)),
         "sealed_ratio": round(median(r[1] / r[0] for r in rates), 3),
+        "head_age_p99_ms": heads.age_p99_ms(),
         **_costs(sealed),
         **_verification(sealed, notary),
         **_proofs(sealed),
@@ -107,13 +110,49 @@ def _work_off(rig: Rig, work: Workload, count: int) -> float:
     return rig.work_off().per_s
 
 
-def _beside(notary: Notary, measured: Callable[[], float]) -> float:
-    """Measure with a notary at work in a thread of its own."""
+class Heads:
+    """Signed heads as a notary publishes them: which leaves each covers, and when."""
+
+    def __init__(self, notary: Notary) -> None:
+        self.notary = notary
+        self.shown: list[tuple[str, int, int, int]] = []
+        """Folder of a tree, its leaves before and after, and the instant (ms UTC) of the new head."""
+
+    def step(self, wait: float) -> None:
+        """Let the notary do a piece of work, and note the heads that came of it."""
+        notary, rounds = self.notary, self.notary.rounds
+        before = {place: tree.last.size for place, tree in notary.trees.items()}
+        notary.step(wait)
+        if notary.rounds == rounds:
+            return
+        now = notary.clock.now()
+        for place, tree in notary.trees.items():
+            if tree.last.size > before.get(place, 0):
+                self.shown.append((folder_of(place), before.get(place, 0), tree.last.size, now))
+
+    def age_p99_ms(self) -> int:
+        """Return how long a leaf waited for its signed head at most, for 99 of 100, from its append on."""
+        ages: list[int] = []
+        for folder, start, end, instant in self.shown:
+            for bundle in range(start // TILE_WIDTH, -(-end // TILE_WIDTH)):
+                first, entries = bundle * TILE_WIDTH, self._bundle(folder, end, bundle)
+                own = entries[max(0, start - first) :]
+                ages += [instant - unpack(entry).log_time for entry in own]
+        ages.sort()
+        return ages[len(ages) * 99 // 100] if ages else 0
+
+    def _bundle(self, folder: str, size: int, number: int) -> list[bytes]:
+        tiles = Tiles(size, lambda path: self.notary.tiles.read(f"{folder}/{path}"))
+        return tiles.bundle(number)
+
+
+def _beside(heads: Heads, measured: Callable[[], float]) -> float:
+    """Measure with a notary at work in a thread of its own, until what was measured has its head."""
     stop = threading.Event()
 
     def work() -> None:
-        while not stop.is_set():
-            notary.step(0.2)
+        while not stop.is_set() or heads.notary.hashed():
+            heads.step(0.2)
 
     thread = threading.Thread(target=work, name="notary")
     thread.start()
