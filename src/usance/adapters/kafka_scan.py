@@ -27,8 +27,9 @@ STUCK_SECONDS = 2.0
 POLL_SECONDS = 0.25
 FETCH_RECORDS = 2_000
 LOOK_SECONDS = 2.0
-LOOKED_SECONDS = 60.0
-"""How long a client is trusted to know a topic that it asked about."""
+LOOKED_SECONDS = 240.0
+"""How long a client is trusted to know a topic that it asked about: it forgets what it does not read after five
+minutes."""
 FEW_RECORDS = 64
 """A scan of no more takes a reader that fetches little and never waits between: p95 1 ms, not 8."""
 FEW = {"queued.min.messages": 1, "fetch.message.max.bytes": 65_536, "fetch.queue.backoff.ms": 0}
@@ -58,13 +59,17 @@ class _Reader:
         self.consumer.assign([cluster.place(partition, offset)])
 
     def _look(self, cluster: Cluster, topic: str) -> None:
-        """Ask about a topic before it is read: the client itself looks once a second, and waits till then."""
-        now = cluster.clock.monotonic()
-        if now - self._looked.get(topic, -LOOKED_SECONDS) < LOOKED_SECONDS:
+        """Ask about topics before they are read: the client itself looks once a second, and waits till then.
+
+        A new client asks about all, for it will read more than one.
+        """
+        now, name = cluster.clock.monotonic(), cluster.real(topic)
+        if now - self._looked.get(name, -LOOKED_SECONDS) < LOOKED_SECONDS:
             return
         with suppress(KafkaException):  # whoever reads then hears what is wrong
-            self.consumer.list_topics(cluster.real(topic), LOOK_SECONDS)
-            self._looked[topic] = now
+            asked = {"topic": name} if self._looked else {}
+            found = self.consumer.list_topics(timeout=LOOK_SECONDS, **asked)
+            self._looked |= dict.fromkeys(found.topics, now)
 
     def rest(self) -> None:
         """Read nothing: an assigned consumer asks the broker again and again."""
