@@ -84,7 +84,7 @@ def test_snapshots_that_cannot_be_read_cost_a_full_fold_and_nothing_else(
     else:
         assert memory(owner)[Place("trade", 0)][0] == before[Place("trade", 0)][0]
     assert owner.restored[Place("trade", 0)] == (3, 0), "all events, no snapshot"
-    assert owner.rounds[Place("trade", 0)] == (7 if what == "manifest" else 1)
+    assert owner.rounds[Place("trade", 0)].number == (7 if what == "manifest" else 1)
 
 
 def test_a_changed_fold_drops_older_rounds(world: World) -> None:

@@ -6,7 +6,6 @@ how units are made, committed, lost and found again is `usance.engine.unit_loop`
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,14 +13,9 @@ from usance.engine import schemas
 from usance.engine.gather import Pace
 from usance.engine.handling import Handling
 from usance.engine.key_use import KeyUse, due_parks
-from usance.engine.snapshots import (
-    ROUND_EVENTS,
-    SLICE_RECORDS,
-    SLICE_RECORDS_MIN,
-    make_round,
-    slice_of,
-)
-from usance.engine.state import TIMERS_MAX, Tail
+from usance.engine.rounds import Rounds
+from usance.engine.snapshots import ROUND_EVENTS, SLICE_RECORDS, SLICE_RECORDS_MIN
+from usance.engine.state import TIMERS_MAX
 from usance.engine.takeover import Restored, Takeover
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
@@ -101,13 +95,9 @@ class Owner(UnitLoop):
         self._deadline_waits = False
         self._schemas_due = schemas_due
         self._look_at_schemas = False
-        self.dirty: dict[Place, dict[str, None]] = {}
-        self.since_round: Counter[Place] = Counter()
         self._decided_before = 0
-        self.rounds: Counter[Place] = Counter()
+        self.rounds: dict[Place, Rounds] = {}
         self.restored: dict[Place, tuple[int, int]] = {}
-        self.bases: set[Place] = set()
-        self.restarts: dict[Place, tuple[int, Tail]] = {}
 
     # -- its part of the loop
 
@@ -139,20 +129,14 @@ class Owner(UnitLoop):
     def _leaving(self) -> None:
         """Write what the snapshots lack: the next owner starts in no time."""
         for place in self.states:
-            while self.dirty.get(place) and self._round(place):
+            while self.rounds[place].waits and self._round(place):
                 pass
 
     def _restored(self, place: Place, restored: Restored) -> None:
         self._look_at_schemas |= place == SCHEMAS_PLACE
         self.keys.waits(place, restored.state.parks.values())
         self.restored[place] = (restored.events_read, restored.from_snapshot)
-        self.dirty[place] = {}
-        self.since_round[place] = 0
         self.rounds[place] = restored.rounds
-        self.restarts[place] = restored.restart
-        if not restored.from_snapshot:
-            self.bases.add(place)
-            self.dirty[place] = dict.fromkeys(restored.state.entries)
 
     def _publish(self, builder: UnitBuilder) -> None:
         self.keys.kept(builder.minted)
@@ -172,8 +156,7 @@ class Owner(UnitLoop):
         if share.overlay.uses:
             self.keys.used(place, share.overlay.uses, self.states[place].uses)
         if share.overlay.entries:
-            self.dirty[place].update(dict.fromkeys(share.overlay.entries))
-            self.since_round[place] += share.counts["events"]
+            self.rounds[place].changed(share.overlay.entries, share.counts["events"])
 
     def _answered(self, answers: list[tuple[str, Outcome]]) -> None:
         if self.on_outcomes is not None:
@@ -207,6 +190,9 @@ class Owner(UnitLoop):
     @property
     def trouble(self) -> str:
         """What a person should know about bounds that are reached; any thread may ask."""
+        large = sum(len(r.large) for p, r in list(self.rounds.items()) if p in self.states)
+        if large:
+            return f"{large} aggregates are too large for a snapshot: restarts read all their partitions' events"
         if self.untaken and self.untaken_why:
             return f"{len(self.untaken)} partitions wait to be restored: {self.untaken_why}"
         over = sum(len(s.timers) > TIMERS_MAX for s in list(self.states.values()))
@@ -328,44 +314,34 @@ class Owner(UnitLoop):
         with any load, and while there is little of it nobody waits for a large one.
         """
         lately, self._decided_before = self.decided - self._decided_before, self.decided
-        place = max(self.states, key=self.since_round.__getitem__, default=None)
-        if place is not None and self.since_round[place] >= ROUND_EVENTS:
+        place = max(self.states, key=lambda p: self.rounds[p].events, default=None)
+        if place is not None and self.rounds[place].events >= ROUND_EVENTS:
             self._round(place, max(SLICE_RECORDS_MIN, 2 * lately))
 
     def _round(self, place: Place, most: int = SLICE_RECORDS) -> bool:
         """Write one slice of a snapshot round; the restart offset moves when nothing is left over.
 
-        False when the log did not take it: the next round begins anew with everything.
+        False when the log did not take it: it is written again, with what came meanwhile.
         """
         self._settle()
-        state, dirty = self.states[place], self.dirty[place]
+        state, rounds = self.states[place], self.rounds[place]
         assert state.scalars is not None
         seal = self.keys.seal if self.world.vault is not None else None
-        snapshots = slice_of(dirty, state.entries, self.deciders, most, seal)
-        if len(snapshots) == len(dirty):
+        found = rounds.slice(state.entries, self.deciders, most, seal)
+        restart = rounds.restart
+        if rounds.restarts(found):
             end = self.log.end(self.topics.at(place.context, "events", place.partition))
-            self.restarts[place] = (end, state.tails["events"])
-        self.rounds[place] += 1
-        records = make_round(
-            self.rounds[place],
-            place in self.bases,
-            self.restarts[place],
-            state.scalars.unit,
-            snapshots,
-            self.keys.lately(place, state.uses, everything=place in self.bases),
-        )
+            restart = (end, state.tails["events"])
+        uses = self.keys.lately(place, state.uses, everything=rounds.everything(found))
+        records = rounds.records(found, restart, state.scalars.unit, uses)
         builder = self._bare_unit()
         share = builder.share(place, state, self.positions[place])
         topic = share.names["snapshots"]
         share.merge("elsewhere", [Output(topic, place.partition, k, v) for k, v in records])
         self._commit(builder)
         if self.flight is None or not self._settled():
-            self.bases.add(place)
-            self.dirty[place] = dict.fromkeys(self.states[place].entries)
-            self.since_round[place] = 0
+            self.rounds[place].failed()  # after an uncertain commit they are what the log says
             return False
-        self.bases.discard(place)
-        for snapshot in snapshots:
-            del dirty[snapshot.key]
-        self.since_round[place] = ROUND_EVENTS if dirty else 0
+        rounds.written(found, restart, state.entries)
+        rounds.events = ROUND_EVENTS if rounds.waits else 0
         return True

@@ -17,17 +17,25 @@ import msgspec
 from usance.engine.state import Entry, Packed, Tail
 from usance.kernel.decider import Decider, key_parts
 from usance.kernel.errors import Tampered
-from usance.log.contract import Record
+from usance.log.contract import RECORD_BYTES_MAX, Record
 
 ROUND_EVENTS = 20_000
 """Events between two rounds of a partition."""
 SLICE_RECORDS = 1_000
 SLICE_BYTES = 2 * 1024 * 1024
 """Bounds on the snapshots that one unit carries."""
+LARGEST = RECORD_BYTES_MAX - 64 * 1024
+"""Bytes of a snapshot, beside what sealing and the log add: a larger one is no record."""
 SLICE_RECORDS_MIN = 100
 """What a slice may always carry: about as long as its own commit takes."""
 
 MANIFEST_KEY = b"manifest/"
+FORMAT = 2
+
+
+def manifest_key(number: int) -> bytes:
+    """Return the key of a round's manifest."""
+    return MANIFEST_KEY + str(number).encode()
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +60,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     aggregates: dict[str, tuple[int, bytes]]
     uses: dict[bytes, int] = {}
     """Seals by data key, of the keys used since the last round (rule 19)."""
+    format: int = 1
+    """1 could begin to fold after events that no round of it holds: those are not trusted."""
+    since: int = 0
+    """The first round that a restore needs: all that is older is listed again by now. 0 where that is not so."""
 
 
 SealState = Callable[[str, int, str, bytes], bytes]
@@ -69,12 +81,17 @@ class Taken(NamedTuple):
 
 
 class Round(NamedTuple):
-    """Loaded snapshots: entries, the event offset to fold from, and the chain tail there."""
+    """Loaded snapshots: entries, the event offset to fold from, and the chain tail there.
+
+    `since` is the first round that was needed, `listed` how many aggregates those needed list.
+    """
 
     entries: dict[str, Entry]
     restart: int
     tail: Tail
     uses: dict[bytes, int]
+    since: int = 1
+    listed: int = 0
 
 
 def slice_of(
@@ -83,8 +100,11 @@ def slice_of(
     deciders: Mapping[str, Decider[Any]],
     most: int = SLICE_RECORDS,
     seal: SealState | None = None,
+    large: list[str] | None = None,
 ) -> list[Taken]:
     """Return snapshots of the first changed aggregates, at most `most`, as one unit can carry them.
+
+    Those met on the way that no record can hold are told in `large`.
 
     A state that holds people's words is sealed where the log seals (`holds_words` of its decider).
     """
@@ -105,6 +125,9 @@ def slice_of(
         holds = getattr(decider, "holds_words", None) if seal is not None else None
         if seal is not None and holds is not None and holds(entry.state):
             value = seal(key, entry.revision, decider.fold_id, value)
+        if len(value) > LARGEST and large is not None:
+            large.append(key)
+            continue
         size += len(value)
         if taken and size > SLICE_BYTES:
             break
@@ -121,6 +144,7 @@ def make_round(
     unit: int,
     snapshots: Iterable[Taken],
     uses: Mapping[bytes, int] | None = None,
+    since: int = 0,
 ) -> list[tuple[bytes, bytes]]:
     """Return the records (key, value) of a round: snapshots, then the manifest.
 
@@ -137,16 +161,19 @@ def make_round(
         events_tail=restart[1].hash,
         aggregates={s.key: (s.revision, sha256(s.value).digest()) for s in snapshots},
         uses=dict(uses or {}),
+        format=FORMAT,
+        since=since,
     )
-    records.append((MANIFEST_KEY + str(number).encode(), msgspec.msgpack.encode(manifest)))
+    records.append((manifest_key(number), msgspec.msgpack.encode(manifest)))
     return records
 
 
 class Loaded(NamedTuple):
-    """What the snapshots topic offers: a round if it can be trusted, and the last number used."""
+    """What the snapshots topic offers: a round if it can be trusted, and the numbers of the manifests there."""
 
     round: Round | None
     number: int
+    first: int = 1
 
 
 def load_round(
@@ -160,19 +187,24 @@ def load_round(
     """
     records: dict[bytes, bytes] = {}
     for record in there:
-        if record.key is not None and record.value is not None:
+        if record.key is None:
+            continue
+        if record.value is not None:
             records[record.key] = record.value
-    number = _last_number(records)
+        else:
+            records.pop(record.key, None)
+    numbers = _numbers(records)
+    number, first = max(numbers, default=0), min(numbers, default=1)
     try:
-        return Loaded(_round(records, deciders, unseal), number)
+        return Loaded(_round(records, deciders, unseal), number, first)
     except (msgspec.MsgspecError, ValueError, Tampered):  # another layout, or sealed by a key that
         # is gone: fold instead
-        return Loaded(None, number)
+        return Loaded(None, number, first)
 
 
-def _last_number(records: Mapping[bytes, bytes]) -> int:
+def _numbers(records: Mapping[bytes, bytes]) -> list[int]:
     names = (key.removeprefix(MANIFEST_KEY) for key in records if key.startswith(MANIFEST_KEY))
-    return max((int(name) for name in names if name.isdigit()), default=0)
+    return [int(name) for name in names if name.isdigit()]
 
 
 def _round(
@@ -181,14 +213,13 @@ def _round(
     unseal: SealState | None,
 ) -> Round | None:
     manifests = _manifests(records)
-    while manifests and not manifests[0].base:
-        manifests.pop(0)
-    for at in range(len(manifests) - 1, 0, -1):
-        if manifests[at].base:
-            manifests = manifests[at:]
-            break
+    since = 0
+    for manifest in manifests:
+        since = manifest.number if manifest.base else manifest.since or since
+    manifests = [m for m in manifests if since and m.number >= since]
+    whole = bool(manifests) and manifests[0].number == since
     contiguous = all(b.number == a.number + 1 for a, b in pairwise(manifests))
-    if not manifests or not contiguous:
+    if not whole or not contiguous or any(m.format != FORMAT for m in manifests):
         return None
     entries = _entries(records, manifests, deciders, unseal)
     if entries is None:
@@ -197,7 +228,9 @@ def _round(
     uses: dict[bytes, int] = {}
     for manifest in manifests:
         uses.update(manifest.uses)
-    return Round(entries, last.restart, Tail(last.events_index, last.events_tail), uses)
+    tail = Tail(last.events_index, last.events_tail)
+    listed = sum(len(m.aggregates) for m in manifests)
+    return Round(entries, last.restart, tail, uses, since, listed)
 
 
 def _manifests(records: Mapping[bytes, bytes]) -> list[Manifest]:

@@ -16,6 +16,7 @@ from usance.engine import collector
 from usance.engine.handling import timers_after
 from usance.engine.keys import TAKEOVER_USES
 from usance.engine.parking import parked_state
+from usance.engine.rounds import Rounds
 from usance.engine.snapshots import SealState, load_round
 from usance.engine.state import (
     OUTCOME_WINDOW_MS,
@@ -59,8 +60,7 @@ class Restored(NamedTuple):
     position: int
     events_read: int
     from_snapshot: int
-    rounds: int
-    restart: tuple[int, Tail]
+    rounds: Rounds
 
 
 class Takeover:
@@ -142,24 +142,34 @@ class Takeover:
         marks: dict[str, int],
         *,
         trusted: bool,
-    ) -> tuple[int, int, int, tuple[int, Tail]]:
+    ) -> tuple[int, int, Rounds]:
         """Fold the events from the newest snapshots on, or all of them where those do not fit."""
         snapshots = at["snapshots"]
         there = self._scan(snapshots, begins["snapshots"], marks["snapshots"])
         loaded = load_round(there, self.deciders, self.unseal)
-        rounds = loaded.round if trusted else None
+        round_ = loaded.round if trusted else None
         events = at["events"]
         bounds = begins["events"], marks["events"]
         try:
-            read = self._events(state, events, *bounds, rounds)
+            read, changed = self._events(state, events, *bounds, round_)
         except (_SnapshotMismatch, StateUnreadable):
-            rounds = None
+            round_ = None
             state.entries.clear()
             state.timers.clear()
-            read = self._events(state, events, *bounds, None)
-        origin = chain_start(self.log_id, events.topic, events.partition)
-        restart = (rounds.restart, rounds.tail) if rounds else (bounds[0], Tail(0, origin))
-        return read, len(rounds.entries) if rounds else 0, loaded.number, restart
+            read, changed = self._events(state, events, *bounds, None)
+        if round_ is None or not round_.entries:
+            origin = chain_start(self.log_id, events.topic, events.partition)
+            restart, every = (bounds[0], Tail(0, origin)), state.entries
+            return read, 0, Rounds(loaded.number, restart, every, first=loaded.first)
+        rounds = Rounds(
+            loaded.number,
+            (round_.restart, round_.tail),
+            changed,
+            first=loaded.first,
+            since=round_.since,
+            listed=round_.listed,
+        )
+        return read, len(round_.entries), rounds
 
     def _scan(self, tp: TopicPartition, begin: int, mark: int) -> Iterable[Record]:
         return self.log.scan(tp, begin, mark, SCAN_RECORDS) if begin < mark else ()
@@ -202,7 +212,7 @@ class Takeover:
 
     def _events(
         self, state: PartitionState, tp: TopicPartition, start: int, mark: int, rounds: Any
-    ) -> int:
+    ) -> tuple[int, dict[str, None]]:
         counting = self.decoder.counting
         if counting is not None:
             counting.clear()
@@ -210,6 +220,7 @@ class Takeover:
             state.entries.update(rounds.entries)
             start = max(start, rounds.restart)
         entries = state.entries
+        changed: dict[str, None] = {}
         last: Record | None = None
         index, read = (rounds.tail.next if rounds is not None else 0) - 1, 0
         decoder, deciders = self.decoder, self.deciders
@@ -240,6 +251,7 @@ class Takeover:
                 recent = with_recent(recent, packed)
             timers = timers_after(entry.timers, event)
             entries[key] = Entry(decider.evolve(entry.state, event), revision, recent, timers)
+            changed[key] = None
         if counting is not None:
             before = rounds.uses if rounds is not None else {}
             keys = before.keys() | counting.keys()
@@ -252,7 +264,7 @@ class Takeover:
             state.tails["events"] = rounds.tail
         else:
             state.tails["events"] = self._tail_after(tp, last)
-        return read
+        return read, changed
 
     def _tail(
         self, state: PartitionState, kind: str, tp: TopicPartition, begin: int, mark: int
@@ -331,10 +343,10 @@ class _SnapshotMismatch(Exception):
     """A snapshot does not fit the events: fold everything."""
 
 
-def _nothing(state: PartitionState) -> tuple[int, int, int, tuple[int, Tail]]:
+def _nothing(state: PartitionState) -> tuple[int, int, Rounds]:
     """Say that there are no events: a consume group has none."""
-    state.tails["events"] = Tail(0, bytes(32))
-    return 0, 0, 0, (0, Tail(0, bytes(32)))
+    tail = state.tails["events"] = Tail(0, bytes(32))
+    return 0, 0, Rounds(0, (0, tail), ())
 
 
 def _gap(tp: TopicPartition, expected: int, found: int) -> Tampered:

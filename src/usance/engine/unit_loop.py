@@ -481,7 +481,9 @@ class UnitLoop(Taking):
         """Find the record whose outputs the log cannot take: handle one at a time (rule 9)."""
         for place, share in builder.shares.items():
             caution, last = self.cautions[place], share.next - 1
-            if builder.batch_count > 1:
+            if not builder.batch_count:  # no command caused it
+                self._pause(place, f"what its owner is to write cannot be written: {broken.reason}")
+            elif builder.batch_count > 1:
                 caution.left = builder.batch_count
             elif caution.unwritable == last:
                 self._pause(place, f"a dead letter cannot be written: {broken.reason}")
