@@ -203,7 +203,8 @@ class Attestor:
             return 0
         self._anchor_due = self.clock.monotonic() + self.anchor_every_s
         self.anchored = progress or Progress(head.size, 0, self.clock.monotonic())
-        self.board.progress[:] = [p for p in self.board.progress if p.size > head.size]
+        reached = min(self.anchored.size, self.witnessed.size)
+        self.board.progress[:] = [p for p in self.board.progress if p.size > reached]
         return 1
 
     def _tiles(self, size: int) -> Tiles:

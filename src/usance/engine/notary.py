@@ -38,6 +38,7 @@ HEAD_AGE_S = 0.75
 was read, 99 of 100 have theirs within a second of their commit."""
 HEAD_LEAVES_MAX = 5_000
 READ_RECORDS_MAX = 2_500
+PROGRESS_MAX = 10_000
 TOPICS_EVERY_S = 5.0
 """How often new topics (of consume groups) are looked for."""
 
@@ -59,7 +60,7 @@ class HeadBoard:
         self.tiles = tiles
         self.path = f"{folder}/{CHECKPOINT}"
         self.progress: list[Progress] = []
-        """Signed heads that are not anchored yet, oldest first."""
+        """Signed heads that are not both witnessed and anchored yet, oldest first."""
         self._lock = threading.Lock()
 
     def show(self, raw: bytes, progress: Progress) -> None:
@@ -67,6 +68,8 @@ class HeadBoard:
         with self._lock:
             self.tiles.publish(self.path, raw)
             self.progress.append(progress)
+            if len(self.progress) > PROGRESS_MAX:  # nobody answers: how old the oldest is, is kept
+                del self.progress[1 : PROGRESS_MAX // 2]
 
     def raw(self) -> bytes | None:
         """Return the published head, None before the first."""
