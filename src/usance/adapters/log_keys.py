@@ -106,6 +106,11 @@ class LogKeys(MemoryKeys):
         self._follow()
         return super().records()
 
+    def unsigned(self) -> list[KeyRecord]:
+        """Return the records that have no MAC."""
+        self._follow()
+        return super().unsigned()
+
     def put(self, records: Sequence[KeyRecord]) -> None:
         """Keep new records; acknowledged by the brokers on return."""
         self._write_records([self._signed(r) for r in records])

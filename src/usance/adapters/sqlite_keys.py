@@ -135,7 +135,17 @@ class SqliteKeys:
         found = [_record(row) for row in rows]
         return found if self._mac is None else [self._mac.demand(record) for record in found]
 
+    def unsigned(self) -> list[KeyRecord]:
+        """Return the records that have no MAC, as they are."""
+        rows = self._do(f"SELECT {_COLUMNS} FROM keys WHERE mac = x''", ())
+        return [_record(row) for row in rows]
+
     # -- writing
+
+    def sign(self, records: Sequence[KeyRecord]) -> None:
+        """Sign records that somebody held against the log."""
+        with self._writing():
+            self._change(records)
 
     def put(self, records: Sequence[KeyRecord]) -> None:
         """Keep new records; durable on return. A record that is there already stays as it is."""

@@ -27,6 +27,7 @@ from usance.domain.deciders import DECIDERS
 from usance.engine import genesis as birth
 from usance.engine import schemas
 from usance.engine.history import History
+from usance.engine.key_turns import TurnDecider
 from usance.engine.keys import KeyDecider
 from usance.engine.owner import OWNER_GROUP
 from usance.engine.projector import Projector
@@ -53,7 +54,7 @@ from usance.sagas.settlement import SETTLEMENT
 from usance.views import PROJECTIONS
 from usance.views.queries import Queries
 
-SECRECY = (KeyDecider(), SubjectDecider(), AccessDecider())
+SECRECY = (KeyDecider(), TurnDecider(), SubjectDecider(), AccessDecider())
 DEFINITIONS = (ISSUANCE, ADVICE, AMENDMENT, SETTLEMENT)
 PEOPLE_FILE = Path(__file__).parent.parent / "data" / "people.json"
 

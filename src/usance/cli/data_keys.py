@@ -76,21 +76,88 @@ def show_key(name: str) -> None:
 
     Example: usance key show 9f86d081884c7d659a2feaa0c55ad015
     """
+    from usance.bootstrap import turning
     from usance.cli.show import emit, facts
     from usance.crypto.secret import Secret
-    from usance.kernel.errors import NotFound
 
-    with _keys() as (_, vault):
-        try:
-            found = vault.store.by_id([bytes.fromhex(name)])
-        except ValueError:
-            found = {}
-        if not found:
-            raise NotFound(f"there is no key {name}", hint="usance key list shows all.")
-        record = next(iter(found.values()))
-        opens = not record.dead and isinstance(vault.service.unwrap([record.wrapped])[0], Secret)
-        told = {**_row(record), "opens": opens}
-    emit(told, lambda t: facts({k: str(v) for k, v in t.items()}))
+    with _keys() as (desk, vault):
+        found = turning.find(desk.store, name)
+        record = found.record
+        if record is None:
+            told: dict[str, Any] = {"key": str(found.kek), "state": found.state.value}
+        else:
+            opens = not record.dead and isinstance(
+                vault.service.unwrap([record.wrapped])[0], Secret
+            )
+            told = {**_row(record), "opens": opens}
+        told["history"] = turning.story(desk.store, found.stream)
+
+    def lines(t: dict[str, Any]) -> list[str]:
+        plain = {k: str(v) for k, v in t.items() if k != "history"}
+        return [*facts(plain), *(f"  {h['at'][:16]}  {h['what']}" for h in t["history"])]
+
+    emit(told, lines)
+
+
+@verb(key, "turn")
+@click.argument("name", metavar="KEY")
+@click.argument("state", metavar="STATE")
+@click.option("--reason", default="", help="Why; needed to ask for it.")
+@dry_run
+def turn_key(name: str, state: str, reason: str, dry_run: bool) -> None:
+    """Bring a data key into another state of SP 800-57, or approve it: two others, unless it takes power.
+
+    States: active, suspended, deactivated, compromised. A suspended or compromised key opens on, flagged.
+    Example: usance key turn 9f86d081884c7d659a2feaa0c55ad015 compromised --reason "laptop lost" --as elif.demir
+    """
+    _turned(name, state, reason, dry_run)
+
+
+def _turned(name: str, to: str, reason: str, dry: bool) -> None:
+    from usance.bootstrap import turning
+    from usance.bootstrap.erasing import demand_vault
+    from usance.cli.opening import acting
+    from usance.cli.secrecy import told
+    from usance.cli.show import emit, facts
+
+    with acting() as (desk, person):
+        demand_vault(desk.store)
+        if dry:
+            found = turning.find(desk.store, name)
+            say(f"Would bring it from {found.state.value} to {to}.")
+            return
+        outcome = turning.turn(desk, name, to, reason, person)
+        if outcome is not None:
+            told(outcome)
+        if not turning.execute(desk, name):
+            state = turning.standing(desk.store, turning.find(desk.store, name).stream)
+            missing = state.needed - len(state.approvers)
+            say(f"{missing} other people approve it with the same command.")
+            return
+        found = turning.find(desk.store, name)
+    emit({"key": name, "state": found.state.value}, facts)
+
+
+@verb(key, "adopt")
+@dry_run
+def adopt(dry_run: bool) -> None:
+    """Sign the records of a key store that an earlier version wrote, each held against the log.
+
+    Example: usance key adopt --dry-run
+    """
+    from usance.bootstrap import turning
+    from usance.bootstrap.store import Store
+    from usance.cli.opening import folder, settings
+    from usance.cli.show import emit, facts
+    from usance.kernel.clock import SystemClock
+
+    # Nothing but the log and the keys is opened: views cannot be read before.
+    store = Store(folder(), settings(), SystemClock(), owner=False)
+    try:
+        count = turning.adopt(store, dry=dry_run)
+    finally:
+        store.close()
+    emit({"would sign" if dry_run else "signed": str(count)}, facts)
 
 
 @verb(key, "rotate")
@@ -150,31 +217,15 @@ def _rewrapped(vault: Vault, part: list[KeyRecord]) -> int:
 
 @verb(key, "destroy")
 @click.argument("version", type=click.IntRange(1))
+@click.option("--reason", default="", help="Why; needed to ask for it.")
 @dry_run
-def destroy(version: int, dry_run: bool) -> None:
+def destroy(version: int, reason: str, dry_run: bool) -> None:
     """Destroy an old version of the key-encryption key for good: backups wrapped by it open no more.
 
-    Refused while a living data key is wrapped by it. To forget a person: usance subject erase.
-    Example: usance key destroy 1
+    Two others approve it with the same command. Refused while a living data key is wrapped by it. To forget a
+    person: usance subject erase. Example: usance key destroy 1 --reason "horizon of 3 May is over" --as elif.demir
     """
-    from usance.cli.show import emit, facts
-    from usance.crypto.keyservice import KekId
-    from usance.kernel.errors import Refused
-
-    with _keys(act=True) as (desk, vault):
-        needed = sum(not r.dead and r.kek == version for r in vault.store.records())
-        if needed:
-            raise Refused(
-                "KEK_NEEDED",
-                f"{needed} living keys are wrapped by version {version}",
-                hint="Move them first: usance key rewrap",
-            )
-        kek = KekId(desk.settings.bank.tenant, version)
-        if dry_run:
-            say(f"Would destroy {kek}.")
-            return
-        gone = vault.service.destroy(kek)
-    emit({"kek": str(gone.id), "state": gone.state.value}, facts)
+    _turned(str(version), "destroyed", reason, dry_run)
 
 
 __all__ = ["key"]

@@ -92,7 +92,7 @@ def hold(name: str, reason: str, *, release: bool, dry_run: bool) -> None:
         if dry_run:
             say(f"Would {'release' if release else 'place'} a legal hold.")
             return
-        _told(erasing.hold(desk, name, reason, person, release=release))
+        told(erasing.hold(desk, name, reason, person, release=release))
 
 
 @verb(subject, "erase")
@@ -110,21 +110,21 @@ def erase(name: str, reason: str, dry_run: bool) -> None:
     from usance.cli.show import emit, facts
 
     with acting() as (desk, person):
-        told = _facts(desk, name)
+        known = _facts(desk, name)
         if dry_run:
-            emit(told, _lines)
+            emit(known, _lines)
             return
-        phase = told["erasure"]
+        phase = known["erasure"]
         if phase == "erased":
-            say(f"Erased already, certificate {told['certificate']}.")
+            say(f"Erased already, certificate {known['certificate']}.")
             return
         if not phase:
-            _told(erasing.request(desk, name, reason, person))
+            told(erasing.request(desk, name, reason, person))
             say("Two other people approve it with the same command.")
             return
         if phase == "requested":
-            _told(erasing.approve(desk, name, person))
-            if told["approvals"] + 1 < 2:
+            told(erasing.approve(desk, name, person))
+            if known["approvals"] + 1 < 2:
                 say("One more approval is needed.")
                 return
         made = erasing.execute(desk, name)
@@ -135,7 +135,8 @@ def _short(value: Any) -> str:
     return f"{len(value)}" if isinstance(value, list) else str(value)
 
 
-def _told(outcome: Outcome) -> None:
+def told(outcome: Outcome) -> None:
+    """Say why something was refused, and end with its code."""
     from usance.cli.options import tell_refusal
 
     if outcome.answer in ("accepted", "duplicate"):

@@ -157,6 +157,14 @@ class KeyStore(Protocol):
         """
         ...
 
+    def unsigned(self) -> list[KeyRecord]:
+        """Return the records that have no MAC, as they are: an earlier version wrote them."""
+        ...
+
+    def sign(self, records: Sequence[KeyRecord]) -> None:
+        """Sign records that somebody held against the log."""
+        ...
+
     def rewrap(self, records: Sequence[KeyRecord]) -> int:
         """Replace blob and KEK version of records that are not destroyed; returns how many."""
         ...
@@ -268,6 +276,14 @@ class MemoryKeys:
         """Keep new records."""
         for record in records:
             self.keep(self._signed(record))
+
+    def unsigned(self) -> list[KeyRecord]:
+        """Return the records that have no MAC."""
+        return [r for r in self._records.values() if not r.mac]
+
+    def sign(self, records: Sequence[KeyRecord]) -> None:
+        """Sign records."""
+        self.put(records)
 
     def outputs(self, records: Sequence[KeyRecord]) -> Sequence[Any]:
         """Keep new records; nothing goes into the unit."""

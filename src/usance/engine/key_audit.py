@@ -14,14 +14,17 @@ from typing import Any
 
 from usance.audit.codes import Detected
 from usance.audit.report import Finding
+from usance.crypto.keyservice import KeyState
 from usance.crypto.keystore import KeyStore
+from usance.engine.key_turns import KEK, KeyTurned
 from usance.engine.keys import KeyCreated
 from usance.engine.sealing import folder_of
 from usance.engine.topics import CONTEXTS, Topics
+from usance.kernel.decider import key_parts
 from usance.kernel.errors import Tampered, UsanceError
 from usance.log.contract import Log, Record, TopicPartition, header
 
-CREATED = b"KeyCreated"
+CREATED, TURNED = b".KeyCreated", b".KeyTurned"
 BLOCK = re.compile(rb"(?=\x01[\x01-\x03](.{16}).{12}(.{16}))", re.DOTALL)
 """A sealed block wherever it stands: its key's id, and the commitment."""
 
@@ -35,16 +38,21 @@ class KeyAudit:
         self.closed = closed
         self.store = store
         self.created: dict[bytes, tuple[bytes, str]] = {}
+        self.turned: dict[bytes, tuple[str, str]] = {}
         self.findings: list[Finding] = []
 
     def verify(self) -> None:
         """Check every key that seals, and every block that was sealed."""
         for place, record in self.records():
-            if (header(record.headers, "ce_type") or b"").endswith(CREATED):
+            if (header(record.headers, "ce_type") or b"").endswith((CREATED, TURNED)):
                 said = self.closed.message(record.headers, record.value)
+                where = f"{folder_of(place)}@{record.offset}"
                 if isinstance(said, KeyCreated):
-                    where = f"{folder_of(place)}@{record.offset}"
                     self.created[bytes.fromhex(said.key)] = (bytes.fromhex(said.check), where)
+                elif isinstance(said, KeyTurned):
+                    identity = key_parts((record.key or b"").decode()).identity
+                    if not identity.startswith(KEK):
+                        self.turned[bytes.fromhex(identity)] = (said.to, where)
         for check in (self._blocks, self._stored):
             try:
                 check()
@@ -85,6 +93,14 @@ class KeyAudit:
                     f"key {key_id.hex()} is gone, and no certificate says that it was destroyed",
                     where=where,
                     hint="Nothing was altered, but it cannot be read: bring the key back from a backup.",
+                )
+            state, turned_at = self.turned.get(key_id, (KeyState.ACTIVE.value, ""))
+            if record.state is KeyState.ACTIVE and state != KeyState.ACTIVE:
+                raise Detected(
+                    "KEY_STATE",
+                    f"key {key_id.hex()} is active in the key store; the log says {state}",
+                    where=turned_at,
+                    hint="An older copy of its record was put back: usance key turn KEY STATE.",
                 )
             if not hmac.compare_digest(record.check, check):
                 raise Detected(

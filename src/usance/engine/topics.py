@@ -17,6 +17,7 @@ CONTEXT_OF_CATEGORY = {
     "person": "system",
     "subject": "system",
     "access": "system",
+    "keystate": "system",
     "schema": "system",
 }
 GROUP_PREFIX = "consume-"

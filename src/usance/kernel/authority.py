@@ -56,6 +56,8 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (_COMPLIANCE, "RequestErasure"),
     (_COMPLIANCE | {"senior_checker"}, "ApproveErasure"),
     (_COMPLIANCE | {"auditor"}, "RecordReveal"),
+    (_COMPLIANCE | _ENGINEERS, "TurnKey"),
+    (_COMPLIANCE | _ENGINEERS | {"senior_checker"}, "ApproveTurn"),
     (_GATEWAY, "RecordAck RecordNak RecordSent"),
     (_NOBODY, "ValidateApplication RequestApproval RequestAmendmentApproval IssueCredit"),
     (_NOBODY, "IssueAmendment VoidAmendment DeemAmendmentAccepted ExpireCredit NoteDelivery"),
@@ -63,7 +65,7 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (_NOBODY, "RegisterDrawing HonourDrawing SettleDrawing ReleaseDrawing ReserveLimit"),
     (_NOBODY, "ConsumeReservation IncreaseReservation ReleaseIncrease HoldMargin ReleaseMargin"),
     (_NOBODY, "ObserveEvent ObserveOutcome OpenCase RecordScreening Drain FireTimer TimerDue"),
-    (_NOBODY, "IntakePassed RegisterSchema UnreadableInput RecordErasure SealBarrier"),
+    (_NOBODY, "IntakePassed RegisterSchema UnreadableInput RecordErasure RecordTurn SealBarrier"),
 )
 
 AUTHORITY: Mapping[str, Roles] = {act: roles for roles, acts in _TABLE for act in acts.split()}

@@ -36,6 +36,7 @@ MODULES: tuple[str, ...] = (
     "usance.aml.case",
     "usance.aml.decision",
     "usance.engine.control",
+    "usance.engine.key_turns",
     "usance.engine.keys",
     "usance.engine.secrecy",
     "usance.engine.saga_messages",
