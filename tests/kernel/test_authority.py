@@ -58,11 +58,14 @@ def test_the_engineer_never_acts_on_business() -> None:
     business = {a for a, roles in AUTHORITY.items() if "engineer" in roles}
     assert business == {
         "RetryStep", "SkipStep", "MarkDoneOutside", "CompensateSaga", "ApproveAct", "RejectAct",
-        "Discard", "Redrive", "Release", "Reread", "ClaimWork", "ReleaseWork",
+        "Discard", "Redrive", "Release", "Reread", "ClaimWork", "ReleaseWork", "TurnKey", "ApproveTurn",
     }  # fmt: skip
 
 
-SHARED = ("ClaimWork", "ReleaseWork", "ExportPack", "RecordReveal", "ApproveErasure")
+SHARED = (
+    *("ClaimWork", "ReleaseWork", "ExportPack", "RecordReveal", "ApproveErasure"),
+    *("TurnKey", "ApproveTurn"),
+)
 """What neither decides a case nor a credit."""
 
 

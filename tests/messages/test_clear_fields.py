@@ -14,17 +14,18 @@ acknowledges act answer article authentication available_by band basis calendar 
 certificate check code command_type confirmation currency definition disposal disposition event_type form
 how hs_code incoterm kind level matcher_version method mt partial_shipments postings.book postings.journal
 postings.rule postings.side quantity_unit result retention role rule rules scope side stage step
-tenor_from tier timer_id to transhipment verdict list_versions consents barriers undoes field actor.role
+tenor_from tier timer_id to transhipment verdict version was list_versions consents barriers undoes field actor.role
 """
 """Words of a fixed list, versions, names of parts of the program, positions."""
 IDS = """
 act_id application approver actor.login actor.person as_of by case case_id causation command_id correlation
 credit customer dead_letter_id event event_id examiner facility file incident_id key keys maker message
-pack party person presentation presenter_reference proposer reference reviewer saga sender_reference
+pack party person presentation presenter_reference proposal proposer reference reviewer saga sender_reference
 snapshot_id source source_event stream subject subject_stream subjects target tenant work acknowledged
-documents.reference postings.credit received acknowledges obliged
+documents.reference postings.credit received acknowledges obliged list_id base replaced
 """
-"""Opaque ids, references of banks, pseudonyms and streams; `obliged` names credits by their number."""
+"""Opaque ids, references of banks, pseudonyms and streams; `obliged` names credits by their number, `base` and
+`replaced` versions of lists."""
 BANKS = """
 available_with confirming_bank reimbursing_bank issuing_bank advising_bank sender receiver presentee presenter
 drawee draft_on
@@ -41,7 +42,9 @@ DATES = """
 base_date date expiry expiry_date horizon issue_date last_day latest_shipment maturity on_board_date presented
 shipment_period
 """
-DIGESTS = "content_hash digest evidence_hash narrative_digest parties_digest sha256 indexes.tree"
+DIGESTS = (
+    "content content_hash digest evidence_hash narrative_digest parties_digest sha256 indexes.tree"
+)
 PROGRAMS_WORDS = "cause explanation hint inputs message suggested reason facts statement text"
 """What the program says: of no record's private values. `facts` are of events, in clear there already; `text` is
 a schema's, or what a credit asks of a document (46A)."""

@@ -99,7 +99,7 @@ def test_every_command_has_an_address():
     for name, cls in commands().items():
         assert command_class(name) is cls
         assert category_of(cls) in (
-            "credit", "presentation", "facility", "message", "work", "saga", "case",
+            "credit", "presentation", "facility", "message", "work", "saga", "case", "list",
         )  # fmt: skip
     assert "ObserveEvent" not in commands()
     with pytest.raises(NotFound):
