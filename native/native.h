@@ -192,6 +192,8 @@ PyObject *usance_skim(PyObject *module, PyObject *const *args, Py_ssize_t count)
 PyObject *usance_envelope_hash(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_packed(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_kafka_bind(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_kafka_send(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_sha256(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_sha1(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_leaves(PyObject *module, PyObject *const *args, Py_ssize_t count);

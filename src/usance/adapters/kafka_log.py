@@ -19,7 +19,7 @@ from usance.adapters.kafka_cluster import Cluster, explained, first_error
 from usance.adapters.kafka_commits import Committer, KafkaPending, KafkaUnit
 from usance.adapters.kafka_member import KafkaMember
 from usance.adapters.kafka_producer import Pool, Sealed
-from usance.adapters.kafka_rows import Row, ready
+from usance.adapters.kafka_rows import Row, pairs, ready
 from usance.adapters.kafka_scan import ScanPool
 from usance.adapters.kafka_settings import KafkaSettings
 from usance.kernel.clock import Clock, SystemClock
@@ -353,15 +353,9 @@ class KafkaLog:
                 failed.append(error)
 
         try:
-            for number, (topic, value, key, partition, headers) in enumerate(rows):
-                producer.produce(
-                    topic,
-                    value,
-                    key,
-                    partition,
-                    partial(delivered, number),
-                    headers=headers,
-                )
+            for number, row in enumerate(rows):
+                report = partial(delivered, number)
+                producer.produce(*row[:4], report, headers=pairs(row))
             producer.flush(APPEND_SECONDS)
         except KafkaException as exc:
             failed.append(first_error(exc))

@@ -16,7 +16,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as Place
 
 from usance.adapters.kafka_cluster import explained, first_error
-from usance.adapters.kafka_rows import Row
+from usance.adapters.kafka_fast import SEND
+from usance.adapters.kafka_rows import Row, pairs
 from usance.adapters.kafka_settings import KafkaSettings
 from usance.adapters.kafka_states import Event, State, after
 from usance.kernel.clock import Clock
@@ -160,6 +161,9 @@ class UnitProducer:
             self._send(client, unit.footers, deadline)
         except KafkaException as exc:
             raise self._drop(client, first_error(exc)) from exc
+        except Unreadable:
+            self._drop(client, None)
+            raise
         except _Late as exc:
             missing = self._missed(client, unit)
             found = self._drop(client, self._failed)
@@ -199,9 +203,12 @@ class UnitProducer:
     def _send(self, client: Producer, rows: Sequence[Row], deadline: float) -> None:
         if not rows:
             return
-        produce, delivered = client.produce, self._delivered
-        for topic, value, key, partition, headers in rows:
-            produce(topic, value, key, partition, delivered, headers=headers)
+        if SEND is not None and isinstance(client, Producer):
+            SEND(client, rows)
+        else:
+            produce, delivered = client.produce, self._delivered
+            for row in rows:
+                produce(*row[:4], delivered, headers=pairs(row))
         with self._call():
             client.flush(max(0.05, deadline - self._clock.monotonic()))
         if self._failed is not None or len(client):

@@ -16,10 +16,10 @@ from usance.log.contract import (
     Record,
     TopicPartition,
 )
-from usance.messages.headers import unpack_headers
+from usance.messages.headers import pack_headers, unpack_headers
 
-Row = tuple[str, bytes | None, bytes | None, int, Any]
-"""Topic on the cluster, value, key, partition, headers: the arguments of `produce`."""
+Row = tuple[str, bytes | None, bytes | None, int, bytes | None]
+"""Topic on the cluster, value, key, partition, packed headers: what `kafka_fast` sends as it is."""
 
 
 class Ready(NamedTuple):
@@ -46,32 +46,37 @@ def ready(
     (which the client cannot send); what `check` raises for an unknown place passes.
     """
     rows: list[Row] = []
-    real: dict[tuple[str, int], str] = {}
+    names: dict[str, str] = {}
+    known: set[tuple[str, int]] = set()
     total = 0
     for topic, partition, key, value, headers in outputs:
-        name = real.get((topic, partition))
-        if name is None:
+        if (topic, partition) not in known:
             check(TopicPartition(topic, partition))
-            name = real[topic, partition] = prefix + topic
+            known.add((topic, partition))
+            names[topic] = prefix + topic
         size = (0 if key is None else len(key)) + (0 if value is None else len(value))
         if isinstance(headers, bytes):
-            size += len(headers)
-            native = list(unpack_headers(headers))
+            packed = headers  # made by the encoder, whose names are its own
         else:
-            native = list(headers)
-            size += sum(len(name.encode()) + len(said) for name, said in native)
-        for said in native:
-            if "\0" in said[0]:
+            packed = pack_headers(tuple(headers))
+            if any("\0" in name for name, _ in headers):
                 raise Unreadable("log", "a header's name holds NUL", hint="name it otherwise")
+        size += len(packed)
         if size > RECORD_BYTES_MAX:
             raise _bound("a record's bytes", size, RECORD_BYTES_MAX)
         total += size
-        rows.append((name, value, key, partition, native or None))
+        rows.append((names[topic], value, key, partition, packed or None))
     if len(rows) > UNIT_RECORDS_MAX:
         raise _bound(f"{what} of records", len(rows), UNIT_RECORDS_MAX)
     if total > UNIT_BYTES_MAX:
         raise _bound(f"{what} of bytes", total, UNIT_BYTES_MAX)
     return Ready(rows, total)
+
+
+def pairs(row: Row) -> list[tuple[str, str | bytes | None]] | None:
+    """Return a row's headers as `produce` takes them."""
+    packed = row[4]
+    return None if packed is None else list(unpack_headers(packed))
 
 
 def record(message: Message, topic: str) -> Record:
