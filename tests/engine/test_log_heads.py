@@ -28,7 +28,7 @@ from usance.audit.codes import Detected
 from usance.audit.note import SigningKey
 from usance.audit.ports import LastHead
 from usance.engine.following import GroupFollower, ScanFollower
-from usance.engine.log_heads import LogHeads
+from usance.engine.log_heads import LogHeads, Unkept
 from usance.engine.notary import Notary
 from usance.kernel.errors import Fenced
 from usance.log.contract import Output, TopicPartition, TopicSettings
@@ -154,6 +154,22 @@ def test_heads_that_a_folder_kept_before_there_was_a_topic_are_brought_into_it(t
     behind.close()
     with pytest.raises(Detected, match="ROLLBACK"):
         heads_of(world, tmp_path / "three").load()
+
+
+def test_a_reader_follows_the_topic_and_writes_nothing(tmp_path: Path):
+    world = world_of()
+    one = heads_of(world, tmp_path / "one")
+    one.load()
+    one.advance([(None, head(3))])
+    reader = LogHeads(world.log, place_of(world), Unkept(), KEY.public)
+    assert reader.load() == {ORIGIN: head(3)}
+    one.advance([(head(3), head(5))])
+    end = world.log.end(place_of(world))
+    assert reader.load() == {ORIGIN: head(5)}
+    assert world.log.end(place_of(world)) == end
+    stranger = LogHeads(world.log, place_of(world), Unkept(), SigningKey(bytes(32)).public)
+    with pytest.raises(Detected, match="UNKNOWN_KEY"):
+        stranger.load()
 
 
 # -- notaries on two machines

@@ -17,7 +17,7 @@ from usance.audit.codes import Detected
 from usance.audit.leaf import unpack
 from usance.audit.merkle import inclusion_proof
 from usance.audit.note import Checkpoint, Verifier
-from usance.audit.ports import LastHead, Signer, WormStore
+from usance.audit.ports import HeadStore, LastHead, Signer, WormStore
 from usance.audit.proof import SUFFIX, Policy, Proof
 from usance.audit.report import AuditReport, Finding
 from usance.audit.tiles import CHECKPOINT, Tiles, paths, served
@@ -40,8 +40,9 @@ from usance.engine.audit_cross import Crossing
 from usance.engine.audit_heads import HeadsAudit
 from usance.engine.audit_tree import LastHeads, TreeAudit
 from usance.engine.key_audit import KeyAudit
+from usance.engine.log_heads import LogHeads, Unkept
 from usance.engine.notary import sign
-from usance.engine.sealing import Origins, folder_of
+from usance.engine.sealing import HEADS, Origins, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import MS_PER_SECOND, Clock, SystemClock
 from usance.kernel.errors import Conflict, NotFound, Unavailable, Unreadable, UsanceError
@@ -92,9 +93,18 @@ class Evidence:
         self.notes: list[str] = []
         self._signer: Signer | None = None
         self.policy, self.trusted = self._trust(policy)
-        self._heads = (
-            SqliteHeads(self.places.last, create=False) if self.places.last.exists() else None
-        )
+        self._heads = self._last_heads()
+
+    def _last_heads(self) -> HeadStore | None:
+        """Return where the last heads are: this folder's, else those that a cluster's log holds."""
+        if self.places.last.exists():
+            return SqliteHeads(self.places.last, create=False)
+        place = self.store.topics.at("system", HEADS, 0)
+        log = self.policy.logs.get(self.origins.heads)
+        known = self.settings.bootstrap_servers and place.topic in self.store.log.topics()
+        if not known or log is None or not self.store.log.end(place):
+            return None
+        return LogHeads(self.store.log, place, Unkept(), log.public)
 
     def _trust(self, said: Path | None) -> tuple[Policy, str]:
         """Return whom to trust: who is named, or the keys pinned at the first start, or the folder's own."""

@@ -51,6 +51,8 @@ from usance.log.contract import Record, TopicPartition, header
 
 ANCHORS_SHOWN = 8
 BUCKET_EVERY_S = 30.0
+NO_HEAD = "No head was signed yet: the notary signs the first within a second."
+NO_NOTARY = "No head is here: this process runs no notary, and heads and tiles are where one runs (proof.tiles)."
 WITNESSES_WITHIN_S = 3.0
 LOOK_S = 0.05
 LOOK_BACK = 2_000
@@ -94,7 +96,7 @@ class ProofDesk:
         raw, head = self._newest()
         policy = self._policy()
         if raw is None:
-            trouble.append("No head was signed yet: the notary signs the first within a second.")
+            trouble.append(NO_HEAD if self.sealing() is not None else NO_NOTARY)
         names = self._anchor_names(trouble)
         found = [n for n in names if n.endswith(HEAD)]
         times = self._times(raw, policy, trouble)

@@ -172,5 +172,29 @@ class LogHeads:
         )
 
 
+class Unkept:
+    """A folder's own last heads where there is no folder: for readers, who keep nothing."""
+
+    shared = False
+
+    def __init__(self) -> None:
+        self._heads: dict[str, LastHead] = {}
+
+    def load(self) -> dict[str, LastHead]:
+        """Return what was advanced so far."""
+        return dict(self._heads)
+
+    def advance(self, moves: Sequence[tuple[LastHead | None, LastHead]]) -> None:
+        """Take heads up."""
+        self._heads |= {new.origin: new for _, new in moves}
+
+    def replay(self) -> Iterator[list[LastHead]]:
+        """Return nothing: only the last heads are kept."""
+        return iter(())
+
+    def close(self) -> None:
+        """Release nothing."""
+
+
 def _start(place: TopicPartition) -> bytes:
     return sha256(START + b"\n" + place.topic.encode()).digest()
