@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from usance.crypto.keyservice import KeyState
 from usance.crypto.vault import MAX_AGE_MS, REFRESH_MS, Vault
 from usance.domain.guards import digest
+from usance.engine.history import History
 from usance.engine.keys import TAKEOVER_USES
 from usance.engine.reactor import Outgoing
 from usance.kernel.decider import Context
-from usance.testing.bench_rig import Rig
+from usance.messages.decoder import AHEAD
+from usance.testing.bench_rig import PARTITIONS, Rig
 from usance.testing.secrecy import Switched
 from usance.testing.workload import Workload
 
@@ -243,4 +246,41 @@ def test_digests_of_what_is_private_are_made_under_a_key_of_the_tenant(tmp_path:
         assert event.parties_digest == digest(keyed, event.parties) != digest(plain, event.parties)
         other = msgspec.structs.replace(plain, digest_key=vault.digest_key("other"))
         assert event.parties_digest != digest(other, event.parties)
+    rig.close()
+
+
+def test_whoever_reads_on_has_keys_unwrapped_together(tmp_path: Path) -> None:
+    """Trap 18: a call for each key would be a millisecond each on a key service that is another machine."""
+    rig, service = secure(tmp_path)
+    subjects = 300
+    commands = applications(Workload(7, subjects=subjects), 1_200)
+    rig.preload(commands)
+    rig.work_off()
+    vault = vault_of(rig)
+    keys = sum(1 for _ in vault.store.records())
+    assert keys > 100
+
+    def calls(read: Callable[[], Any]) -> list[int]:
+        vault.forget()
+        service.calls.clear()
+        read()
+        return [count for name, count in service.calls if name == "unwrap"]
+
+    streams = {c.key for c in commands}
+    history = History(rig.log, rig.topics, rig.decoder)
+    readings: dict[str, tuple[Callable[[], Any], int]] = {
+        "take-over": (
+            lambda: rig.restore(snapshots=False),
+            len(commands) // AHEAD + 3 * PARTITIONS,
+        ),
+        "views": (rig.project, len(commands) // 100),
+        "one stream": (lambda: history.stream(min(streams)), 1),
+    }
+    for name, (read, most) in readings.items():
+        asked = calls(read)
+        assert asked and len(asked) <= most, (name, asked)
+        assert sum(asked) <= 2 * keys, name
+    # A key that a record names by chance, or that is damaged, is told where the record is read.
+    forged = [r._replace(value=b"\x01\x01" + bytes(16)) for r, _ in events_of(rig, "CreditApplied")]
+    assert len(list(rig.decoder.with_keys(forged))) == len(forged)
     rig.close()

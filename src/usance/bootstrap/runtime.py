@@ -351,6 +351,7 @@ class Runtime:
             self.telemetry,
             store.topics.partitions,
         )
+        reactor.with_keys = store.decoder.with_keys
         reactor.open()
 
     @property

@@ -98,7 +98,8 @@ class History:
     def _pasts(self, records: Iterable[Record]) -> list[Past]:
         decoder = self._decoder
         return [
-            Past(decoder.meta(r.headers), decoder.message(r.headers, r.value), r) for r in records
+            Past(decoder.meta(r.headers), decoder.message(r.headers, r.value), r)
+            for r in decoder.with_keys(records)
         ]
 
     def _follow(self, tp: TopicPartition) -> None:

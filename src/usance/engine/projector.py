@@ -456,7 +456,7 @@ class Projector:
         decode = self.decoder.message
         readable = _kind(place.topic) in ("events", "outcomes", "schemas")
         found = []
-        for record in records:
+        for record in self.decoder.with_keys(records):
             headers = record.headers
             kind = headers[2][1] if len(headers) > 2 and headers[2][0] == "ce_type" else b""
             handlers = routes.get(kind, unrouted)

@@ -155,6 +155,8 @@ class Reactor:
         self.member: Membership | None = None
         self.handled = 0
         self.trouble = ""
+        self.with_keys: Callable[[Iterable[Record]], Iterable[Record]] = lambda records: records
+        """Yields records with the data keys that they need at hand, where there are any."""
         self._unsaved: dict[TopicPartition, int] = {}
         self._passed = 0
 
@@ -212,7 +214,7 @@ class Reactor:
     def _caused(self, batch: Batch) -> list[Output]:
         now, caused = self.now(), []
         for records in batch.records.values():
-            for record in records:
+            for record in self.with_keys(records):
                 # A record that cannot be read now may be after an upgrade: it waits, in sight.
                 try:
                     caused += self._commands_of(record, now)

@@ -172,7 +172,12 @@ class Takeover:
         return read, len(round_.entries), rounds
 
     def _scan(self, tp: TopicPartition, begin: int, mark: int) -> Iterable[Record]:
-        return self.log.scan(tp, begin, mark, SCAN_RECORDS) if begin < mark else ()
+        if begin >= mark:
+            return ()
+        found: Iterable[Record] = self.decoder.with_keys(
+            self.log.scan(tp, begin, mark, SCAN_RECORDS)
+        )
+        return found
 
     # -- outcomes: answers, footers
 

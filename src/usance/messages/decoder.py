@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from usance.crypto.sealing import AES_GCM, OVERHEAD, SEALED
@@ -29,8 +30,22 @@ from usance.messages.upcasting import UPCASTERS
 from usance.messages.varints import Read, read_length, read_long
 
 SCHEMA_HEADER = "__value_schema_id"
+AHEAD = 500
+"""Records whose keys are brought together: as many as a key service takes keys in one call."""
 HEADERS_USUAL, LAST_USUAL = 8, "content-type"
 """Headers of a record that we write, without a trace, and the last of them."""
+
+
+class Valued(Protocol):
+    """A record, for whoever looks at its bytes alone."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value."""
+        ...
+
+
+R = TypeVar("R", bound=Valued)
 
 
 class Decoded(NamedTuple):
@@ -162,6 +177,28 @@ class Decoder:
             self.vault.prepare(scopes, ids)
         except (KeyUnavailable, Tampered):
             return  # told by the record that needs the key
+
+    def with_keys(self, records: Iterable[R]) -> Iterable[R]:
+        """Yield records, the keys of each next AHEAD of them brought into memory in one question.
+
+        For whoever reads on: it seals nothing, so that no key is made. Any thread may read so.
+        """
+        if self.clear or self.vault is None:
+            return records
+        return self._with_keys(records, self.vault)
+
+    def _with_keys(self, records: Iterable[R], vault: Vault) -> Iterator[R]:
+        more = iter(records)
+        while part := list(islice(more, AHEAD)):
+            unknown: dict[bytes, None] = {}
+            for record in part:
+                if record.value:
+                    for key_id in named_keys(record.value):
+                        if key_id not in vault.open_keys:
+                            unknown[key_id] = None
+            if unknown:
+                self._bring([], list(unknown))
+            yield from part
 
     def meta(self, headers: Headers) -> Meta:
         """Return what `usance-meta` says; raises Unreadable when it is missing or malformed."""
@@ -421,6 +458,15 @@ class _Opening(Opening):
 
 
 _HEADS = bytes((SEALED, AES_GCM))
+
+
+def named_keys(value: bytes) -> Iterator[bytes]:
+    """Yield the ids of keys that a record's bytes name; among them what only looks like one."""
+    at = value.find(_HEADS)
+    while at >= 0:
+        yield value[at + 2 : at + 18]
+        # A chance likeness must not hide what begins within it.
+        at = value.find(_HEADS, at + 1)
 
 
 def warm(value: bytes, known: Container[bytes]) -> bool:
