@@ -67,6 +67,8 @@ PART_WAIT_S = 0.2
 SCHEMAS_WAIT_S = 60.0
 PART_RETRY_S = 0.5
 PART_END_S = 10.0
+DRIVE_STILL_S = 90.0
+"""How long nothing may happen while there is something to do: longer than a dead member's session."""
 SWITCH_INTERVAL_S = 0.0005
 
 _log = logger("runtime")
@@ -391,16 +393,19 @@ class Runtime:
         book played twice gives the same streams. What waits by itself is tried anew at once; raises
         Unavailable where it waits on.
         """
-        done = 0
-        self.owner.try_again()
+        done, owner, clock = 0, self.owner, SystemClock()
+        owner.try_again()
+        until = clock.monotonic() + DRIVE_STILL_S
         for _ in range(rounds_max):
             worked = sum(self._exhaust(part, rounds_max) for part in self.parts.values())
             done += worked
-            if worked == 0 and self.owner.idle():
+            if worked:
+                until = clock.monotonic() + DRIVE_STILL_S
+            elif owner.idle():
                 return done
-            if worked == 0 and self.owner.rests.any():
-                why = next(iter(self.owner.paused.values()), "its input cannot be read")
-                raise Unavailable(why, hint="It goes on by itself once that is over.")
+            elif owner.rests.any() or owner.paused or clock.monotonic() > until:
+                hint = "`usance lag` shows where; a partition that stopped goes on after a repair."
+                raise Unavailable(owner.held_up(), hint=hint)
         raise Unavailable(
             "the parts did not come to rest", hint="Look at `usance saga list` for a loop."
         )

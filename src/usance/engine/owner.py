@@ -200,6 +200,13 @@ class Owner(UnitLoop):
             return ""
         return f"{over} partitions have more than {TIMERS_MAX:,} timers armed: use more partitions"
 
+    def held_up(self) -> str:
+        """Say why there is input that is not read."""
+        told = [f"{p.context}.p{p.partition}: {why}" for p, why in self.paused.items()]
+        if self.untaken:
+            told.append(f"{len(self.untaken)} partitions are not restored: {self.untaken_why}")
+        return "; ".join(told) or "there is input that is not read"
+
     def deadline_waits(self) -> bool:
         """Tell whether a due timer waited for intake when the owner last looked; any thread may ask."""
         return self._deadline_waits
