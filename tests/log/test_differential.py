@@ -15,6 +15,10 @@ from usance.testing.conformance import NOON
 from usance.testing.sim_log import SimulatedLog
 
 
+PATIENT = {"session_ms": 60_000, "transaction_ms": 60_000}
+"""The simulated log's clock stands still: a machine that is busy for seconds must lose nothing here either."""
+
+
 def on_the_simulated_log(seed: int, length: int) -> list[Answer]:
     def opened(before: Log | None) -> Log:
         if before is None:
@@ -47,7 +51,7 @@ def on_a_broker(kafka: str, protocol: str, seed: int, length: int) -> list[Answe
     def opened(before: Log | None) -> Log:
         if before is not None:
             before.close()
-        return kafka_log(kafka, prefix, group_protocol=protocol)
+        return kafka_log(kafka, prefix, group_protocol=protocol, **PATIENT)
 
     player = Player(opened)
     try:
