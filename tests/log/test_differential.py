@@ -14,7 +14,6 @@ from usance.log.contract import Log
 from usance.testing.conformance import NOON
 from usance.testing.sim_log import SimulatedLog
 
-
 PATIENT = {"session_ms": 60_000, "transaction_ms": 60_000}
 """The simulated log's clock stands still: a machine that is busy for seconds must lose nothing here either."""
 

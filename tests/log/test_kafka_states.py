@@ -5,8 +5,13 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
+from usance.adapters.kafka_cluster import first_error
+from usance.adapters.kafka_producer import UnitProducer
+from usance.adapters.kafka_settings import KafkaSettings
 from usance.adapters.kafka_states import TABLE, Event, State, after
+from usance.kernel.clock import SystemClock
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
@@ -53,3 +58,14 @@ def test_nothing_commits_that_was_not_begun() -> None:
         (State.OPEN, Event.COMMIT)
     ]
     assert [pair for pair, to in TABLE.items() if to is State.OPEN] == [(State.IDLE, Event.BEGIN)]
+
+
+def test_a_fatal_error_that_the_binding_raises_beside_a_result_is_told_as_what_it_is() -> None:
+    """As `flush` did when the broker had ended a transaction while its records were awaited."""
+    producer = UnitProducer(KafkaSettings(bootstrap="localhost:1"), "g", 0, SystemClock())
+    fenced = KafkaException(KafkaError(KafkaError._FENCED, "fenced by a newer one", fatal=True))
+    with pytest.raises(KafkaException) as told, producer._call():
+        raise SystemError("returned a result with an exception set") from fenced
+    assert first_error(told.value).fatal() and producer.called_at is None
+    with pytest.raises(SystemError, match="another bug"), producer._call():
+        raise SystemError("another bug")

@@ -87,6 +87,8 @@ class UnitProducer:
         self.called_at = self._clock.monotonic()
         try:
             yield
+        except SystemError as odd:
+            raise _meant(odd) from odd
         finally:
             self.called_at = None
 
@@ -179,7 +181,7 @@ class UnitProducer:
                 client.commit_transaction(COMMIT_SECONDS)
         except KafkaException as exc:
             raise self._refused(client, first_error(exc)) from exc
-        client.poll(0)
+        self._hear(client)
         late = self._clock.monotonic() - began > SUSPECT_SECONDS or self._trouble
         self._to(Event.SLOW if late else Event.COMMITTED)
         if self._missing:
@@ -214,6 +216,13 @@ class UnitProducer:
         if self._failed is not None or len(client):
             raise _Late
 
+    def _hear(self, client: Producer) -> None:
+        """Hear of trouble that came meanwhile; a fatal one is raised by whatever call comes first."""
+        try:
+            client.poll(0)
+        except (KafkaException, SystemError):
+            self._trouble = True
+
     def _drop(self, client: Producer, error: KafkaError | None) -> UsanceError:
         """End a transaction that must not commit; returns what to tell the unit's owner."""
         cause = self._failed or error
@@ -229,7 +238,7 @@ class UnitProducer:
                 return self._lost(failed)
             self._to(Event.DOUBT)
         else:
-            client.poll(0)  # hear of trouble that came meanwhile
+            self._hear(client)
             slow = self._clock.monotonic() - began > SUSPECT_SECONDS
             late = slow or cause is None or self._trouble
             self._to(Event.SLOW if late else Event.ABORTED)
@@ -268,6 +277,14 @@ class UnitProducer:
             f"the commit of a unit has no clear answer: {error.str()} ({error.name()})",
             hint="take over again: the log then tells what happened",
         )
+
+
+def _meant(odd: SystemError) -> BaseException:
+    """Return the fatal error of the client that the binding raised where it had a result to return as well."""
+    found: BaseException | None = odd
+    while found is not None and not isinstance(found, KafkaException):
+        found = found.__cause__ or found.__context__
+    return found or odd
 
 
 def _let_go(client: Producer) -> None:
