@@ -42,6 +42,7 @@ STILL_S = 75.0
 """How long nothing may move in the healed program while something is left to do."""
 REST_S = 600.0
 """How long it may take in all until nothing is."""
+SET_UP_S = 90.0
 LOOK_S = 0.5
 RESTS = 3
 """Looks in a row at which nothing moved: then it is at rest."""
@@ -211,8 +212,7 @@ class _Run:
     def all(self, seconds: float, *, recovery: bool) -> dict[str, Any]:
         """Set up, feed, harm, heal, wait, account."""
         self.tell(f"starting {WORKERS} workers on {self.log}")
-        for _ in care.setup(self.settings):
-            pass
+        self._set_up()
         prepare_folder(self.feeder.folder)
         self.machine.start()
         self.machine.ready()
@@ -248,6 +248,18 @@ class _Run:
         more |= {"answered": len(self.caller.answers), "recovery": measured}
         words = self.words + found.pop("words")
         return {**told, **more, **found, "words": words}
+
+    def _set_up(self) -> None:
+        """Make the cluster ready, again where brokers that have just started are too busy to answer in time."""
+        until = self.feeder.clock.monotonic() + SET_UP_S
+        while True:
+            try:
+                for _ in care.setup(self.settings):
+                    pass
+                return
+            except Unavailable:
+                if self.feeder.clock.monotonic() > until:
+                    raise
 
     def harm(self, seconds: float) -> None:
         """Do one fault after the other until the time is over, the program being fed."""
