@@ -21,7 +21,7 @@ help:
 	@echo "make test-nightly  long soak runs"
 	@echo "make kafka         run one broker of Apache Kafka in the foreground (needs Java 17 and Maven)"
 	@echo "make kafka-cluster run three, with replication"
-	@echo "make bench-peers   install what 'usance bench kafka' is compared with, beside $(VENV) (a JDK and Maven for one of them)"
+	@echo "make bench-peers   install what 'usance bench kafka' and 'bench proof' are compared with, beside $(VENV) (a JDK and Maven, and Go, for one each)"
 	@echo "make lock          resolve the dependencies anew (needs uv)"
 
 $(BIN)/python:
@@ -73,6 +73,7 @@ bench-peers: setup
 	@mvn --batch-mode --quiet --file tools/kafka/streams/pom.xml dependency:copy-dependencies \
 		-DoutputDirectory=$(CURDIR)/.venv-peers/jars
 	@javac -cp '.venv-peers/jars/*' -d .venv-peers/classes tools/kafka/streams/Job.java
+	@$(BIN)/python -m usance.testing.bench_tessera
 
 # None of these files may say where packages were downloaded from: that is the reader's own index.
 lock:

@@ -31,21 +31,24 @@ from usance.engine.sealing import Origins, Tree, first_head, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import SystemClock
 from usance.log.contract import Record, TopicPartition
+from usance.testing import bench_tessera
 from usance.testing.bench_rig import Rig, thread_seconds, warmed
 from usance.testing.workload import Workload
 
-KEY = SigningKey(bytes(range(32)))
+SEED = bytes(range(32))
+KEY = SigningKey(SEED)
 PROOFS = 300
 
 
 class Plan(NamedTuple):
-    """Commands per arm and round, and rounds."""
+    """Commands per arm and round, rounds, and leaves for Tessera."""
 
     commands: int
     rounds: int
+    leaves: int
 
 
-FULL, QUICK = Plan(20_000, 5), Plan(1_500, 1)
+FULL, QUICK = Plan(20_000, 5, 50_000), Plan(1_500, 1, 3_000)
 
 
 def run_proof_bench(*, quick: bool = False, seed: int = 1) -> dict[str, Any]:
@@ -81,6 +84,7 @@ def _measure(plan: Plan, folder: Path, seed: int) -> dict[str, Any]:
         **_costs(sealed),
         **_verification(sealed, notary),
         **_proofs(sealed),
+        **_beside_tessera(sealed, folder, plan.leaves),
     }
     for rig in (plain, sealed):
         rig.verify()
@@ -89,15 +93,30 @@ def _measure(plan: Plan, folder: Path, seed: int) -> dict[str, Any]:
     return found
 
 
-def notary_of(rig: Rig) -> Notary:
-    """Return a notary over a rig's log."""
+def _beside_tessera(rig: Rig, folder: Path, leaves: int) -> dict[str, Any]:
+    """Return what a notary alone seals a second of a log that is there, and what Tessera does of entries sent."""
+    notary = notary_of(rig, "alone")
+    start = notary.clock.monotonic()
+    notary.finish()
+    ours = notary.leaves() / (notary.clock.monotonic() - start)
+    notary.heads.close()
+    theirs = bench_tessera.leaves_per_s(folder / "tessera", SEED, leaves)
+    return {
+        "sealed_leaves_per_s": round(ours),
+        "tessera_leaves_per_s": theirs or "not built: make bench-peers builds it where there is Go",
+        "tessera_ratio": round(ours / theirs, 1) if theirs else None,
+    }
+
+
+def notary_of(rig: Rig, name: str = "proof") -> Notary:
+    """Return a notary over a rig's log, with tiles and last heads of its own."""
     return Notary(
         rig.log,
         ScanFollower(rig.log),
         Origins("bench.example", "bench", "g1"),
         rig.genesis.log_id,
-        FolderTiles(rig.folder / "proof"),
-        SqliteHeads(rig.folder / "heads.sqlite"),
+        FolderTiles(rig.folder / name),
+        SqliteHeads(rig.folder / f"{name}-heads.sqlite"),
         KEY,
         SystemClock(),
         diagnose=lambda record: rig.decoder.meta(record.headers),

@@ -103,7 +103,7 @@ class LiteWitness:
         self._agent = self._start("ssh-agent", "-D", "-a", agent)
         self._until(Path(agent).exists)
         self._run("ssh-add", "-q", str(folder / "key"), env={"SSH_AUTH_SOCK": agent})
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._database = folder / "witness.db"
         print_ = self._run("ssh-keygen", "-l", "-f", str(folder / "key.pub")).split()[1]
@@ -134,8 +134,7 @@ class LiteWitness:
         connection.close()
 
     def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return listens(self.port)
 
     def _until(self, done: object) -> None:
         clock = SystemClock()
@@ -167,7 +166,14 @@ class LiteWitness:
                 process.wait(10)
 
 
-def _free_port() -> int:
+def listens(port: int) -> bool:
+    """Tell whether anybody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
