@@ -172,7 +172,10 @@ def test_a_field_is_shown_only_to_whom_may_see_it_and_after_it_was_recorded(worl
         erasing.reveal(world.desk, event, "parties.applicant.name", " ", AUDITOR)
     with pytest.raises(Refused, match="no private field"):
         erasing.reveal(world.desk, event, "terms", "why", AUDITOR)
-    name = erasing.reveal(world.desk, event, "parties.applicant.name", "a question", AUDITOR)
+    look = (world.desk, event, "parties.applicant.name", "a question", AUDITOR)
+    key, asked, _ = erasing.asking_to_reveal(*look)
+    assert world.desk.preview(key, asked, AUDITOR).events, "a dry run tells, and records nothing"
+    name = erasing.reveal(*look)
     assert name == world.canaries["name"]
     past = world.store.history.stream("albion/access/grace.mwangi")
     assert [(p.message.event, p.message.field) for p in past] == [(event, "parties.applicant.name")]

@@ -243,6 +243,16 @@ def test_settings_say_where_they_were_set(read: Run, data: Path) -> None:
     assert found["data"]["source"] == "flag" and found["partitions"]["source"] == "default"
 
 
+def test_doctor_tells_of_damage_that_stops_the_check_itself(run: Run, data: Path) -> None:
+    file = data / "log.sqlite"
+    with file.open("r+b") as damaged:
+        damaged.seek(file.stat().st_size // 2)
+        damaged.write(b"\xff" * 20_000)
+    result = run("doctor")
+    assert result.exit_code == 5, result.output
+    assert "restore the last backup" in result.stdout
+
+
 def test_settings_and_doctor_say_which_codec_runs(read: Run, data: Path) -> None:
     shown = read("config", "show")["codec"]["value"]
     assert shown == native.RUNNING

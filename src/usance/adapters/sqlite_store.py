@@ -243,5 +243,10 @@ def backup(source: sqlite3.Connection, destination: Path) -> None:
 
 def quick_check(connection: sqlite3.Connection) -> list[str]:
     """Return SQLite's findings about a damaged database; empty when it is sound."""
-    rows: list[Any] = connection.execute("PRAGMA quick_check(20)").fetchall()
+    try:
+        rows: list[Any] = connection.execute("PRAGMA quick_check(20)").fetchall()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as exc:  # damage that keeps even the check from going on
+        return [str(exc)]
     return [] if rows == [("ok",)] else [row[0] for row in rows]

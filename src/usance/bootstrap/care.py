@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -212,11 +213,11 @@ def _owner(folder: Folder) -> Finding:
 
 def _sound(path: Path) -> Finding:
     def look() -> None:
-        connection = sqlite_store.connect(path, query_only=True)
-        try:
-            problems = sqlite_store.quick_check(connection)
-        finally:
-            connection.close()
+        with closing(sqlite_store.connect(path, query_only=True)) as connection:
+            try:
+                problems = sqlite_store.quick_check(connection)
+            except sqlite3.OperationalError as exc:
+                raise sqlite_store.explained(exc, path, "check") from exc
         if problems:
             raise Tampered(
                 f"{path.name}: {problems[0]}",

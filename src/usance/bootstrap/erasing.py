@@ -29,6 +29,7 @@ from usance.kernel.decider import Actor, key_of, key_parts
 from usance.kernel.errors import Refused, Unavailable
 from usance.kernel.ids import derived
 from usance.kernel.words import Words
+from usance.log.contract import Record
 from usance.messages.outcome import Outcome
 from usance.views import PROJECTIONS
 
@@ -299,15 +300,17 @@ def blank(desk: Desk) -> None:
         scrub()
 
 
-def reveal(desk: Desk, event_id: str, field: str, reason: str, actor: Actor) -> Any:
-    """Return a private field of an event, once the access is recorded; raises Refused, NotFound.
+def asking_to_reveal(
+    desk: Desk, event_id: str, field: str, reason: str, actor: Actor
+) -> tuple[str, m.RecordReveal, Record]:
+    """Return key and command by which a look at a private field is recorded, and the event's record.
 
-    What cannot be recorded is not shown.
+    Raises Refused, NotFound.
     """
     store = desk.store
     demand_vault(store)
     record = desk.queries.event_record(actor, event_id)
-    name, *path = field.split(".")
+    name = field.partition(".")[0]
     blocks = store.closed.type_of(record.value).blocks
     if name not in blocks:
         raise Refused(
@@ -318,7 +321,17 @@ def reveal(desk: Desk, event_id: str, field: str, reason: str, actor: Actor) -> 
     stream = (record.key or b"").decode()
     key = key_of(store.settings.bank.tenant, m.ACCESS, actor.person)
     words = Words(text=reason)
-    asked = m.RecordReveal(event=event_id, stream=stream, field=field, reason=words)
+    return key, m.RecordReveal(event=event_id, stream=stream, field=field, reason=words), record
+
+
+def reveal(desk: Desk, event_id: str, field: str, reason: str, actor: Actor) -> Any:
+    """Return a private field of an event, once the access is recorded; raises Refused, NotFound.
+
+    What cannot be recorded is not shown.
+    """
+    store = desk.store
+    key, asked, record = asking_to_reveal(desk, event_id, field, reason, actor)
+    name, *path = field.split(".")
     outcome = send(desk, key, asked, actor, "reveal", event_id, field)
     if outcome.answer != "accepted":
         raise Refused(outcome.code or "NOT_RECORDED", outcome.message, hint=outcome.hint)

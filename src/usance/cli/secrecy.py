@@ -149,18 +149,23 @@ def told(outcome: Outcome) -> None:
 @click.argument("event")
 @click.argument("field")
 @click.option("--reason", required=True, help="Why you need it: recorded before it is shown.")
-def reveal(event: str, field: str, reason: str) -> None:
+@dry_run
+def reveal(event: str, field: str, reason: str, dry_run: bool) -> None:
     """Show a private field of an event; the access is an event of its own, written first.
 
     FIELD is a block, or a part of one: parties, parties.applicant.name.
     Example: usance reveal EVENT parties --reason "question of the auditor" --as grace.mwangi
     """
     from usance.bootstrap import erasing
-    from usance.cli.opening import acting
+    from usance.cli.acting import addressed, opened, settle
     from usance.cli.show import emit
     from usance.views.asking import flat
 
-    with acting() as (desk, person):
+    with opened(dry=dry_run) as (desk, person):
+        if dry_run:
+            key, asked, _ = erasing.asking_to_reveal(desk, event, field, reason, person)
+            settle(desk, addressed(key, asked, "dry", person), dry=True)
+            return
         value = erasing.reveal(desk, event, field, reason, person)
         shown = {field: value} if isinstance(value, str | int | bool) else flat(value)
         emit(shown, lambda s: [f"{k}: {v}" for k, v in s.items()])
