@@ -227,6 +227,7 @@ def test_a_received_credit_is_advised_only_when_it_appears_authentic():
     stream.when(m.BeginComplianceCheck(), SYSTEM)
     stream.when(m.AdviseCredit(), SYSTEM).refused("IN_PROCESS")
     stream.when(m.CompleteComplianceCheck(), SYSTEM)
+    stream.when(m.AdviseCredit(to="somebody"), SYSTEM).refused("RECEIVER_UNKNOWN", "UCP600-9c")
     stream.when(m.AdviseCredit(), SYSTEM).then(m.CreditAdvised, TimerSet)
     stream.when(m.AdviseCredit(), SYSTEM).nothing()
     stream.when(m.DeclineToAdvise(reason=Words(text="x"))).refused("NOT_IN_THIS_STATE", "UCP600-9e")

@@ -190,6 +190,45 @@ def test_an_amendment_goes_out_with_its_own_reference(book):
     assert (message.value("21"), message.value("31C")) == ("ADV1", "261123")
 
 
+def test_a_credit_advised_through_a_second_bank_goes_on_as_mt710(book: Book) -> None:
+    through = cr.CreditAdvised(to="CCCCDEFFXXX", date="2026-11-24")
+    ack, passed = book.after(EXPORT, through)
+    assert (ack.mt, ack.receiver) == ("730", THEM)
+    assert (passed.mt, passed.receiver) == ("710", "CCCCDEFFXXX")
+    message = parse(passed.text.text.encode())
+    assert (message.value("21"), message.value("52A")) == (
+        "LC77",
+        RECEIVED.terms.issuing_bank or THEM,
+    )
+    assert (message.value("40B") or "").endswith("WITHOUT OUR CONFIRMATION")
+    assert message.value("59N") == PARTY.name
+
+
+def test_a_confirmed_credit_says_so_to_the_second_bank(book: Book) -> None:
+    book.add(EXPORT, cr.ConfirmationAdded(person="p1", liability=1))
+    _, passed = book.after(EXPORT, cr.CreditAdvised(to="CCCCDEFFXXX", date="2026-11-24"))
+    form = parse(passed.text.text.encode()).value("40B") or ""
+    assert form.endswith("ADDING OUR CONFIRMATION") and "WITHOUT" not in form
+
+
+def test_a_confirmation_after_the_advice_changes_nothing_of_it(book: Book) -> None:
+    through = cr.CreditAdvised(to="CCCCDEFFXXX", date="2026-11-24")
+    before = book.after(EXPORT, through)
+    book.add(EXPORT, cr.ConfirmationAdded(person="p1", liability=1))
+    again = [c for _, c in book.table[cr.CreditAdvised](EXPORT, through, book.history)]
+    assert again == before
+
+
+def test_a_second_bank_that_is_none_leaves_a_dead_letter_and_no_silence(book: Book) -> None:
+    nowhere = cr.CreditAdvised(to="CCCCXXFF", date="2026-11-24")
+    book.add(EXPORT, nowhere)
+    _, (key, letter) = book.table[cr.CreditAdvised](EXPORT, nowhere, book.history)
+    assert (
+        key.startswith("albion/unreadable/")
+        and letter.reason == "MT710 cannot be written (RECEIVER_UNKNOWN)"
+    )
+
+
 def test_advice_and_the_beneficiarys_answer_are_told_to_the_issuing_bank(book):
     command, message = book.one(EXPORT, ADVISED)
     assert (command.mt, command.receiver, message.value("21")) == ("730", THEM, "LC77")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import messages as cr
+from usance.domain.credit.advising import BENEFICIARY
 from usance.domain.credit.decider import CreditDecider
 from usance.domain.message_exchange import AbandonMessage, FinText, QueueMessage
 from usance.domain.presentation import messages as pr
@@ -265,8 +266,41 @@ def _first(credit: Credit, cls: Any, amendment: int) -> Any:
 
 
 def _advised(desk: Desk, stream: str, event: cr.CreditAdvised) -> Sent:
+    """MT730 to the sender; MT710 where the credit is advised through another bank (article 9c)."""
     words = f"CREDIT ADVISED ON {event.date}" if event.date else "CREDIT ADVISED"
-    return _acknowledge(desk, stream, words, "advised", event.message)
+    told = _acknowledge(desk, stream, words, "advised", event.message)
+    return told if event.to == BENEFICIARY else [*told, *_passed_on(desk, stream, event)]
+
+
+def _passed_on(desk: Desk, stream: str, event: cr.CreditAdvised) -> Sent:
+    credit = desk.credit(stream)
+    if credit is None or credit.side != "export":
+        return []
+    # What came after the advice must not change what it says, however late it is written.
+    before = next((n for n, p in enumerate(credit.past) if p.message == event), len(credit.past))
+    earlier = credit.past[:before]
+    try:
+        if not is_bic(event.to):
+            raise Refused(
+                "RECEIVER_UNKNOWN", f"{event.to[:11]} is no bank", hint="Send it by hand."
+            )
+        parts = outbound_credit.advise_on(
+            own=credit.number,
+            credit=credit.sender_number,
+            issuer=credit.issuer,
+            terms=credit.first_terms,
+            parties=credit.parties,
+            narrative=credit.narrative,
+            issue_date=credit.date,
+            confirmed=any(isinstance(p.message, cr.ConfirmationAdded) for p in earlier),
+        )
+    except Refused as error:
+        return desk.unwritten(stream, "710", credit, error)
+    sent: Sent = []
+    for number, part in enumerate(parts):
+        message = mur(f"{credit.identity}/advise", part.mt, number)
+        sent += desk.queue(stream, credit, part, event.to, message)
+    return sent
 
 
 def _confirmed(desk: Desk, stream: str, _event: cr.ConfirmationAdded) -> Sent:

@@ -35,7 +35,8 @@ from usance.sagas.facts import beside
 
 OWN_CHECK = "check"
 ROUTER = Actor("engine", "", "system")
-ISSUE_MESSAGES = ("700", "705", "707", "710", "720")
+ISSUE_MESSAGES = ("700", "705", "707")
+"""Messages by which the bank binds itself: what became of them is noted on the credit."""
 
 
 class SagaRouter:

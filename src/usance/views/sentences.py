@@ -11,6 +11,7 @@ from operator import attrgetter
 from string import Formatter
 from typing import Any
 
+from usance.domain.credit.advising import BENEFICIARY
 from usance.kernel.clock import MS_PER_MINUTE, iso
 from usance.kernel.money import format_minor
 
@@ -39,7 +40,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "CreditMissing": ("Its credit has not come: ask the sender", "UCP600-9"),
     "AuthenticationProposed": ("Found authentic by {method}; a second person decides", "UCP600-9b"),
     "CreditAuthenticated": ("Apparent authenticity established ({method})", "UCP600-9b"),
-    "CreditAdvised": ("Advised to the {to}", "UCP600-9b"),
+    "CreditAdvised": ("Advised {advised}", "UCP600-9b"),
     "AdviceDeclined": ("Not advised; the sender is told without delay", "UCP600-9e"),
     "ConfirmationAdded": ("Confirmation added", "UCP600-8"),
     "ConfirmationDeclined": ("Confirmation not added; the issuing bank is told", "UCP600-8d"),
@@ -222,7 +223,19 @@ def _moved(_: str) -> Callable[[Any], str]:
     return lambda e: f", as {e.expiry_date} was no banking day (article 29a)" if e.extended else ""
 
 
-_SPECIAL = {"money": _money, "when": _when, "because": _because, "seen": _seen, "moved": _moved}
+def _advised(_: str) -> Callable[[Any], str]:
+    """`{advised}` is to the beneficiary, or through which bank."""
+    return lambda e: "to the beneficiary" if e.to == BENEFICIARY else f"through {e.to}"
+
+
+_SPECIAL = {
+    "money": _money,
+    "when": _when,
+    "because": _because,
+    "seen": _seen,
+    "moved": _moved,
+    "advised": _advised,
+}
 
 
 @cache

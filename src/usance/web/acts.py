@@ -120,7 +120,9 @@ def _advising(row: r.CreditRow) -> list[Act]:
             Act("DeclineToAdvise", "Decline to advise", row.key, (reason(),), "bad"),
         ]
     if row.state == "AUTHENTICATED":
-        to = Field("to", "To", value="beneficiary", required=True)
+        to = Field(
+            "to", "To: beneficiary, or the BIC of a second bank", value="beneficiary", required=True
+        )
         return [
             Act("AdviseCredit", "Advise", row.key, (to,)),
             Act("DeclineToAdvise", "Decline to advise", row.key, (reason(),), "bad"),

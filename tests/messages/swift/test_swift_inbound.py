@@ -254,7 +254,7 @@ def test_an_answer_that_names_no_message_is_turned_away():
         read_inbound(data, OURS)
 
 
-@pytest.mark.parametrize("kind", ["760", "711", "199"])
+@pytest.mark.parametrize("kind", ["760", "775", "199"])
 def test_types_without_a_command_are_turned_away(kind):
     with pytest.raises(Unreadable, match=f"MT{kind}"):
         read_inbound(fin(kind, ":20:X\n"), OURS)

@@ -52,6 +52,8 @@ PUT = [
     ("700", "72Z", "/PHONBEN +65 1", None, "72Z", "lines-72Z"),
     ("701", "27", "1/2", "T75", "27", "sequence"),
     ("701", "27", "3/2", "T75", "27", "sequence"),
+    ("711", "27", "1/2", "T75", "27", "sequence"),
+    ("721", "27", "1/2", "T75", "27", "sequence"),
     ("707", "22A", "XXXX", None, "22A", "code-22A"),
     ("707", "46B", "+WEIGHT LIST", "T67", "46B", "lines-46B"),
     ("707", "46B", "/ADD/+WEIGHT LIST\n/AND MORE", "T67", "46B", "lines-46B"),

@@ -16,7 +16,7 @@ from usance.messages.swift import outbound
 from usance.messages.swift.fin import parse
 from usance.messages.swift.inbound import read_inbound, split_messages
 from usance.messages.swift.layouts import RELEASES
-from usance.messages.swift.outbound_credit import amend, issue, reimbursement
+from usance.messages.swift.outbound_credit import advise_on, amend, issue, reimbursement
 from usance.messages.swift.outbound_text import Part, fin_text, plain, reference
 from usance.messages.swift.validation import validate
 
@@ -140,6 +140,49 @@ def test_a_credit_written_and_read_back_has_the_same_terms(terms, release):
     if release == "SR2026":
         assert found.command.parties.applicant == APPLICANT
         assert found.command.parties.beneficiary == BENEFICIARY
+
+
+@settings(max_examples=60, deadline=None)
+@given(all_terms(), st.booleans(), st.sampled_from(RELEASES))
+def test_a_credit_advised_on_reads_back_as_the_issuing_banks(terms, confirmed, release):
+    messages = texts(
+        advise_on(own="ADV-77", credit="TF26LC000123", issuer=US, terms=terms, parties=PARTIES,
+                  narrative=None, issue_date="2026-11-23", confirmed=confirmed, release=release)
+    )  # fmt: skip
+    for data in messages:
+        assert_valid(data, release)
+    first = {f.tag: f.value for f in parse(messages[0]).fields}
+    assert (first["20"], first["21"], first["52A"]) == ("ADV-77", "TF26LC000123", US)
+    words = "ADDING OUR CONFIRMATION" if confirmed else "WITHOUT OUR CONFIRMATION"
+    assert first["40B"].split("\n")[1] == words
+    (joined,) = split_messages(b"".join(messages))
+    found = read_inbound(joined, THEM)
+    assert (found.command.mt, found.command.sender_reference) == ("710", "TF26LC000123")
+    kept = msgspec.structs.replace(terms, issuing_bank=US)
+    read = msgspec.structs.replace(
+        without_words(found.command.terms), advising_bank=terms.advising_bank
+    )
+    assert read == kept
+
+
+def test_a_long_credit_is_advised_on_in_mt711_and_what_was_said_to_us_alone_stays_here():
+    narrative = Narrative(
+        subject="C1",
+        goods="\n".join(f"ITEM {n} OF A LONG LIST OF WIDGETS" for n in range(300)),
+        conditions="\n".join(f"CONDITION {n}" for n in range(300)),
+        bank_instructions="REMIT AS INSTRUCTED",
+        sender_to_receiver="FOR YOUR EYES ALONE",
+    )
+    parts = advise_on(own="ADV-77", credit="TF26LC000123", issuer=US, terms=TERMS, parties=PARTIES,
+                      narrative=narrative, issue_date="2026-11-23")  # fmt: skip
+    messages = texts(parts)
+    for data in messages:
+        assert_valid(data)
+    kinds = [parse(m).type for m in messages]
+    assert kinds[0] == "710" and set(kinds[1:]) == {"711"}
+    whole = b"".join(messages)
+    assert b"ITEM 299 OF" in whole and b"CONDITION 299" in whole and b"REMIT AS INSTRUCTED" in whole
+    assert b"FOR YOUR EYES" not in whole
 
 
 @settings(max_examples=60, deadline=None)

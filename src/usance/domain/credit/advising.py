@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from usance.domain.credit import messages as m
 from usance.domain.credit.amendment_messages import (
     AmendmentAwaitsCredit,
@@ -32,6 +34,8 @@ ROLES = ("advising", "second_advising", "nominated", "confirming", "transferring
 TYPES = ("700", "710", "720")
 ASKED = ("CONFIRM", "MAY ADD")
 FIN, NETWORK_ROLE = "fin", "network"
+BENEFICIARY = "beneficiary"
+_BANK = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?")
 AWAITED = "awaited"
 WAIT_MS = 3 * MS_PER_DAY
 """How long an amendment waits for its credit before people hear of it."""
@@ -173,6 +177,13 @@ def advise(state: CreditState, command: m.AdviseCredit, context: Context) -> Ans
     held = in_process(state)
     if held:
         return held
+    if command.to != BENEFICIARY and not _BANK.fullmatch(command.to):
+        return Refusal(
+            "RECEIVER_UNKNOWN",
+            "A credit is advised to its beneficiary, or through a second bank.",
+            "UCP600-9c",
+            "Say beneficiary, or give the BIC of the second advising bank.",
+        )
     today = local_day(place_of(state.stipulated), context.instant).isoformat()
     event = m.CreditAdvised(to=command.to, message=command.message, date=today)
     return Decision((event, *expiry_timer(state)))

@@ -294,7 +294,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "708": (_sequence(first=False), *_CHANGE_TEXTS),
     "710": (*_CREDIT, _form_advised, _confirmation_added, _issuer),
+    "711": (_sequence(first=False),),
     "720": (*_CREDIT, _form_advised, _confirmation_added, _issuer),
+    "721": (_sequence(first=False),),
     "730": (
         at_most_one("C77", "account-or-bank", ("25",), ("57AD",)),
         at_most_one("C78", "no-bank-with-debit", ("32D",), ("57AD",)),

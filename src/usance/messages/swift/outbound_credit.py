@@ -1,8 +1,11 @@
-"""MT700 with MT701, MT707 with MT708, and MT740, from the terms of a credit we issue."""
+"""MT700 with MT701, MT707 with MT708, MT740 of credits we issue; MT710 with MT711 of those we pass on."""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
+
+import msgspec
 
 from usance.domain.credit.amendment_messages import TermsChanges
 from usance.domain.credit.balances import with_changes
@@ -25,6 +28,7 @@ from usance.messages.swift.inbound_credit import (
 from usance.messages.swift.layouts import CURRENT, year_of
 from usance.messages.swift.outbound_text import (
     Draft,
+    Fields,
     Part,
     change_lines,
     in_order,
@@ -56,8 +60,52 @@ def issue(
     text = narrative or Narrative(subject=parties.subject)
     draft = Draft()
     draft.put("20", reference(credit))
-    draft.put("31C", date_text(issue_date))
     draft.put("40A", form_of(terms))
+    parts = _whole(draft, terms, parties, text, issue_date, release)
+    return parts_of("700", "701", parts.fields, ("20",), parts.narratives, release)
+
+
+def advise_on(
+    *,
+    own: str,
+    credit: str,
+    issuer: str,
+    terms: Terms,
+    parties: Parties,
+    narrative: Narrative | None,
+    issue_date: str,
+    confirmed: bool = False,
+    release: str = CURRENT,
+) -> list[Part]:
+    """Return the MT710 by which a credit is advised through another bank, and the MT711s that go on with it.
+
+    `own` is our number, `credit` the issuing bank's (`issuer`, a BIC or a name). What the issuing bank said
+    to us alone (72Z) stays here. Errors as `issue`.
+    """
+    text = narrative or Narrative(subject=parties.subject)
+    draft = Draft()
+    draft.put("20", reference(own))
+    draft.put("21", reference(credit))
+    ours = "ADDING OUR CONFIRMATION" if confirmed else "WITHOUT OUR CONFIRMATION"
+    draft.put("40B", f"{form_of(terms)}\n{ours}")
+    draft.party("52", issuer)
+    text = msgspec.structs.replace(text, sender_to_receiver="")
+    parts = _whole(draft, terms, parties, text, issue_date, release)
+    return parts_of("710", "711", parts.fields, ("20", "21"), parts.narratives, release)
+
+
+class _Whole(NamedTuple):
+    """The fields of a credit's message, and the narratives that may go on in others."""
+
+    fields: Fields
+    narratives: list[tuple[str, list[str]]]
+
+
+def _whole(
+    draft: Draft, terms: Terms, parties: Parties, text: Narrative, issue_date: str, release: str
+) -> _Whole:
+    """Add what every message that states a whole credit has; `draft` holds its references and form."""
+    draft.put("31C", date_text(issue_date))
     draft.put("40E", _rules(terms))
     terms_fields(draft, terms, release)
     party_fields(draft, "50", parties.applicant, release)
@@ -75,8 +123,7 @@ def issue(
         # 49H is for banks alone: what overflows there must not reach the beneficiary.
         ("49H", narrative_lines("", private.more)),
     ]
-    fields = draft.fields + private.fields
-    return parts_of("700", "701", fields, ("20",), narratives, release)
+    return _Whole(draft.fields + private.fields, narratives)
 
 
 def amend(
