@@ -298,7 +298,7 @@ def _fields(text: str) -> list[str]:
 
     found = []
     for _, name, spec, _ in string.Formatter().parse(text):
-        if name in ("money", "when", "because", "seen", "moved"):
+        if name in ("money", "when", "because", "seen", "moved", "advised"):
             if spec:
                 found.append(spec)
         elif name:
