@@ -225,3 +225,67 @@ done:
     Py_DECREF(held);
     return result;
 }
+
+/* A message of the client as a record. */
+
+static PyObject *names[6];
+
+static int intern_methods(void) {
+    static const char *const said[] = {"partition", "offset", "key", "value", "headers", "timestamp"};
+    for (int i = 0; i < 6; i++)
+        if (names[i] == NULL && (names[i] = PyUnicode_InternFromString(said[i])) == NULL) return -1;
+    return 0;
+}
+
+/* Texts and bytes hold nothing, and neither do tuples of them: the collector need not walk them. */
+static PyObject *unwalked(PyObject *tuple) {
+    if (PyObject_GC_IsTracked(tuple)) PyObject_GC_UnTrack(tuple);
+    return tuple;
+}
+
+static bool is_bytes_or_none(PyObject *part) { return part == Py_None || PyBytes_CheckExact(part); }
+
+/* The pairs of a list as a tuple; NULL where one is not as usual, a null value above all. */
+static PyObject *pairs_of(PyObject *list) {
+    if (list == Py_None) return PyTuple_New(0);
+    if (!PyList_CheckExact(list)) return NULL;
+    Py_ssize_t count = PyList_GET_SIZE(list);
+    PyObject *pairs = PyTuple_New(count);
+    for (Py_ssize_t i = 0; pairs != NULL && i < count; i++) {
+        PyObject *pair = PyList_GET_ITEM(list, i);
+        if (PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 && PyUnicode_CheckExact(PyTuple_GET_ITEM(pair, 0))
+            && PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 1)))
+            PyTuple_SET_ITEM(pairs, i, Py_NewRef(unwalked(pair)));
+        else
+            Py_CLEAR(pairs);
+    }
+    return pairs == NULL || count == 0 ? pairs : unwalked(pairs);
+}
+
+/* kafka_record(Record, topic, message) -> record, or None where the message is not as usual */
+PyObject *usance_kafka_record(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count != 3 || !usance_is_plain(args[0]) || !PyUnicode_CheckExact(args[1]) || intern_methods() < 0) {
+        if (PyErr_Occurred()) return NULL;
+        Py_RETURN_NONE;
+    }
+    PyObject *parts[6] = {0}, *pairs = NULL, *record = NULL;
+    for (int i = 0; i < 6; i++)
+        if ((parts[i] = PyObject_CallMethodNoArgs(args[2], names[i])) == NULL) goto done;
+    PyObject *time = parts[5];
+    if (PyLong_CheckExact(parts[0]) && PyLong_CheckExact(parts[1]) && is_bytes_or_none(parts[2])
+        && is_bytes_or_none(parts[3]) && PyTuple_CheckExact(time) && PyTuple_GET_SIZE(time) == 2)
+        pairs = pairs_of(parts[4]);
+    record = pairs == NULL ? NULL : ((PyTypeObject *)args[0])->tp_alloc((PyTypeObject *)args[0], 7);
+    if (record == NULL) goto done;
+    PyTuple_SET_ITEM(record, 0, Py_NewRef(args[1]));
+    for (int i = 0; i < 4; i++) PyTuple_SET_ITEM(record, i + 1, Py_NewRef(parts[i]));
+    PyTuple_SET_ITEM(record, 5, Py_NewRef(pairs));
+    PyTuple_SET_ITEM(record, 6, Py_NewRef(PyTuple_GET_ITEM(time, 1)));
+    unwalked(record);
+done:
+    Py_XDECREF(pairs);
+    for (int i = 0; i < 6; i++) Py_XDECREF(parts[i]);
+    if (record != NULL || grave()) return record;
+    PyErr_Clear();
+    Py_RETURN_NONE;
+}

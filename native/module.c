@@ -115,6 +115,8 @@ static PyMethodDef module_methods[] = {
      "Return places and body of packed outputs, or None."},
     {"kafka_bind", (PyCFunction)(void (*)(void))usance_kafka_bind, METH_FASTCALL,
      "kafka_bind(path, Producer): take librdkafka's functions from a loaded library; True if all are there."},
+    {"kafka_record", (PyCFunction)(void (*)(void))usance_kafka_record, METH_FASTCALL,
+     "Return a message of the Kafka client as a record, or None."},
     {"kafka_send", (PyCFunction)(void (*)(void))usance_kafka_send, METH_FASTCALL,
      "kafka_send(producer, rows): queue records without the interpreter's lock; returns librdkafka's number."},
     {"sha256", (PyCFunction)(void (*)(void))usance_sha256, METH_FASTCALL,

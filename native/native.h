@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* Changes whenever Python and C must change together; kernel/native.py asks for its own number. */
-#define LAYOUT 8
+#define LAYOUT 9
 
 /* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
 #define DEPTH_MAX 48
@@ -193,6 +193,7 @@ PyObject *usance_envelope_hash(PyObject *module, PyObject *const *args, Py_ssize
 PyObject *usance_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_packed(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_kafka_bind(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_kafka_record(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_kafka_send(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_sha256(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_sha1(PyObject *module, PyObject *const *args, Py_ssize_t count);

@@ -75,4 +75,8 @@ def test_open_loop_times_run_from_the_intended_send(stage: Stage) -> None:
 def test_the_full_job_is_verified_and_its_owner_comes_back(stage: Stage) -> None:
     found = full_job(stage, 2_000, flush=False, batch=500, seconds=60.0)
     assert found.run["counted"] == 2_000 and found.run["rate"] > 0
+    ledger = found.run["ledger"]
+    assert ledger["commands per unit"] * ledger["units"] == pytest.approx(2_000, rel=0.01)
+    assert ledger["records per unit"] > 3 * ledger["commands per unit"]  # events, outcome, reply
+    assert ledger["partitions written per unit"] >= 3 and ledger["kB per unit"] > 0
     assert found.recovery["aggregates"] == 2_000 and found.recovery["packed_bytes_each"] > 100

@@ -11,12 +11,13 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from kafka_world import batch_of, fresh_prefix, kafka_log, unit_of, with_topics
 
-from usance.adapters import kafka_fast, kafka_producer
+from usance.adapters import kafka_fast, kafka_producer, kafka_rows
 from usance.adapters.kafka_fast import sender
 from usance.adapters.kafka_log import KafkaLog
 from usance.adapters.kafka_rows import Row
 from usance.kernel.errors import Unreadable
 from usance.kernel.native import NATIVE
+from usance.log.contract import Record
 from usance.messages.headers import pack_headers
 from usance.testing.conformance import E0, EVENTS, O0, OUTCOMES, Owner, out
 
@@ -112,6 +113,44 @@ def test_what_the_client_refuses_is_told_with_its_number(offline: Producer):
     assert kafka_fast.SEND is not None
     with pytest.raises(KafkaException, match="MSG_SIZE_TOO_LARGE"):
         kafka_fast.SEND(offline, [("t", bytes(2_000_000), b"k", 0, None)])
+
+
+class Read:
+    """A message as the client gives it."""
+
+    def __init__(self, **parts: Any) -> None:
+        usual = {
+            "partition": 3, "offset": 7, "key": b"k", "value": b"v", "timestamp": (1, 1_700_000_000_000),
+            "headers": [("a", b"1"), ("b", b"")],
+        }  # fmt: skip
+        for name, part in {**usual, **parts}.items():
+            setattr(self, name, lambda part=part: part)
+
+
+@needs_native
+@pytest.mark.parametrize("parts", [
+    {}, {"headers": None}, {"headers": []}, {"headers": [("a", None)]}, {"key": None, "value": None},
+    {"headers": [(f"h{n}", b"x" * n) for n in range(40)]}, {"value": b""},
+])  # fmt: skip
+def test_a_message_becomes_the_same_record_either_way(
+    monkeypatch: pytest.MonkeyPatch, parts: dict[str, Any]
+):
+    message: Any = Read(**parts)
+    fast = kafka_rows.record(message, "t")
+    monkeypatch.setattr(kafka_rows, "NATIVE", None)
+    assert fast == kafka_rows.record(message, "t") and type(fast) is Record
+    assert fast.headers == tuple(
+        (n, v or b"") for n, v in parts.get("headers", Read().headers()) or ()
+    )
+
+
+@needs_native
+@pytest.mark.parametrize(
+    "parts", [{"timestamp": 5}, {"offset": "7"}, {"value": "v"}, {"headers": [1]}]
+)
+def test_a_message_that_is_not_as_usual_is_left_to_python(parts: dict[str, Any]):
+    assert NATIVE.kafka_record(Record, "t", Read(**parts)) is None
+    assert NATIVE.kafka_record(Record, "t", object()) is None
 
 
 # --- on a broker ----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Message
 
 from usance.kernel.errors import Unreadable
+from usance.kernel.native import NATIVE
 from usance.log.contract import (
     RECORD_BYTES_MAX,
     UNIT_BYTES_MAX,
@@ -81,6 +82,10 @@ def pairs(row: Row) -> list[tuple[str, str | bytes | None]] | None:
 
 def record(message: Message, topic: str) -> Record:
     """Return a message that was read as a record; a header without a value has an empty one."""
+    if NATIVE is not None:
+        made: Record | None = NATIVE.kafka_record(Record, topic, message)
+        if made is not None:
+            return made
     found: Any = message.headers()
     headers = tuple([(name, said or b"") for name, said in found]) if found else ()
     partition, offset = message.partition(), message.offset()

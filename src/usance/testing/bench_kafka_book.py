@@ -24,6 +24,7 @@ from usance.messages.catalogue import default
 from usance.messages.envelope import Decoder, Encoder
 from usance.messages.registry import registered
 from usance.testing.bench_kafka_count import Sight, rates
+from usance.testing.bench_kafka_ledger import ledger
 from usance.testing.bench_kafka_runs import PARTITIONS, Running, Stage, order_of, usage
 from usance.testing.bench_kafka_worker import NAMESPACE, Order, open_log
 from usance.testing.bench_rig import Mismatch
@@ -176,6 +177,10 @@ def _saturate(book: Book, number: int, seconds: float) -> dict[str, Any]:
         "broker_cores": broker_cores,
         "box_bound": broker_cores > 0.8 * (os.cpu_count() or 1) / 2,
         "units": int(said[0].get("units", 0)) if said else None,
+        "broker_cpu_us_per_event": round(
+            (broken.seconds - broker.seconds) / (number - first) * 1e6, 1
+        ),
+        "ledger": ledger(said[0], number) if said and "units" in said[0] else {},
     }
 
 

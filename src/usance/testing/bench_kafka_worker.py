@@ -33,6 +33,7 @@ from usance.messages.catalogue import default
 from usance.messages.envelope import Decoder, Encoder
 from usance.messages.registry import registered
 from usance.testing.bench_kafka_job import NEW, decide
+from usance.testing.bench_kafka_ledger import Ledger
 
 NAMESPACE = "usance"
 JOB_GROUP = "usance-job"
@@ -160,6 +161,7 @@ def work(order: Order) -> dict[str, float]:
     seen = _take_over(loop, order.holds, clock)
     say("ready")
     sys.stdin.readline()
+    ledger = Ledger(loop, log, clock)
     stop = threading.Event()
 
     def end() -> None:
@@ -170,7 +172,7 @@ def work(order: Order) -> dict[str, float]:
     while not stop.is_set():
         loop.step(0.05)
     loop.settle()
-    seen["units"] = loop.units
+    seen |= ledger.told() | {"units": loop.units}
     loop.close(clean=order.mode == "full")
     log.close()
     return seen
