@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sim_world import Make, sim, simulated
 
+from usance.engine import unit_loop
 from usance.engine.owner import Owner
 from usance.kernel.errors import NotFound, Unavailable, Unreadable
 from usance.log.contract import Assigned, Change, Lost, Output
@@ -167,3 +168,39 @@ def test_after_a_crash_only_what_was_there_is_taken_one_at_a_time() -> None:
     world.settle(heir)
     assert world.balances() == {"a": 1 + 6 + sum(range(1, 41))}
     assert heir.units < 3 + 10
+
+
+def test_a_unit_over_many_partitions_stays_within_the_logs_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unit_loop, "OUTPUTS_MAX", 60)
+    assert most_outputs(monkeypatch) <= 60 + 5
+
+
+def test_a_unit_of_large_records_stays_within_the_logs_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unit_loop, "VALUES_MAX", 2_000)
+    monkeypatch.setattr(unit_loop, "WEIGHED", 4)
+    assert most_outputs(monkeypatch) <= 60
+
+
+def most_outputs(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Decide 320 payments in four partitions; return the most outputs of a unit."""
+    world = simulated(partitions=4)
+    keys = "abcdefghijklmnop"
+    for key in keys:
+        world.pay(key, [1] * 20)
+    assert len({world.topics.place(f"t/purse/{key}").partition for key in keys}) == 4
+    stage, sizes = world.log.stage, list[int]()
+
+    def staging(unit: Any) -> Any:
+        sizes.append(len(unit.outputs))
+        return stage(unit)
+
+    monkeypatch.setattr(world.log, "stage", staging)
+    owner = world.owner(batch=1_000)
+    world.settle(owner)
+    assert world.balances() == dict.fromkeys(keys, 20)
+    assert sum(sizes) >= 640
+    return max(sizes)

@@ -7,7 +7,7 @@ n's overlay; if n is lost, both are dropped and reading begins again where n beg
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from usance.engine import attempts
@@ -31,11 +31,13 @@ from usance.engine.unit import (
 from usance.kernel.clock import MS_PER_DAY, Clock
 from usance.kernel.errors import Fenced, Unavailable, Uncertain, Unreadable, UsanceError
 from usance.log.contract import (
+    UNIT_BYTES_MAX,
     UNIT_RECORDS_MAX,
     Assigned,
     Batch,
     Log,
     Lost,
+    Output,
     Receipt,
     Record,
     Revoked,
@@ -44,8 +46,11 @@ from usance.log.contract import (
 from usance.messages.outcome import Outcome
 
 QUIET_MAX_MS = MS_PER_DAY
-OUTPUTS_MAX = UNIT_RECORDS_MAX // 2
+OUTPUTS_MAX = UNIT_RECORDS_MAX * 3 // 4
 """Outputs after which a unit takes no further record: most records cause two to five."""
+VALUES_MAX = UNIT_BYTES_MAX // 2
+"""Bytes of values after which it takes none, looked at every WEIGHED outputs: headers come to less."""
+WEIGHED = 64
 
 
 class UnitLoop(Taking):
@@ -318,6 +323,28 @@ class UnitLoop(Taking):
                     del builder.shares[place]
         return builder
 
+    def _fills(self, outputs: list[Output]) -> Callable[[], bool]:
+        """Return what tells whether the unit, to which a share adds `outputs`, takes no further record.
+
+        All shares count: a unit over the log's bounds would be taken apart record by record.
+        """
+        assert self.building is not None
+        shares = self.building.shares.values()
+        others = [share.outputs for share in shares if share.outputs is not outputs]
+        most = OUTPUTS_MAX - sum(map(len, others))
+        left = VALUES_MAX - sum(len(o.value or b"") for made in others for o in made)
+        weighed = 0
+
+        def full() -> bool:
+            nonlocal left, weighed
+            made = len(outputs)
+            if made - weighed >= WEIGHED:
+                left -= sum([len(o.value or b"") for o in outputs[weighed:]])
+                weighed = made
+            return made >= most or left <= 0
+
+        return full
+
     def _decide_run(self, place: Place, share: PartitionUnit, records: list[Record]) -> int:
         """Handle records of one partition in order; returns how many of them the unit takes."""
         handling = self._handling(share)
@@ -325,8 +352,9 @@ class UnitLoop(Taking):
         watched = caution.watches()
         tracing = self.spans_records and self.telemetry.tracing
         began = self.clock.monotonic()
+        full = self._fills(outputs)
         for taken, record in enumerate(records):
-            if len(outputs) >= OUTPUTS_MAX:
+            if full():
                 return taken
             before = share.next
             aside = caution.set_aside(record.offset) if watched else None
