@@ -29,15 +29,21 @@ SECURITY: dict[str, Literal["PLAINTEXT", "SSL", "SASL_SSL"]] = {
 
 
 def open_log(
-    file: Path, settings: Settings, clock: Clock | None = None, *, owner: bool = True
+    file: Path,
+    settings: Settings,
+    clock: Clock | None = None,
+    *,
+    owner: bool = True,
+    writes: bool = False,
 ) -> Log:
     """Open the log: `file` where it is embedded, else the cluster that the settings name.
 
     An embedded log opened as `owner` is locked for this process; on a cluster the consumer group
-    decides who owns what. Raises Unavailable where it cannot be reached, with what to do.
+    decides who owns what, and `writes` says that records will be appended soon. Raises Unavailable where it
+    cannot be reached, with what to do.
     """
     if settings.bootstrap_servers:
-        return open_cluster(settings, writes=owner)
+        return open_cluster(settings, writes=writes)
     return SqliteLog.open(file, owner=owner, clock=clock or SystemClock())
 
 

@@ -126,7 +126,8 @@ class Runtime:
             _demand_all(roles)
             found_log(folder, settings, self.clock)
         # Proving is over sealed bytes: whoever does nothing else has no use for keys, and no right to them.
-        self.store = Store(folder, settings, self.clock, owner=True, keyless=roles == {NOTARY})
+        proving, writes = roles == {NOTARY}, bool(roles - {NOTARY, PROJECTOR})
+        self.store = Store(folder, settings, self.clock, owner=True, keyless=proving, writes=writes)
         self.telemetry = Telemetry(
             enabled=settings.telemetry.enabled,
             system="kafka" if settings.bootstrap_servers else SYSTEM,

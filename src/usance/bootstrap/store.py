@@ -128,13 +128,14 @@ class Store:
         *,
         owner: bool,
         keyless: bool = False,
+        writes: bool = False,
     ) -> None:
         self.folder = folder
         self.keyless = keyless
         self.settings = settings
         self.clock = clock
         self.catalogue: Catalogue = default()
-        self.log: Log = open_log(folder.log, settings, clock, owner=owner)
+        self.log: Log = open_log(folder.log, settings, clock, owner=owner, writes=writes)
         try:
             self._read()
         except BaseException:
