@@ -240,14 +240,18 @@ def test_a_commit_that_fails_leaves_the_batch_to_be_done_again(
 
 
 @pytest.mark.parametrize("at", range(5))
-@pytest.mark.parametrize("cached", [1, 50_000])
+@pytest.mark.parametrize(("cached", "known"), [(1, 3), (1, 50_000), (50_000, 50_000)])
 def test_a_batch_that_fails_in_flight_takes_the_next_one_with_it(
-    bank: Bank, monkeypatch: Any, at: int, cached: int
+    bank: Bank, monkeypatch: Any, at: int, cached: int, known: int
 ) -> None:
-    """While a batch is written the next one is folded on it: neither may count twice, or not at all."""
+    """While a batch is written the next one is folded on it: neither may count twice, or not at all.
+
+    Nor with rows that memory has let go meanwhile, whether or not their keys are still known.
+    """
     monkeypatch.setattr("usance.engine.projection.CACHED_ROWS_MAX", cached)
+    monkeypatch.setattr("usance.engine.projection.KNOWN_KEYS_MAX", known)
     for n in range(40):
-        bank.pay(KEYS[n % len(KEYS)], n)
+        bank.pay(f"t/credit/{n % 17}", n)
     projector = bank.projector(batch_max=3)
     real = bank.store.commit
     threads: list[str] = []

@@ -93,9 +93,12 @@ def refuse_network(folder: Path) -> None:
         )
 
 
-def connect(path: Path, *, create: bool = False, query_only: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, create: bool = False, query_only: bool = False, page_bytes: int = PAGE_BYTES
+) -> sqlite3.Connection:
     """Open a database in WAL mode with `synchronous=FULL`; both are read back.
 
+    `page_bytes` counts where the database is made: one that exists keeps its own.
     Raises Unavailable (missing, busy, read-only folder) or Tampered (not a database, malformed).
     """
     mode = "rwc" if create else "rw"
@@ -107,7 +110,7 @@ def connect(path: Path, *, create: bool = False, query_only: bool = False) -> sq
     except sqlite3.Error as exc:
         raise explained(exc, path, "open") from exc
     try:
-        configure(connection, query_only)
+        configure(connection, query_only, page_bytes)
     except sqlite3.Error as exc:
         connection.close()
         raise explained(exc, path, "open") from exc
@@ -117,14 +120,16 @@ def connect(path: Path, *, create: bool = False, query_only: bool = False) -> sq
     return connection
 
 
-def configure(connection: sqlite3.Connection, query_only: bool) -> None:
+def configure(
+    connection: sqlite3.Connection, query_only: bool, page_bytes: int = PAGE_BYTES
+) -> None:
     """Set the pragmas of a new connection and read the two that durability hangs on back."""
     run = connection.execute
     run(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    run(f"PRAGMA page_size={PAGE_BYTES}")
+    run(f"PRAGMA page_size={page_bytes}")
     mode = run("PRAGMA journal_mode=WAL").fetchone()[0]
     run("PRAGMA synchronous=FULL")
-    run(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    run(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES * PAGE_BYTES // page_bytes}")
     run("PRAGMA temp_store=MEMORY")
     run(f"PRAGMA cache_size=-{READER_CACHE_KIB if query_only else WRITER_CACHE_KIB}")
     if query_only:

@@ -40,6 +40,8 @@ PARAMETERS_MAX = 32_000
 ROWS_PER_STATEMENT = 256
 POLL_SECONDS = 0.005
 CACHE_KIB = 65_536
+PAGE_BYTES = 16_384
+"""Twice those of the log: a presentation's row takes 5 KB, and a page of 8 KB would hold one."""
 
 DIALECT = Dialect(
     text="TEXT",
@@ -86,7 +88,9 @@ class SqliteViews(SqlViews):
             raise
 
     def _connect(self, *, create: bool = False, query_only: bool = False) -> sqlite3.Connection:
-        connection = sqlite_store.connect(self.path, create=create, query_only=query_only)
+        connection = sqlite_store.connect(
+            self.path, create=create, query_only=query_only, page_bytes=PAGE_BYTES
+        )
         connection.execute("PRAGMA synchronous=NORMAL")
         if not query_only:
             connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")

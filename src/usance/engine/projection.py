@@ -7,7 +7,7 @@ no clock and no log, so a projection can cause no effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -25,8 +25,10 @@ Scalar = str | int | None
 
 STALE = "stale_since"
 """Column of every table: since when (ms UTC) its row could not follow an event."""
-CACHED_ROWS_MAX = 50_000
+CACHED_ROWS_MAX = 10_000
 """Rows per table kept in memory between batches."""
+KNOWN_KEYS_MAX = 100_000
+"""Keys per table known to exist, so that a table built from nothing is not asked for rows that are new."""
 
 
 class Column(NamedTuple):
@@ -56,10 +58,10 @@ def personal(*names: str) -> tuple[Column, ...]:
 class Table(NamedTuple):
     """A table of a projection. `stream` is the column that holds the key of the record it follows.
 
-    `restricted` tables are only read for those who may see what is in them. A `fold` column holds a
-    struct of type `codec`: an object in memory, JSON in the database; `derive` gives the columns
-    that follow from it, once per batch and row, however many events changed it. Rows of a `grows`
-    table are written once and never read or changed by handlers.
+    `key` names the first columns (any, where the table `grows`). `restricted` tables are only read for those
+    who may see what is in them. A `fold` column holds a struct of type `codec`: an object in memory, JSON in
+    the database; `derive` gives the columns that follow from it, once per batch and row, however many events
+    changed it. Rows of a `grows` table are written once and never read or changed by handlers.
     """
 
     name: str
@@ -91,33 +93,26 @@ def _instant(text: bytes) -> Instant:
     return _second(text[:19]) + int(text[20:23])
 
 
-class Fact:
-    """One record as a handler sees it; everything but the message is read when asked for."""
+class Fact(msgspec.Struct, gc=False):
+    """One record as a handler sees it: its message (None where nothing is decoded), key and instant.
 
-    __slots__ = ("_decoder", "_instant", "_key", "_meta", "message", "record")
+    `key` is the record key as text: the stream, for events. `instant` is the deciding one (`ce_time`), or the
+    append time where there is none. What the headers say beside is read when asked for.
+    """
 
-    def __init__(self, record: Record, decoder: Decoder, message: Any = None) -> None:
-        self.record = record
-        self.message = message
-        self._decoder = decoder
-        self._meta: Meta | None = None
-        self._key: str | None = None
-        self._instant: Instant | None = None
+    record: Record
+    decoder: Decoder
+    message: Any
+    key: str
+    instant: Instant
+    _meta: Meta | None = None
 
     @property
     def meta(self) -> Meta:
         """What `usance-meta` says."""
-        if self._meta is None:
-            self._meta = self._decoder.meta(self.record.headers)
+        if self._meta is None:  # several handlers ask
+            self._meta = self.decoder.meta(self.record.headers)
         return self._meta
-
-    @property
-    def key(self) -> str:
-        """The record key as text: the stream, for events."""
-        if self._key is None:  # several handlers ask
-            key = self.record.key
-            self._key = "" if key is None else key.decode("utf-8", "replace")
-        return self._key
 
     @property
     def id(self) -> str:
@@ -125,24 +120,23 @@ class Fact:
         headers = self.record.headers
         if len(headers) > 1 and headers[1][0] == "ce_id":  # where every record has it
             return headers[1][1].decode()
-        return (header(self.record.headers, "ce_id") or b"").decode()
+        return (header(headers, "ce_id") or b"").decode()
 
-    @property
-    def type(self) -> str:
-        """The record's `ce_type`, a full name."""
-        return (header(self.record.headers, "ce_type") or b"").decode()
 
-    @property
-    def instant(self) -> Instant:
-        """The deciding instant (`ce_time`), or the append time where there is none."""
-        if self._instant is None:
-            headers = self.record.headers
-            if len(headers) > 5 and headers[5][0] == "ce_time":  # where every event has it
-                raw: bytes | None = headers[5][1]
-            else:
-                raw = header(headers, "ce_time")
-            self._instant = self.record.timestamp if raw is None else _instant(raw)
-        return self._instant
+def fact_of(record: Record, decoder: Decoder, message: Any = None) -> Fact:
+    """Return what handlers get of a record."""
+    headers, key = record.headers, record.key
+    if len(headers) > 5 and headers[5][0] == "ce_time":  # where every event has it
+        time: bytes | None = headers[5][1]
+    else:
+        time = header(headers, "ce_time")
+    return Fact(
+        record,
+        decoder,
+        message,
+        "" if key is None else key.decode("utf-8", "replace"),
+        record.timestamp if time is None else _instant(time),
+    )
 
 
 Handler = Callable[[Fact, "Rows"], None]
@@ -215,7 +209,7 @@ class Write(NamedTuple):
     """What a batch does to one table: whole rows (in column order) and keys of rows that go."""
 
     table: Table
-    rows: list[tuple[Scalar, ...]]
+    rows: list[tuple[Any, ...]]
     gone: list[Key]
 
 
@@ -308,242 +302,267 @@ class ViewStore(Protocol):
         ...
 
 
-_UNKNOWN: Row = {}
-"""Stands for "not read": nobody knows whether the store has such a row."""
-
+_Values = tuple[Any, ...]
+"""A row: its values in column order, those of `stale_since` last. It is replaced, never changed."""
+_UNREAD: _Values = ("unread",)
+"""Stands for a row that the store may have, and memory has not."""
 
 _json = msgspec.json.Encoder().encode
 
 
 class _Kept:
-    """The rows of one table in memory. `whole`: what is not here does not exist."""
+    """The rows of one table in memory; None is a row that does not exist.
 
-    __slots__ = ("by_stream", "dirty", "key", "rows", "table", "template", "whole")
+    `others` is what is known of a row that is not here: None as long as every key is. `changed` are the rows
+    that the store does not have so, `held` counts what came into memory since rows were let go. `complete`:
+    none ever was.
+    """
 
-    def __init__(self, table: Table, *, whole: bool) -> None:
+    __slots__ = (
+        *(
+            "at",
+            "blank",
+            "by_stream",
+            "changed",
+            "complete",
+            "fold",
+            "held",
+            "others",
+            "rows",
+            "stream",
+        ),
+        *("table", "width"),
+    )
+
+    def __init__(self, table: Table, *, empty: bool) -> None:
+        columns = table.all_columns
+        names = tuple([c.name for c in columns])
         self.table = table
-        self.template: Row = {c.name: c.default for c in table.all_columns}
-        self.key = table.key
+        self.at = {name: n for n, name in enumerate(names)}
+        self.width = len(table.key)
+        assert table.grows or names[: self.width] == table.key, f"{table.name} begins with its key"
+        self.blank: _Values = tuple([c.default for c in columns])
+        self.stream = self.at.get(table.stream, -1)
+        self.fold = self.at.get(table.fold, -1)
         self.by_stream = table.key == (table.stream,)
-        self.rows: dict[Key, Row | None] = {}
-        self.dirty: dict[Key, None] = {}
-        self.whole = whole
+        self.rows: dict[Key, _Values | None] = {}
+        self.changed: dict[Key, _Values | None] = {}
+        self.others: _Values | None = None if empty else _UNREAD
+        self.complete = empty or table.grows
+        self.held = 0
 
-    def stored(self, row: Row) -> Row:
-        """Return a row as the database keeps it."""
-        fold = self.table.fold
-        if not fold or row[fold] == "":
+    def stored(self, row: _Values) -> _Values:
+        """Return a row of a table with a fold as the database keeps it."""
+        state = row[self.fold]
+        if state == "":
             return row
-        state = row[fold]
-        derived = self.table.derive(state) if self.table.derive else {}
-        full = {**row, **derived, fold: _json(state).decode()}
-        assert len(full) == len(row), f"{self.table.name} has no such column"
-        return full
+        full = list(row)
+        if self.table.derive is not None:
+            at = self.at
+            for name, value in self.table.derive(state).items():
+                full[at[name]] = value
+        full[self.fold] = _json(state).decode()
+        return tuple(full)
 
-    def loaded(self, row: Row) -> Row:
-        """Return a row of the database as handlers see it."""
-        fold = self.table.fold
-        if fold and row[fold]:
-            row[fold] = msgspec.json.decode(row[fold], type=self.table.codec)
-        return row
+    def unread(self, keys: Iterable[Key]) -> dict[Key, None]:
+        """Return those keys whose rows only the store may have."""
+        known, others = self.rows, self.others
+        return dict.fromkeys([key for key in keys if known.get(key, others) is _UNREAD])
 
+    def load(self, missing: dict[Key, None], found: Iterable[Row]) -> None:
+        """Take in what the database has of the rows that were missing."""
+        self.rows.update(missing)
+        self.held += len(missing)
+        for row in found:
+            values = [row[name] for name in self.at]
+            if self.fold >= 0 and values[self.fold]:
+                values[self.fold] = msgspec.json.decode(values[self.fold], type=self.table.codec)
+            self.rows[tuple(values[: self.width])] = tuple(values)
 
-class _Growing:
-    """The rows of a growing table that a batch adds; those before `settled` stay."""
-
-    __slots__ = ("rows", "settled", "stream", "table")
-
-    def __init__(self, table: Table) -> None:
-        self.table = table
-        self.rows: list[tuple[Scalar, ...]] = []
-        self.settled = 0
-        names = [c.name for c in table.columns]
-        self.stream = names.index(table.stream) if table.stream else -1
+    def let_go(self) -> None:
+        """Keep no more rows than the bound allows; those that changed stay."""
+        if self.table.grows or self.held <= CACHED_ROWS_MAX:
+            return
+        if len(self.rows) > KNOWN_KEYS_MAX:
+            self.others = _UNREAD
+        known = dict.fromkeys(self.rows, _UNREAD) if self.others is None else {}
+        self.rows = {**known, **self.changed}
+        self.complete, self.held = False, len(self.changed)
 
 
 class Rows:
     """The rows that handlers read and change: a batch's memory, read through to the store.
 
-    Handlers change rows through `patch`, `add`, `upsert` and `delete` alone. A row given out is the
-    live one: it shows what a later `patch` of the same handler changes.
+    Handlers write rows by `put`, `upsert`, `patch`, `add`, `delete` and `grow`; a row that they change many
+    times in a batch is written once.
     """
 
     def __init__(self, store: ViewStore, generation: Generation, *, empty: bool = False) -> None:
         self._store = store
         self._generation = generation
-        tables = generation.projection.tables
-        self._kept = {t.name: _Kept(t, whole=empty) for t in tables if not t.grows}
-        self._growing = {t.name: _Growing(t) for t in tables if t.grows}
-        self._journal: list[tuple[_Kept, Key, Row | None, Row | None]] = []
-        self._grown: list[_Growing] = []
+        self._kept = {t.name: _Kept(t, empty=empty) for t in generation.projection.tables}
+        self._journal: list[tuple[_Kept, Key, _Values | None]] = []
         self._stale: dict[str, Instant] = {key: at for (_, key), at in generation.parked.items()}
 
     def get(self, table: str, *key: Scalar) -> Row | None:
-        """Return the row under a key, or None."""
+        """Return a copy of the row under a key, or None."""
         kept = self._kept[table]
-        try:
-            return kept.rows[key]
-        except KeyError:
-            return self._fetch(kept, key)
+        row = self._read(kept, key)
+        return None if row is None else dict(zip(kept.at, row, strict=True))
 
-    def upsert(self, table: str, **values: Scalar) -> None:
+    def value(self, table: str, key: Key, column: str) -> Any:
+        """Return one column of the row under a key; None where there is no row."""
+        kept = self._kept[table]
+        row = self._read(kept, key)
+        return None if row is None else row[kept.at[column]]
+
+    def put(self, table: str, *values: Any) -> None:
+        """Write a row whole: every column in its order, so the key first."""
+        kept = self._kept[table]
+        key = values[: kept.width]
+        self._journal.append((kept, key, kept.rows.get(key, kept.others)))
+        kept.rows[key] = kept.changed[key] = (*values, self._since(kept, values))
+
+    def upsert(self, table: str, **values: Any) -> None:
         """Write a row whole: columns not named get their defaults."""
         kept = self._kept[table]
-        key = tuple([values[name] for name in kept.key])
-        self._put(kept, key, kept.rows.get(key, _UNKNOWN), self._made(kept, values))
+        key = tuple([values[name] for name in kept.table.key])
+        old = kept.rows.get(key, kept.others)
+        self._write(kept, key, old, self._new(kept, key), values)
 
     def patch(self, table: str, key: Key, **values: Any) -> None:
         """Change columns of a row; a missing row begins with defaults."""
         kept = self._kept[table]
-        old = self.get(table, *key)
-        if old is None:
-            values.update(zip(kept.key, key, strict=True))
-            self._put(kept, key, None, self._made(kept, values))
-            return
-        before = {name: old[name] for name in values}  # a KeyError: no such column
-        old.update(values)
-        self._journal.append((kept, key, old, before))
-        kept.dirty[key] = None
+        old = self._read(kept, key)
+        row = self._new(kept, key) if old is None else list(old)
+        self._write(kept, key, old, row, values)
 
     def add(self, table: str, key: Key, **amounts: int) -> None:
         """Add to numbers of a row; a missing row begins with defaults."""
         kept = self._kept[table]
-        old = kept.rows.get(key)
-        if old is not None:
-            self._journal.append((kept, key, old, {name: old[name] for name in amounts}))
-            for name, n in amounts.items():
-                old[name] += n
-            kept.dirty[key] = None
-            return
-        old = self.get(table, *key)
-        base = kept.template if old is None else old
-        self.patch(table, key, **{name: base[name] + n for name, n in amounts.items()})
+        old = self._read(kept, key)
+        row, at = self._new(kept, key) if old is None else list(old), kept.at
+        for name, amount in amounts.items():
+            row[at[name]] += amount
+        self._write(kept, key, old, row, {})
 
     def grow(self, table: str, *values: Scalar) -> None:
         """Write a row of a growing table: every column in its order."""
-        growing = self._growing[table]
-        stale = self._stale.get(str(values[growing.stream])) if self._stale else None
-        growing.rows.append((*values, stale))
-        self._grown.append(growing)
+        kept = self._kept[table]
+        key = (len(kept.changed),)
+        self._journal.append((kept, key, _UNREAD))
+        kept.changed[key] = (*values, self._since(kept, values))
 
     def delete(self, table: str, *key: Scalar) -> None:
         """Remove a row, if it is there."""
         kept = self._kept[table]
-        old = self.get(table, *key)
+        old = self._read(kept, key)
         if old is not None:
-            self._put(kept, key, old, None)
+            self._journal.append((kept, key, old))
+            kept.rows[key] = kept.changed[key] = None
+
+    def _read(self, kept: _Kept, key: Key) -> _Values | None:
+        row = kept.rows.get(key, kept.others)
+        if row is _UNREAD:
+            self._bring(kept, {key: None})
+            row = kept.rows[key]
+        return row
+
+    @staticmethod
+    def _new(kept: _Kept, key: Key) -> list[Any]:
+        row = list(kept.blank)
+        row[: kept.width] = key
+        return row
+
+    def _write(
+        self, kept: _Kept, key: Key, old: _Values | None, row: list[Any], values: Row
+    ) -> None:
+        at = kept.at
+        for name, value in values.items():  # a KeyError: no such column
+            row[at[name]] = value
+        if self._stale and row[-1] is None:
+            row[-1] = self._since(kept, row)
+        self._journal.append((kept, key, old))
+        kept.rows[key] = kept.changed[key] = tuple(row)
+
+    def _since(self, kept: _Kept, values: Sequence[Any]) -> Instant | None:
+        """Return since when a new row is stale."""
+        return self._stale.get(values[kept.stream]) if self._stale and kept.stream >= 0 else None
 
     # -- for the projector
 
-    def settle(self) -> None:
-        """One record is done: its changes stay."""
-        if self._journal:
-            self._journal.clear()
-        if self._grown:
-            for growing in self._grown:
-                growing.settled = len(growing.rows)
-            self._grown.clear()
+    def mark(self) -> int:
+        """Return what `undo` goes back to."""
+        return len(self._journal)
 
-    def undo(self) -> None:
-        """Take back what the record under way has changed."""
-        for kept, key, old, before in reversed(self._journal):
-            if before is not None and old is not None:
-                old.update(before)
-            elif old is _UNKNOWN:
-                del kept.rows[key], kept.dirty[key]
-            else:
-                kept.rows[key] = old
-        self._journal, self._grown = [], []
-        for growing in self._growing.values():
-            del growing.rows[growing.settled :]
+    def undo(self, mark: int) -> None:
+        """Take back what was changed since a mark."""
+        for kept, key, old in reversed(self._journal[mark:]):
+            kept.rows[key] = kept.changed[key] = old
+            if old is _UNREAD:
+                del kept.changed[key]
+        del self._journal[mark:]
 
     def taken(self) -> list[Write]:
         """Return what changed since it was last asked."""
         found = []
         for kept in self._kept.values():
-            if kept.dirty:
-                rows, gone = [], []
-                for key in kept.dirty:
-                    row = kept.rows[key]
-                    if row is None:
-                        gone.append(key)
-                    else:
-                        rows.append(tuple(kept.stored(row).values()))
+            if kept.changed:
+                rows = [row for row in kept.changed.values() if row is not None]
+                gone = [key for key, row in kept.changed.items() if row is None]
+                if kept.fold >= 0:
+                    rows = [kept.stored(row) for row in rows]
+                kept.held += len(rows)
                 found.append(Write(kept.table, rows, gone))
-                kept.dirty = {}
-        found += [Write(g.table, g.rows, []) for g in self._growing.values() if g.rows]
-        self._emptied()
+        self._settle()
         return found
 
     def written(self) -> None:
         """The store has all that was taken: forget rows beyond the bound, but for what changed since."""
         for kept in self._kept.values():
-            if len(kept.rows) > CACHED_ROWS_MAX:
-                kept.rows = {key: kept.rows[key] for key in kept.dirty}
-                kept.whole = False
+            kept.let_go()
 
     def forget(self) -> None:
         """Drop everything that the store may not have."""
-        self._journal, self._grown = [], []
+        self._settle()
         for kept in self._kept.values():
-            kept.rows, kept.dirty, kept.whole = {}, {}, False
-        self._emptied()
+            kept.rows, kept.others, kept.held = {}, _UNREAD, 0
+            kept.complete = kept.table.grows
 
-    def _emptied(self) -> None:
-        for growing in self._growing.values():
-            growing.rows, growing.settled = [], 0
+    def _settle(self) -> None:
+        self._journal.clear()
+        for kept in self._kept.values():
+            kept.changed = {}
 
     def expect(self, keys: Iterable[tuple[str, Key]]) -> None:
         """Bring rows into memory that handlers are about to read, in one step per table."""
-        missing: dict[str, dict[Key, None]] = {}
+        asked: dict[str, list[Key]] = {}
         for table, key in keys:
-            kept = self._kept[table]
-            if not kept.whole and key not in kept.rows:
-                missing.setdefault(table, {})[key] = None
-        for table, wanted in missing.items():
-            kept = self._kept[table]
-            kept.rows.update(wanted)
-            for row in self._store.fetch(self._generation, kept.table, list(wanted)):
-                kept.rows[tuple([row[name] for name in kept.key])] = kept.loaded(row)
+            asked.setdefault(table, []).append(key)
+        for table, wanted in asked.items():
+            self._bring(self._kept[table], self._kept[table].unread(wanted))
 
-    def prefetch(self, keys: list[bytes | None]) -> None:
+    @property
+    def complete(self) -> bool:
+        """Whether every row there is stands in memory, so that there is nothing to expect."""
+        return all(kept.complete for kept in self._kept.values())
+
+    def prefetch(self, keys: Iterable[bytes | None]) -> None:
         """Bring the rows that are kept by stream alone into memory, in one step per table."""
-        wanted = [k for k in self._kept.values() if k.by_stream and not k.whole]
+        wanted = [kept for kept in self._kept.values() if kept.by_stream]
         if wanted:
-            streams = list({k.decode("utf-8", "replace") for k in keys if k is not None})
+            streams = [(k.decode("utf-8", "replace"),) for k in {*keys} if k is not None]
             for kept in wanted:
-                missing = [(s,) for s in streams if (s,) not in kept.rows]
-                if missing:
-                    kept.rows.update(dict.fromkeys(missing))
-                    for row in self._store.fetch(self._generation, kept.table, list(missing)):
-                        kept.rows[(row[kept.table.stream],)] = kept.loaded(row)
+                self._bring(kept, kept.unread(streams))
+
+    def _bring(self, kept: _Kept, missing: dict[Key, None]) -> None:
+        if missing:
+            kept.load(missing, self._store.fetch(self._generation, kept.table, list(missing)))
 
     def mark_stale(self, stream: str, since: Instant) -> None:
         """Mark rows of a stream in memory; the store marks those it has."""
         self._stale.setdefault(stream, since)
         for kept in self._kept.values():
-            column = kept.table.stream
-            for key, row in kept.rows.items():
-                if column and row is not None and row[column] == stream and row[STALE] is None:
-                    kept.rows[key] = {**row, STALE: since}
-                    kept.dirty[key] = None
-
-    def _made(self, kept: _Kept, values: Row) -> Row:
-        row = {**kept.template, **values}
-        assert len(row) == len(kept.template), f"{kept.table.name} has no such column"
-        if self._stale and kept.table.stream:
-            row[STALE] = self._stale.get(row[kept.table.stream])
-        return row
-
-    def _put(self, kept: _Kept, key: Key, old: Row | None, row: Row | None) -> None:
-        self._journal.append((kept, key, old, None))
-        kept.rows[key] = row
-        kept.dirty[key] = None
-
-    def _fetch(self, kept: _Kept, key: Key) -> Row | None:
-        found = None
-        if not kept.whole:
-            rows = self._store.fetch(self._generation, kept.table, [key])
-            found = kept.loaded(rows[0]) if rows else None
-        kept.rows[key] = found
-        return found
+            for key, row in kept.rows.items() if kept.stream >= 0 else ():
+                if row and row is not _UNREAD and row[kept.stream] == stream and row[-1] is None:
+                    kept.rows[key] = kept.changed[key] = (*row[:-1], since)

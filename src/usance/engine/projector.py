@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from usance.engine.flight import Flight, Follower, key_text
+from usance.engine.flight import Flight, Follower
 from usance.engine.projection import (
     Checkpoint,
     Difference,
@@ -25,13 +25,14 @@ from usance.engine.projection import (
     Projection,
     Rows,
     ViewStore,
+    fact_of,
 )
 from usance.engine.topics import Topics
 from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable, Unreadable, UsanceError
 from usance.log.contract import Log, Record, TopicPartition
 from usance.messages.decoder import Decoder
 
-BATCH_RECORDS_MAX = 2_000
+BATCH_RECORDS_MAX = 500
 """Records per partition and step."""
 BUILD_ASIDE_RECORDS = 10_000
 """Records in the log from which an empty view is built aside, as a rebuild is, instead of in sight."""
@@ -40,8 +41,9 @@ SINGLE_PARTITION_KINDS = ("schemas",)
 _PASS_ON = (Unavailable, Fenced, Tampered)
 """Errors that are no fault of the record being handled."""
 
-Taker = tuple[Follower, Handler]
-_Routed = tuple[Fact, list[Taker], str]
+Taker = tuple[int, Handler]
+"""Which of the followers of a place, and what it does with a record."""
+_Todo = list[tuple[Fact, Handler]]
 
 
 class RebuildProgress(NamedTuple):
@@ -431,62 +433,68 @@ class Projector:
     def _take(self, place: TopicPartition, records: list[Record], takers: list[Follower]) -> None:
         if not records:
             return
-        self._prefetch(records, takers)
-        facts = self._facts(place, records, self._routes_for(place, takers))
-        for follower in takers:
-            if follower.generation.projection.ahead:
-                follower.rows.expect(_ahead(follower, facts))
-        for fact, handlers, broken in facts:
-            if broken:
-                for follower, _ in handlers:
-                    follower.park(fact.record, place, broken)
-            else:
-                self._handle(fact, place, handlers)
+        todo, broken = self._decoded(place, records, takers)
+        for follower, own in zip(takers, todo, strict=True):
+            if not follower.rows.complete:
+                follower.rows.prefetch([record.key for record in records])
+                if follower.generation.projection.ahead:
+                    follower.rows.expect(_ahead(follower, own))
+            self._handle(follower, place, own, broken)
         to = records[-1].offset + 1
         index = self._index_after(place, records[-1])
         for follower in takers:
             known = follower.checkpoint(place).indexed
             follower.move(place, Checkpoint(to, max(known, index)))
 
-    def _facts(
-        self, place: TopicPartition, records: list[Record], routes: dict[bytes, list[Taker]]
-    ) -> list[_Routed]:
-        """Decode, once for all, the records that a handler wants; the text says what is broken."""
+    def _decoded(
+        self, place: TopicPartition, records: list[Record], takers: list[Follower]
+    ) -> tuple[list[_Todo], dict[int, str]]:
+        """Decode, once for all takers, the records that they want; by offset, what is broken about some."""
+        routes = self._routes_for(place, takers)
         unrouted = routes.get(b"*", [])
-        decode = self.decoder.message
+        decoder, decode = self.decoder, self.decoder.message
         readable = _kind(place.topic) in ("events", "outcomes", "schemas")
-        found = []
+        todo: list[_Todo] = [[] for _ in takers]
+        broken: dict[int, str] = {}
         for record in self.decoder.with_keys(records):
             headers = record.headers
             kind = headers[2][1] if len(headers) > 2 and headers[2][0] == "ce_type" else b""
-            handlers = routes.get(kind, unrouted)
-            if not handlers:
+            wanted = routes.get(kind, unrouted)
+            if not wanted:
                 continue
-            fact, why = Fact(record, self.decoder), ""
+            message = None
             if readable and kind:
                 try:
-                    fact.message = decode(headers, record.value)
-                except Unreadable as broken:
-                    why = f"{broken.stage}: {broken.reason}"
-            found.append((fact, handlers, why))
-        return found
+                    message = decode(headers, record.value)
+                except Unreadable as error:
+                    broken[record.offset] = f"{error.stage}: {error.reason}"
+            fact = fact_of(record, decoder, message)
+            for taker, handler in wanted:
+                todo[taker].append((fact, handler))
+        return todo, broken
 
-    def _handle(self, fact: Fact, place: TopicPartition, handlers: list[Taker]) -> None:
-        for follower, handler in handlers:
-            parked = follower.generation.parked
-            if parked and (place, key_text(fact.record)) in parked:
-                follower.park(fact.record, place, "")
+    def _handle(
+        self, follower: Follower, place: TopicPartition, todo: _Todo, broken: dict[int, str]
+    ) -> None:
+        """Let one projection take in what it wants of a batch; what it cannot take in parks its key."""
+        rows, parked = follower.rows, follower.generation.parked
+        for fact, handler in todo:
+            record = fact.record
+            if broken and record.offset in broken:
+                follower.park(record, place, broken[record.offset])
                 continue
+            if parked and (place, fact.key) in parked:
+                follower.park(record, place, "")
+                continue
+            mark = rows.mark()
             try:
-                handler(fact, follower.rows)
+                handler(fact, rows)
             except _PASS_ON:
                 raise
             except Exception as bug:  # noqa: BLE001  whatever it is: this key stops, others go on
-                follower.rows.undo()
+                rows.undo(mark)
                 why = bug.reason if isinstance(bug, Unreadable) else type(bug).__name__
-                follower.park(fact.record, place, f"handle: {why}")
-            else:
-                follower.rows.settle()
+                follower.park(record, place, f"handle: {why}")
 
     def _index_after(self, place: TopicPartition, last: Record) -> int:
         """Return the next index behind a record, 0 where records have none."""
@@ -496,11 +504,6 @@ class Projector:
             return self.decoder.meta(last.headers).index + 1
         except Unreadable:
             return 0
-
-    def _prefetch(self, records: list[Record], takers: list[Follower]) -> None:
-        keys = [record.key for record in records]
-        for follower in takers:
-            follower.rows.prefetch(keys)
 
     def _routes_for(
         self, place: TopicPartition, takers: list[Follower]
@@ -521,24 +524,24 @@ class Projector:
             if cls in by_class
         }
         routes: dict[bytes, list[Taker]] = {name: [] for name in (*named, b"*", b"")}
-        for taker in takers:
+        for number, taker in enumerate(takers):
             projection = taker.generation.projection
             raw = projection.raw.get(kind)
             handled = projection.handlers.items()
             own = {by_class[c].fullname.encode(): h for c, h in handled if c in by_class}
-            for name, handlers in routes.items():
+            for name, wanted in routes.items():
                 handler = own.get(name, raw)
                 if name == b"" and raw is None and kind in INDEXED_KINDS:
                     handler = _typeless
                 if handler is not None:
-                    handlers.append((taker, handler))
+                    wanted.append((number, handler))
         return routes
 
 
-def _ahead(follower: Follower, facts: list[_Routed]) -> Iterator[tuple[str, Key]]:
+def _ahead(follower: Follower, todo: _Todo) -> Iterator[tuple[str, Key]]:
     """Return the rows that a batch's handlers will read, as far as that can be told beforehand."""
     ahead = follower.generation.projection.ahead
-    for fact, _, _ in facts:
+    for fact, _ in todo:
         named = ahead.get(type(fact.message))
         if named is not None:
             with suppress(Exception):  # its handler will meet the same, and park the key

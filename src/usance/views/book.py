@@ -117,12 +117,11 @@ AMENDMENTS = Table(
 
 
 def _fold(fact: Fact, rows: Rows, **more: Any) -> None:
-    key = fact.key
-    row = rows.get("credits", key)
-    state = row["fold"] if row is not None and row["fold"] else _DECIDER.initial(key)
+    key = (fact.key,)
+    state = rows.value("credits", key, "fold") or _DECIDER.initial(fact.key)
     rows.patch(
         "credits",
-        (key,),
+        key,
         fold=_DECIDER.evolve(state, fact.message),
         changed=fact.instant,
         **more,

@@ -57,12 +57,11 @@ CASES = Table(
 
 
 def _fold(fact: Fact, rows: Rows, **more: Any) -> None:
-    key = fact.key
-    row = rows.get("cases", key)
-    state = row["fold"] if row is not None and row["fold"] else _DECIDER.initial(key)
+    key = (fact.key,)
+    state = rows.value("cases", key, "fold") or _DECIDER.initial(fact.key)
     rows.patch(
         "cases",
-        (key,),
+        key,
         fold=_DECIDER.evolve(state, fact.message),
         changed=fact.instant,
         revision=fact.meta.revision,

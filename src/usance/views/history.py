@@ -66,7 +66,7 @@ def _noting(prefix: str) -> Handler:
             *(said, article, _reference(event, name)),
             *(revision, instant, record.partition, record.offset, meta.index),
         )
-        rows.upsert(streams, key=key, revision=revision, changed=instant)
+        rows.put(streams, key, revision, instant)
         rows.add(counts, (name,), count=1)
 
     return note

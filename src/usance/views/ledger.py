@@ -64,8 +64,7 @@ RESERVATIONS = Table(
 
 def _facility(fact: Fact, rows: Rows) -> None:
     key, event = fact.key, fact.message
-    row = rows.get("facilities", key)
-    state = row["fold"] if row is not None and row["fold"] else _DECIDER.initial(key)
+    state = rows.value("facilities", (key,), "fold") or _DECIDER.initial(key)
     state = _DECIDER.evolve(state, event)
     tenant, _, reference = key_parts(key)
     rows.patch(
@@ -123,20 +122,11 @@ BALANCES = Table(
 def _post(fact: Fact, rows: Rows) -> None:
     event_id, instant, stream = fact.id, fact.instant, fact.key
     for line, posting in enumerate(fact.message.postings):
-        rows.upsert(
+        rows.put(
             "postings",
-            journal=posting.journal,
-            line=line,
-            rule=posting.rule,
-            book=posting.book,
-            account=posting.account,
-            side=posting.side,
-            currency=posting.currency,
-            amount=posting.amount,
-            credit=posting.credit,
-            event_id=event_id,
-            stream=stream,
-            instant=instant,
+            *(posting.journal, line),
+            *(posting.rule, posting.book, posting.account, posting.side, posting.currency),
+            *(posting.credit, event_id, stream, posting.amount, instant),
         )
         key = (posting.book, posting.currency, posting.account)
         rows.add("balances", key, **{posting.side: posting.amount})

@@ -70,12 +70,11 @@ PRESENTATIONS = Table(
 
 
 def _fold(fact: Fact, rows: Rows, **more: Any) -> None:
-    key = fact.key
-    row = rows.get("presentations", key)
-    state = row["fold"] if row is not None and row["fold"] else _DECIDER.initial(key)
+    key = (fact.key,)
+    state = rows.value("presentations", key, "fold") or _DECIDER.initial(fact.key)
     rows.patch(
         "presentations",
-        (key,),
+        key,
         fold=_DECIDER.evolve(state, fact.message),
         changed=fact.instant,
         **more,

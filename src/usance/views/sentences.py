@@ -193,11 +193,6 @@ def _minute(minutes: int) -> str:
     return iso(minutes * MS_PER_MINUTE)[:16].replace("T", " ") + " UTC"
 
 
-def _plain(field: str) -> Callable[[Any], str]:
-    value = attrgetter(field)
-    return lambda event: str(value(event))
-
-
 def _because(_: str) -> Callable[[Any], str]:
     """`{because}` is the cause that the program gives, in brackets, or that it was a person."""
 
@@ -238,35 +233,41 @@ _SPECIAL = {
 }
 
 
+_Teller = Callable[[Any], str]
+
+
 @cache
-def _telling(template: str) -> Callable[[Any], str]:
+def _telling(template: str) -> _Teller:
     """Return what fills a template from an event; templates are read once, not for each event."""
-    parts: list[str | Callable[[Any], str]] = []
-    for text, field, form, _ in Formatter().parse(template):
-        parts.append(text)
+    text, values = "", []
+    for before, field, form, _ in Formatter().parse(template):
+        text += before.replace("%", "%%")
         if field is not None:
+            text += "%s"
             special = _SPECIAL.get(field)
-            parts.append(special(form or "") if special else _plain(field))
-    if len(parts) == 1:
-        return lambda _: template
-    return lambda event: "".join([p if isinstance(p, str) else p(event) for p in parts])
+            values.append(special(form or "") if special else attrgetter(field))
+    match values:
+        case []:
+            return lambda _: template
+        case [one]:
+            return lambda event: text % (one(event),)
+        case [one, two]:
+            return lambda event: text % (one(event), two(event))
+    return lambda event: text % tuple([value(event) for value in values])
 
 
 def sentence(event: Any) -> tuple[str, str]:
     """Return what an event says, and the article it rests on (empty: none)."""
-    name = type(event).__name__
-    if name == "ExaminationCompleted":
-        return _examined(event), "UCP600-14a"
-    tellers = _tellers(name)
-    if tellers is None:
-        return _spaced(name), ""
-    return tellers[0](event), tellers[1](event)
+    said, article = _tellers(type(event).__name__)
+    return said(event), article(event)
 
 
 @cache
-def _tellers(name: str) -> tuple[Callable[[Any], str], Callable[[Any], str]] | None:
-    found = _SENTENCES.get(name)
-    return None if found is None else (_telling(found[0]), _telling(found[1]))
+def _tellers(name: str) -> tuple[_Teller, _Teller]:
+    if name == "ExaminationCompleted":
+        return _examined, _telling("UCP600-14a")
+    said, article = _SENTENCES.get(name) or (_spaced(name), "")
+    return _telling(said), _telling(article)
 
 
 def _examined(event: Any) -> str:
