@@ -97,14 +97,13 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to reach a Kafka cluster, where `log` names one.
 
-    `security`: plaintext (loopback and trials), tls (server certificate, and our own where
-    `certificate` is set), scram (TLS with SCRAM-SHA-512). Paths are of PEM files. `slot` names this
-    worker for life: its transactional ids are made of it. `instance`
-    makes a static member, whose restart needs no rebalance: `usance start` sets it to the slot.
-    `prefix` stands before the names of topics
-    and groups, so that several logs can share a cluster. `replication` counts when topics are
-    created. `session_ms` and `transaction_ms` bound how long a dead worker's partitions and an open unit of its
-    wait (`usance kafka doctor` prints the sum); shorter ones take over sooner, and mistake a slow machine for a
+    `security`: plaintext (loopback and trials), tls (server certificate, and our own where `certificate` is
+    set), scram (TLS with SCRAM-SHA-512). Paths are of PEM files; an encrypted key needs its password. `slot`
+    names this worker for life: its transactional ids are made of it. `instance` makes a static member, whose
+    restart needs no rebalance: `usance start` sets it to the slot. `prefix` stands before the names of topics
+    and groups, so that several logs can share a cluster. `replication` counts when topics are created.
+    `session_ms` and `transaction_ms` bound how long a dead worker's partitions and an open unit of its wait
+    (`usance kafka doctor` prints the sum); shorter ones take over sooner, and mistake a slow machine for a
     dead one sooner. Unsafe cluster settings stop the start unless `i_accept_loss` is true.
     """
 
@@ -112,6 +111,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ca_file: str = ""
     certificate_file: str = ""
     certificate_key_file: str = ""
+    certificate_key_password: str = ""
     username: str = ""
     password: str = ""
     group_protocol: Literal["classic", "consumer"] = "classic"

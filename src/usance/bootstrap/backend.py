@@ -20,6 +20,7 @@ from usance.log.contract import Log
 
 if TYPE_CHECKING:
     from usance.adapters.kafka_log import KafkaLog
+    from usance.adapters.kafka_settings import KafkaSettings
 
 SECURITY: dict[str, Literal["PLAINTEXT", "SSL", "SASL_SSL"]] = {
     "plaintext": "PLAINTEXT",
@@ -59,10 +60,17 @@ def open_cluster(
     `writes` says that records will be appended soon: what that needs is made ready.
     """
     from usance.adapters.kafka_log import KafkaLog
+
+    found = cluster_settings(settings, others)
+    return KafkaLog.open(found, clock=clock or SystemClock(), writes=writes)
+
+
+def cluster_settings(settings: Settings, others: tuple[str, ...] = ()) -> KafkaSettings:
+    """Return what the settings say of a cluster, in the words of its adapter."""
     from usance.adapters.kafka_settings import KafkaSettings
 
     said = settings.kafka
-    found = KafkaSettings(
+    return KafkaSettings(
         bootstrap=settings.bootstrap_servers,
         namespace=settings.namespace,
         prefix=said.prefix,
@@ -82,8 +90,8 @@ def open_cluster(
         ca_file=said.ca_file,
         certificate_file=said.certificate_file,
         key_file=said.certificate_key_file,
+        key_password=said.certificate_key_password,
     )
-    return KafkaLog.open(found, clock=clock or SystemClock(), writes=writes)
 
 
 def resident(settings: Settings) -> Settings:

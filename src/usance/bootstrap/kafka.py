@@ -17,7 +17,7 @@ from usance.adapters.kafka_setup import (
     settle_topics,
     settle_users,
 )
-from usance.bootstrap.backend import SECURITY, open_cluster
+from usance.bootstrap.backend import cluster_settings, open_cluster
 from usance.bootstrap.store import complete_log
 from usance.config import Settings
 from usance.engine.topics import Topics
@@ -37,25 +37,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
             "the log is in the data folder, and no cluster is named",
             hint="Name one: --log kafka://HOST:PORT, or log in usance.toml.",
         )
-    kafka = settings.kafka
-    found: dict[str, Any] = {
-        "bootstrap.servers": settings.bootstrap_servers,
-        "client.id": "usance-care",
-        "security.protocol": SECURITY[kafka.security],
-        "log_level": 0,
-    }
-    if kafka.security == "scram":
-        found |= {
-            "sasl.mechanism": "SCRAM-SHA-512",
-            "sasl.username": kafka.username,
-            "sasl.password": kafka.password,
-        }
-    files = {
-        "ssl.ca.location": kafka.ca_file,
-        "ssl.certificate.location": kafka.certificate_file,
-        "ssl.key.location": kafka.certificate_key_file,
-    }
-    return found | {name: path for name, path in files.items() if path}
+    return cluster_settings(settings).client("care") | {"log_level": 0}
 
 
 def setup(
