@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
-from test_erasing import COMPLIANCE, CREDIT, MAKER, OFFICER, SENIOR, World, compiled
+from test_erasing import COMPLIANCE, CREDIT, MAKER, OFFICER, SENIOR, World, compiled, erased
 
+from usance.adapters.sqlite_keys import SqliteKeys
 from usance.bootstrap import erasing, turning
 from usance.cli.main import usance
 from usance.crypto.keyservice import KeyState, Wrapped
-from usance.crypto.vault import Vault
+from usance.crypto.vault import Vault, record_mac
 from usance.engine.key_audit import KeyAudit
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused
@@ -130,6 +131,26 @@ def test_an_older_record_put_back_is_found_by_what_the_log_says(world: World) ->
     with sqlite3.connect(keys) as thief:
         thief.execute("UPDATE keys SET state = 'suspended' WHERE key_id = ?", (bytes.fromhex(key),))
     assert audit() == ["KEY_RECORD"]
+
+
+def test_a_backup_of_the_key_store_put_back_is_told_by_the_certificate(world: World) -> None:
+    """Trap 11: within the horizon a backup brings keys back; the log says that they were destroyed."""
+    keys, backup = world.root / "keys.sqlite", world.root / "backup.sqlite"
+    with sqlite3.connect(keys) as now, sqlite3.connect(backup) as then:
+        now.backup(then)
+    made = erased(world)
+    assert made.horizon > "2026"
+    store = SqliteKeys(backup)
+    store.bind(record_mac(vault_of(world)._secret))
+    log = world.store
+    found = KeyAudit(log.log, log.topics, log.closed, store)
+    found.verify()
+    assert [f.code for f in found.findings] == ["KEY_STATE"]
+    assert "destroyed" in found.findings[0].reason
+    store.close()
+    now_kept = KeyAudit(log.log, log.topics, log.closed, vault_of(world).store)
+    now_kept.verify()
+    assert now_kept.findings == []
 
 
 def test_an_old_version_of_the_kek_goes_by_two_others(world: World) -> None:

@@ -284,3 +284,25 @@ def test_whoever_reads_on_has_keys_unwrapped_together(tmp_path: Path) -> None:
     forged = [r._replace(value=b"\x01\x01" + bytes(16)) for r, _ in events_of(rig, "CreditApplied")]
     assert len(list(rig.decoder.with_keys(forged))) == len(forged)
     rig.close()
+
+
+def test_a_tombstone_stays_one_in_a_log_that_seals(tmp_path: Path) -> None:
+    """Trap 17: what is compacted away by null must be null, sealed or not, and its key names nobody."""
+    rig, service = secure(tmp_path)
+    strangers = applications(Workload(2, subjects=STRANGERS), STRANGERS)
+    rig.preload(strangers)
+    vault = vault_of(rig)
+    vault.evict(list(vault.open_keys))
+    service.up = False
+    rig.work_off(1)
+    service.up = True
+    vault.patience()
+    _until_drained(rig)
+    places = [rig.topics.at("trade", "parked", n) for n in range(rig.topics.partitions)]
+    parked = [r for place in places for r in rig.log.scan(place, 0)]
+    gone = {r.key for r in parked if r.value is None}
+    assert gone and gone == {r.key for r in parked}  # all that waited went, each by a null
+    names = {c.command.parties.applicant.name.encode() for c in strangers}
+    assert not [r.key for r in parked if any(n in (r.key or b"") for n in names)]
+    assert list(rig.decoder.with_keys(parked)) == parked  # and readers pass over it
+    rig.close()

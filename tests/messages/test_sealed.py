@@ -303,3 +303,13 @@ def test_meta_is_the_same_in_both(world: Sealed) -> None:
     sealed = world.decoder.meta(world.command()[2])
     assert isinstance(sealed, Meta)
     assert sealed.command_id == COMMAND_ID
+
+
+def test_two_logs_in_one_process_keep_their_keys_apart(world: Sealed) -> None:
+    """Trap 20: nothing of keys, codecs or services is the process's own."""
+    other = Sealed()
+    for one, another in ((world, other), (other, world)):
+        value, headers = one.event()
+        assert one.decoder.message(headers, value) == EVENT
+        with pytest.raises(Tampered, match="never was"):
+            another.decoder.message(headers, value)

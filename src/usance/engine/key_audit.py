@@ -19,12 +19,13 @@ from usance.crypto.keystore import KeyStore
 from usance.engine.key_turns import KEK, KeyTurned
 from usance.engine.keys import KeyCreated
 from usance.engine.sealing import folder_of
+from usance.engine.secrecy import SubjectErased
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.decider import key_parts
 from usance.kernel.errors import Tampered, UsanceError
 from usance.log.contract import Log, Record, TopicPartition, header
 
-CREATED, TURNED = b".KeyCreated", b".KeyTurned"
+CREATED, TURNED, ERASED = b".KeyCreated", b".KeyTurned", b".SubjectErased"
 BLOCK = re.compile(rb"(?=\x01[\x01-\x03](.{16}).{12}(.{16}))", re.DOTALL)
 """A sealed block wherever it stands: its key's id, and the commitment."""
 
@@ -44,11 +45,14 @@ class KeyAudit:
     def verify(self) -> None:
         """Check every key that seals, and every block that was sealed."""
         for place, record in self.records():
-            if (header(record.headers, "ce_type") or b"").endswith((CREATED, TURNED)):
+            if (header(record.headers, "ce_type") or b"").endswith((CREATED, TURNED, ERASED)):
                 said = self.closed.message(record.headers, record.value)
                 where = f"{folder_of(place)}@{record.offset}"
                 if isinstance(said, KeyCreated):
                     self.created[bytes.fromhex(said.key)] = (bytes.fromhex(said.check), where)
+                elif isinstance(said, SubjectErased):
+                    gone = KeyState.DESTROYED.value
+                    self.turned |= {bytes.fromhex(key): (gone, where) for key in said.keys}
                 elif isinstance(said, KeyTurned):
                     identity = key_parts((record.key or b"").decode()).identity
                     if not identity.startswith(KEK):
@@ -95,12 +99,15 @@ class KeyAudit:
                     hint="Nothing was altered, but it cannot be read: bring the key back from a backup.",
                 )
             state, turned_at = self.turned.get(key_id, (KeyState.ACTIVE.value, ""))
-            if record.state is KeyState.ACTIVE and state != KeyState.ACTIVE:
+            gone = state == KeyState.DESTROYED
+            if (gone and not record.dead) or (
+                record.state is KeyState.ACTIVE and state != KeyState.ACTIVE
+            ):
                 raise Detected(
                     "KEY_STATE",
-                    f"key {key_id.hex()} is active in the key store; the log says {state}",
+                    f"key {key_id.hex()} is {record.state} in the key store; the log says {state}",
                     where=turned_at,
-                    hint="An older copy of its record was put back: usance key turn KEY STATE.",
+                    hint="An older copy of the key store was put back: put the newer one back.",
                 )
             if not hmac.compare_digest(record.check, check):
                 raise Detected(

@@ -108,6 +108,8 @@ class Rig:
         """Records come some time after they were committed: an empty read is no end."""
         self.answered: dict[str, float] = {}
         self.sent = 0
+        self.trouble: Exception | None = None
+        """What ended the owner's thread."""
         self.owner = self.new_owner()
 
     def _vault(self, in_log: bool) -> Vault:
@@ -200,9 +202,13 @@ class Rig:
         deadline = self.clock.monotonic() + 30.0
         last = commands[-1].id
         while last not in self.answered and self.clock.monotonic() < deadline:
+            if not owner.is_alive():
+                break
             self.clock.sleep(0.01)
         stop.set()
         owner.join()
+        if self.trouble is not None:
+            raise self.trouble
         late = [
             (self.answered[c.id] - start - t) * 1e3
             for c, t in zip(commands, intended, strict=True)
@@ -218,9 +224,12 @@ class Rig:
         )  # fmt: skip
 
     def _serve(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            self.owner.step(0.05)
-        self.owner.settle()
+        try:
+            while not stop.is_set():
+                self.owner.step(0.05)
+            self.owner.settle()
+        except Exception as trouble:  # noqa: BLE001  told by the thread that waits, which would tell nothing
+            self.trouble = trouble
 
     def _feed(self, outputs: list[Output], times: list[float]) -> list[float]:
         """Append records at their times, those that are due together; returns how late, in seconds."""
