@@ -7,8 +7,8 @@ then runs its generated Python codec, which gives the same bytes. In CI (CI=true
     LD_PRELOAD="$(cc -print-file-name=libasan.so):$(cc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
         PYTHONMALLOC=malloc .venv/bin/pytest tests/messages/test_codec.py tests/messages/test_frames.py \
             tests/messages/test_avro_codegen.py tests/messages/test_decided.py \
-            tests/adapters/test_sqlite_rows.py tests/adapters/test_proof_files.py tests/engine/test_tree_native.py \
-            tests/log/test_kafka_fast.py
+            tests/adapters/test_sqlite_rows.py tests/adapters/test_proof_files.py \
+            tests/engine/test_tree_native.py tests/log/test_kafka_fast.py
 
 runs the tests of the codec under them, and `make setup` puts the plain one back.
 """
