@@ -17,10 +17,10 @@ from usance.kernel.errors import Fenced, Unavailable
 MARK = 0x75736864  # "ushd"
 VERSION = 1
 SCHEMA = """
-CREATE TABLE head (
+CREATE TABLE IF NOT EXISTS head (
   origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, "offset" INTEGER NOT NULL,
   tail BLOB NOT NULL, log_time INTEGER NOT NULL, logged INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE seen (
+CREATE TABLE IF NOT EXISTS seen (
   origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, checkpoint BLOB NOT NULL
   ) WITHOUT ROWID;
 """
@@ -44,6 +44,7 @@ class _Database:
         self._connection = sqlite_store.connect(path, create=create)
         try:
             if not sqlite_store.check_format(self._connection, path, mark=MARK, version=VERSION):
+                # Workers that begin together may all come here: the first one makes it.
                 self._connection.executescript(
                     f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id={MARK};"
                     f" PRAGMA user_version={VERSION}; COMMIT;"
