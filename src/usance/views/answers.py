@@ -69,21 +69,15 @@ def _answering(prefix: str) -> Handler:
         source = source_of(meta.causation)
         is_input = source in INPUT_SOURCES
         if is_input:
-            known = rows.get(inputs, meta.causation)
-            if known is None or _replaces(known["answer"], outcome.answer):
-                rows.upsert(
-                    inputs,
-                    causation=meta.causation,
-                    command_id=outcome.command_id,
-                    answer=outcome.answer,
-                    source=source,
-                    instant=fact.instant,
-                )
-        command = rows.get(commands, outcome.command_id)
-        if outcome.answer in POINTING_BACK and command is not None:
+            known = rows.value(inputs, (meta.causation,), "answer")
+            if known is None or _replaces(known, outcome.answer):
+                told = (outcome.command_id, outcome.answer, source, fact.instant)
+                rows.put(inputs, meta.causation, *told)
+        before = rows.value(commands, (outcome.command_id,), "answer")
+        if outcome.answer in POINTING_BACK and before is not None:
             rows.add(commands, (outcome.command_id,), repeats=1)
             return
-        if command is not None and not _replaces(command["answer"], outcome.answer):
+        if before is not None and not _replaces(before, outcome.answer):
             return
         rows.patch(
             commands,
