@@ -12,7 +12,6 @@ from usance.bootstrap.store import Folder, Store, found_log
 from usance.config import Settings
 from usance.engine import genesis as birth
 from usance.engine.owner import OWNER_GROUP
-from usance.engine.topics import CONTEXTS
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Tampered
 from usance.log.contract import TopicPartition
@@ -27,10 +26,8 @@ class Killed(BaseException):
 def founded(folder: Folder, settings: Settings) -> birth.Genesis:
     store = Store(folder, settings, CLOCK, owner=False)
     try:
-        for context in CONTEXTS:
-            for number in range(store.genesis.partitions):
-                commands = store.topics.at(context, "commands", number)
-                assert store.log.position(OWNER_GROUP, commands) == 0
+        for commands in store.topics.all_at("commands"):
+            assert store.log.position(OWNER_GROUP, commands) == 0
         assert folder.people.exists()
         return store.genesis
     finally:

@@ -19,7 +19,7 @@ from usance.engine import genesis
 from usance.engine.control import Discard, Redrive
 from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.reactor import Commands, Outgoing
-from usance.engine.topics import CONTEXTS, Place, Topics
+from usance.engine.topics import Place, Topics
 from usance.kernel.clock import Clock
 from usance.kernel.decider import NOTHING, Actor, Context, Decision, Refusal, Send
 from usance.kernel.ids import RandomIds, sequence_ids
@@ -203,7 +203,7 @@ class World:
             self.log, namespace="usance", partitions=partitions, clock=clock, ids=Fixed(), now=now
         )
         topics = Topics("usance", partitions)
-        places = [topics.at(c, "commands", p) for c in CONTEXTS for p in range(partitions)]
+        places = topics.all_at("commands")
         self.log.set_positions(OWNER_GROUP, dict.fromkeys(places, 0))
         return made
 
@@ -226,7 +226,7 @@ class World:
             on_outcomes=self.resolved.extend,
         )
         owner.open()
-        while alone and len(owner.states) < len(CONTEXTS) * self.topics.partitions:
+        while alone and len(owner.states) < len(self.topics.places()):
             owner.step(self.wait)  # a cluster takes a moment to hand partitions out
         return owner
 
@@ -328,12 +328,10 @@ class World:
     def dump(self) -> dict[tuple[str, int], list[tuple[Any, ...]]]:
         """Return the written topics without offsets and timestamps: what two runs can be compared by."""
         found = {}
-        for context in CONTEXTS:
-            for kind in ("events", "outcomes", "dead-letters", "parked"):
-                for number in range(self.topics.partitions):
-                    tp = self.topics.at(context, kind, number)
-                    records = self.log.scan(tp, self.log.begin(tp), self.log.end(tp))
-                    found[tp.topic, number] = [(r.key, r.value, r.headers) for r in records]
+        for kind in ("events", "outcomes", "dead-letters", "parked"):
+            for tp in self.topics.all_at(kind):
+                records = self.log.scan(tp, self.log.begin(tp), self.log.end(tp))
+                found[tp.topic, tp.partition] = [(r.key, r.value, r.headers) for r in records]
         return found
 
 

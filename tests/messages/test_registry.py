@@ -66,7 +66,7 @@ def test_one_text_has_one_id_in_every_subject() -> None:
         for s in subjects_of(catalogue().named("usance.system.TimerSet"))
     }
     assert len(ids) == 1
-    assert len(subjects_of(catalogue().named("usance.system.TimerSet"))) == 3
+    assert len(subjects_of(catalogue().named("usance.system.TimerSet"))) == 4
 
 
 def test_subjects_name_topic_and_record_and_levels_follow_the_kind() -> None:

@@ -17,7 +17,7 @@ from usance.engine.projector import Projector
 from usance.engine.reactor import Commands, Outgoing, Reactor
 from usance.engine.saga import SagaDecider
 from usance.engine.saga_steps import Definition
-from usance.engine.topics import CONTEXTS, Topics
+from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor
 from usance.kernel.ids import RandomIds
@@ -60,7 +60,7 @@ class World:
         )
         self.topics = Topics("usance", partitions)
         self.catalogue: Catalogue = default()
-        first = {self.topics.at(c, "commands", p): 0 for c in CONTEXTS for p in range(partitions)}
+        first = dict.fromkeys(self.topics.all_at("commands"), 0)
         self.log.set_positions(OWNER_GROUP, first)
         self.registry = schemas.load(self.log, self.topics, self.catalogue)
         self.decoder = Decoder(catalogue=self.catalogue, registry=self.registry)

@@ -26,7 +26,7 @@ from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_
 from usance.config import Settings
 from usance.engine import genesis as birth
 from usance.engine.reactor import Commands, Outgoing
-from usance.engine.topics import CONTEXTS, Topics
+from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock, Clock, SystemClock, parse_instant
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Owned, Unavailable, Unreadable
@@ -144,10 +144,7 @@ class Desk:
     # -- waiting
 
     def _ends(self) -> dict[TopicPartition, int]:
-        log, topics = self.store.log, self.store.topics
-        return log.ends(
-            [topics.at(c, "outcomes", n) for c in CONTEXTS for n in range(topics.partitions)]
-        )
+        return self.store.log.ends(self.store.topics.all_at("outcomes"))
 
     def _await(self, ids: Sequence[str], since: dict[TopicPartition, int]) -> list[Outcome | None]:
         """Return the outcomes of commands in order, the same id as often as it is asked for."""
@@ -291,7 +288,7 @@ def _last_instants(log: Log, genesis: birth.Genesis) -> Iterable[int]:
     """Return the last deciding instant of each partition, as its newest footer carries it."""
     topics = Topics(genesis.namespace, genesis.partitions)
     yield genesis.founded_at
-    places = [topics.at(c, "outcomes", n) for c in CONTEXTS for n in range(topics.partitions)]
+    places = topics.all_at("outcomes")
     begins, ends = log.begins(places), log.ends(places)
     for place in places:
         for record in log.scan(place, max(begins[place], ends[place] - FOOTER_WITHIN)):

@@ -23,7 +23,6 @@ from usance.crypto.vault import Vault
 from usance.engine import secrecy as m
 from usance.engine.control import SealBarrier
 from usance.engine.reactor import Outgoing
-from usance.engine.topics import CONTEXTS
 from usance.kernel.clock import MS_PER_DAY, iso
 from usance.kernel.decider import Actor, key_of, key_parts
 from usance.kernel.errors import Refused, Unavailable
@@ -104,20 +103,16 @@ def belongings(store: Store, subject: str) -> Belongings:
 def _blocks(store: Store) -> Iterable[tuple[str, str, str]]:
     """Yield (stream, subject of a block, credit that the event is about) of every event."""
     closed = store.closed
-    for context in CONTEXTS:
-        for number in range(store.topics.partitions):
-            place = store.topics.at(context, "events", number)
-            for record in store.log.scan(place, store.log.begin(place), None, 5_000):
-                message = closed.message(record.headers, record.value)
-                stream = (record.key or b"").decode()
-                about = str(
-                    getattr(message, "credit", "") or getattr(message, "subject_stream", "")
-                )
-                found = {
-                    b.subject for name in closed.type_of(record.value).blocks
-                    if (b := getattr(message, name)) is not None
-                }  # fmt: skip
-                yield from ((stream, owner or stream, about) for owner in found or {""})
+    for place in store.topics.all_at("events"):
+        for record in store.log.scan(place, store.log.begin(place), None, 5_000):
+            message = closed.message(record.headers, record.value)
+            stream = (record.key or b"").decode()
+            about = str(getattr(message, "credit", "") or getattr(message, "subject_stream", ""))
+            found = {
+                b.subject for name in closed.type_of(record.value).blocks
+                if (b := getattr(message, name)) is not None
+            }  # fmt: skip
+            yield from ((stream, owner or stream, about) for owner in found or {""})
 
 
 def obligations(store: Store, found: Belongings) -> list[str]:
@@ -236,16 +231,15 @@ def _barriers(desk: Desk, key: str, names: list[str]) -> list[str]:
     store = desk.store
     commands = store.commands()
     now, ids, outputs = desk.clock.now(), [], []
-    for context in CONTEXTS:
-        for number in range(store.topics.partitions):
-            command_id = derived(key, "barrier", context, number, now)
-            outgoing = Outgoing(
-                key, SealBarrier(subjects=names), command_id, f"erasure:{key}", actor=ENGINE
-            )
-            topic = store.topics.name(context, "commands")
-            made = commands.output(outgoing, now)
-            outputs.append(made._replace(topic=topic, partition=number))
-            ids.append((command_id, f"{context}.p{number}"))
+    for context, number in store.topics.places():
+        command_id = derived(key, "barrier", context, number, now)
+        outgoing = Outgoing(
+            key, SealBarrier(subjects=names), command_id, f"erasure:{key}", actor=ENGINE
+        )
+        topic = store.topics.name(context, "commands")
+        made = commands.output(outgoing, now)
+        outputs.append(made._replace(topic=topic, partition=number))
+        ids.append((command_id, f"{context}.p{number}"))
     answers = desk.send_all(outputs, [i for i, _ in ids], commands)
     missing = [place for (_, place), a in zip(ids, answers, strict=True) if a is None]
     if missing:

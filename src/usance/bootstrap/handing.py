@@ -20,6 +20,7 @@ from usance.audit.pack_proofs import Refused as NotVerified
 from usance.audit.pack_records import line_of, prefixed, tell
 from usance.audit.pack_verify import judge
 from usance.audit.proof import SUFFIX, Proof, demand_quorum
+from usance.bootstrap.accessing import REFUSALS, Look
 from usance.bootstrap.auditing import Evidence
 from usance.bootstrap.pack_scope import Request
 from usance.bootstrap.packing import Found, Gathered, Packer
@@ -68,6 +69,9 @@ def make_pack(
     recorded or is not sealed in time, Detected where the log is not what was sealed.
     """
     if request.reveal and viewer.role not in REVEALERS:
+        tenant, now = evidence.store.settings.bank.tenant, evidence.clock.now()
+        look = Look("ExportPack", request.told)
+        REFUSALS.record(ask, tenant, viewer, look, "REVEAL_DENIED", "", now)
         raise Refused(
             "REVEAL_DENIED",
             f"private parts are revealed to: {', '.join(sorted(REVEALERS))}",

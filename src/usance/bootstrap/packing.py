@@ -198,7 +198,7 @@ class Packer:
     def _whole(self, request: Request, heads: Mapping[str, Found]) -> Selected:
         place = self.evidence.partition(request.value)
         folder = folder_of(place)
-        if folder.startswith("compliance.") and not sees_compliance(self.viewer):
+        if folder.startswith(("compliance.", "access.")) and not sees_compliance(self.viewer):
             raise NotFound(f"no partition {request.value} is sealed", hint="Ask compliance.")
         if request.as_of:
             raise Refused(

@@ -26,6 +26,7 @@ from usance.crypto.vault import Vault
 from usance.domain.deciders import DECIDERS
 from usance.engine import genesis as birth
 from usance.engine import schemas
+from usance.engine.accesses import AccessDecider
 from usance.engine.history import History
 from usance.engine.key_turns import TurnDecider
 from usance.engine.keys import KeyDecider
@@ -34,8 +35,8 @@ from usance.engine.projector import Projector
 from usance.engine.reactor import Commands
 from usance.engine.reading import Views
 from usance.engine.saga import SagaDecider
-from usance.engine.secrecy import AccessDecider, SubjectDecider
-from usance.engine.topics import CONTEXTS, Topics
+from usance.engine.secrecy import SubjectDecider
+from usance.engine.topics import Topics
 from usance.kernel.authority import Authorised
 from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor, Context, Decider, Refusal, key_parts
@@ -380,7 +381,7 @@ def complete_log(log: Log, settings: Settings, clock: Clock, ids: Ids | None = N
 
 def _first_positions(log: Log, topics: Topics) -> None:
     """Begin at the first record of each partition that a group has never read (rule 4)."""
-    numbers = [(context, n) for context in CONTEXTS for n in range(topics.partitions)]
+    numbers = topics.places()
     decided = log.ends([topics.at(context, "outcomes", n) for context, n in numbers])
     known = log.positions(OWNER_GROUP, [topics.at(c, "commands", n) for c, n in numbers])
     first: dict[TopicPartition, int] = {}
@@ -392,7 +393,11 @@ def _first_positions(log: Log, topics: Topics) -> None:
         log.set_positions(OWNER_GROUP, first)
     for name, followed in reactor_topics(topics).items():
         group = f"usance-{name}"
-        places = [TopicPartition(t, n) for t in followed for n in range(topics.partitions)]
+        places = [
+            TopicPartition(t, n)
+            for t in followed
+            for n in range(topics.count(topics.context_of(t)))
+        ]
         known = log.positions(group, places)
         if missing := [p for p in places if p not in known]:
             log.set_positions(group, log.begins(missing))

@@ -15,6 +15,7 @@ audit = Noun(
     "audit",
     help="The transparency log: heads, proofs, verification; and the matrix of controls.",
     lazy={
+        "access": ("usance.cli.accesses:access", "Who looked at what, and who was denied what."),
         "controls": ("usance.cli.controls:controls", "Show what rules ask and what shows it."),
         "deposit": ("usance.cli.safe:deposit", "Put tiles and packs into the safe."),
         "safe": ("usance.cli.safe:safe", "Check what the safe keeps, and attack it."),

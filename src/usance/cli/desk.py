@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from usance.bootstrap.accessing import Look
 from usance.cli import trade_text
 from usance.cli.acting import addressed, opened, perform, settle
 from usance.cli.approving import answer, find, lines, seen_as
@@ -14,8 +15,10 @@ from usance.cli.opening import looking
 from usance.cli.options import Noun, dry_run, say, verb
 from usance.cli.show import Column, amount, emit, facts, heading, instant, one_line, table
 from usance.cli.trade import cursor_option, limit_option
+from usance.cli.watched import watched
 from usance.kernel.ids import RandomIds
 from usance.views import results as r
+from usance.views.asking import COMPLIANCE_ROLES
 from usance.web.commands import command_type
 
 work = Noun("work", help="What waits for a person.")
@@ -113,7 +116,7 @@ def reject(approval_id: str, reason: str, dry_run: bool) -> None:
 @cursor_option
 @limit_option
 def list_cases(state: str, subject: str, cursor: str, limit: int) -> None:
-    """List cases, last changed first; other roles than compliance see none."""
+    """List cases, last changed first; for compliance and auditors, and recorded first."""
     columns = (
         Column("Case", lambda c: c.reference),
         Column("Subject", lambda c: c.subject),
@@ -125,7 +128,7 @@ def list_cases(state: str, subject: str, cursor: str, limit: int) -> None:
         ),
         Column("Opened", lambda c: instant(c.opened)),
     )
-    with looking() as seen:
+    with watched(Look("case.list", subject), COMPLIANCE_ROLES) as seen:
         wanted = r.CaseFilter(state=state, subject=subject)
         found = seen.queries.cases(seen.viewer, wanted, cursor, limit)
         emit(found, lambda page: table(columns, page.rows, "No case."))
@@ -134,8 +137,8 @@ def list_cases(state: str, subject: str, cursor: str, limit: int) -> None:
 @verb(case, "show")
 @click.argument("reference")
 def show_case(reference: str) -> None:
-    """Show a case: candidates, scores explained, history."""
-    with looking() as seen:
+    """Show a case: candidates, scores explained, history. That it is shown is recorded first."""
+    with watched(Look("case.view", reference), COMPLIANCE_ROLES) as seen:
         found = seen.queries.case(seen.viewer, seen.key("case", reference))
         emit(found, _case_lines)
 

@@ -11,7 +11,7 @@ from usance.audit.report import Finding
 from usance.engine.key_audit import moved
 from usance.engine.sealing import folder_of
 from usance.engine.snapshots import load_round
-from usance.engine.topics import CONTEXTS, Topics
+from usance.engine.topics import Topics
 from usance.kernel.decider import Decider, key_parts
 from usance.kernel.errors import Tampered, UsanceError
 from usance.log.contract import Log, Record, TopicPartition
@@ -40,12 +40,11 @@ class Crossing:
     def verify(self, sound: Iterable[str]) -> None:
         """Check the partitions of all contexts whose trees (folders) are sound."""
         whole = set(sound)
-        for context in CONTEXTS:
-            for number in range(self.topics.partitions):
-                events = self.topics.at(context, "events", number)
-                outcomes = self.topics.at(context, "outcomes", number)
-                if {folder_of(events), folder_of(outcomes)} <= whole:
-                    self._run(events, outcomes)
+        for context, number in self.topics.places():
+            events = self.topics.at(context, "events", number)
+            outcomes = self.topics.at(context, "outcomes", number)
+            if {folder_of(events), folder_of(outcomes)} <= whole:
+                self._run(events, outcomes)
 
     def _run(self, events: TopicPartition, outcomes: TopicPartition) -> None:
         self._judge(lambda: self._receipts(events, outcomes), events)

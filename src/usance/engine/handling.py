@@ -10,6 +10,7 @@ from typing import Any
 
 from usance.crypto.vault import KeyUnavailable, SubjectErased
 from usance.engine import control
+from usance.engine.accesses import ACCESS, RecordDenial, counted
 from usance.engine.keys import CATEGORY, created
 from usance.engine.logs import logger, record_fields
 from usance.engine.parking import ParkKeeper
@@ -25,8 +26,8 @@ from usance.engine.state import (
 from usance.engine.telemetry import TRACEPARENT
 from usance.engine.topics import Place
 from usance.engine.unit import PartitionBroken, PartitionUnit, Waits
-from usance.kernel.authority import role_missing
-from usance.kernel.decider import Context, Decision, Refusal, Send, key_parts
+from usance.kernel.authority import DENIALS, PARTS, role_missing
+from usance.kernel.decider import Actor, Context, Decision, Refusal, Send, key_of
 from usance.kernel.errors import Refused, Tampered, Unavailable, Unreadable
 from usance.kernel.ids import derived
 from usance.kernel.timers import FireTimer, TimerCancelled, TimerDue, TimerFired, TimerSet
@@ -38,6 +39,7 @@ from usance.messages.outcome import Outcome, OutcomePointer, Receipt, Unreadable
 
 _log = logger("handling")
 _NO_REFUSAL = Refusal("", "")
+_ENGINE = Actor("engine", "", "system")
 _TIMERS = frozenset((TimerSet, TimerCancelled, TimerFired))
 _CONTROL = frozenset(control.CONTROL)
 
@@ -244,6 +246,7 @@ class Handling:
         state = entry.state
         answer = decider.decide(state, message, context)
         if isinstance(answer, Refusal):
+            self._deny(meta, key, type(message).__name__, answer)
             self._refuse(meta, position, answer)
             return
         if isinstance(message, TimerDue):
@@ -398,7 +401,9 @@ class Handling:
             place = self.share.place
             raise EvolveBroken(place, type(bug).__name__, type(event).__name__) from bug
 
-    def _send(self, meta: Meta, key: str, ordinal: int, send: Send) -> Output:
+    def _send(
+        self, meta: Meta, key: str, ordinal: int, send: Send, actor: Actor | None = None
+    ) -> Output:
         place = self.world.topics.place(send.key)
         command_id = send.id or derived(meta.command_id, "send", ordinal)
         key_bytes, value, headers = self.world.encoder.command(
@@ -406,15 +411,43 @@ class Handling:
             key=send.key,
             command_id=command_id,
             tenant=meta.tenant,
-            actor=_sender(key, meta),
+            actor=actor or _sender(key, meta),
             correlation=meta.correlation,
-            causation=f"saga:{key}" if key_parts(key).category == "saga" else f"sent:{key}",
+            causation=f"{'saga' if _is_saga(key) else 'sent'}:{key}",
             instant=self.share.instant if self.world.book_clock else None,
             at=self.share.instant,
             traceparent=self.share.trace,
         )
         topic = self.world.topics.name(place.context, "commands")
         return Output(topic, place.partition, key_bytes, value, headers)
+
+    def _deny(self, meta: Meta, key: str, act: str, refusal: Refusal) -> None:
+        """Have a denial written down, in this unit; a flood of them is counted (see `counted`)."""
+        actor = meta.actor
+        if refusal.code not in DENIALS or actor.role in PARTS or not actor.person:
+            return
+        if ACCESS not in self.world.deciders:
+            return
+        share, who = self.share, (actor.person, refusal.code)
+        before = share.overlay.denied(who)
+        now, told = counted(before, share.instant)
+        share.overlay.denials[who] = now
+        if not told:
+            return
+        denial = RecordDenial(
+            person=actor.person,
+            role=actor.role,
+            act=act,
+            resource=key,
+            code=refusal.code,
+            cause=refusal.message,
+            command=meta.command_id,
+            number=now.number,
+            unrecorded=before.unrecorded if before is not None else 0,
+        )
+        stream = key_of(meta.tenant, ACCESS, actor.person)
+        send = Send(stream, denial, derived(meta.command_id, "denied"))
+        share.merge("elsewhere", [self._send(meta, key, 0, send, _ENGINE)])
 
     def _refuse(self, meta: Meta, position: InputPosition, refusal: Refusal) -> None:
         self._answer(meta, position, "refused", refusal=refusal)
@@ -456,6 +489,8 @@ class Handling:
         overlay = self.share.overlay
         refused = role_missing(meta.actor, type(message).__name__)
         if refused is not None:
+            key = (record.key or b"").decode("utf-8", "replace")
+            self._deny(meta, key, type(message).__name__, refused)
             self._refuse(meta, position, refused)
             return None
         match message:
@@ -551,9 +586,13 @@ def timers_after(
     return _moved(timers, event) if type(event) in _TIMERS else timers
 
 
+def _is_saga(key: str) -> bool:
+    parts = key.split("/", 2)
+    return len(parts) > 2 and parts[1] == "saga"
+
+
 def _sender(key: str, meta: Meta) -> Any:
-    parts = key_parts(key)
-    if parts.category != "saga":
+    if not _is_saga(key):
         return meta.actor
-    definition = parts.identity.partition(":")[0]
+    definition = key.split("/", 2)[2].partition(":")[0]
     return meta.actor._replace(person=f"saga:{definition}", login="", role="system")

@@ -20,7 +20,7 @@ from usance.engine.key_turns import KEK, KeyTurned
 from usance.engine.keys import KeyCreated
 from usance.engine.sealing import folder_of
 from usance.engine.secrecy import SubjectErased
-from usance.engine.topics import CONTEXTS, Topics
+from usance.engine.topics import Topics
 from usance.kernel.decider import key_parts
 from usance.kernel.errors import Tampered, UsanceError
 from usance.log.contract import Log, Record, TopicPartition, header
@@ -65,11 +65,9 @@ class KeyAudit:
 
     def records(self) -> Iterator[tuple[TopicPartition, Record]]:
         """Yield every event with its partition, in order within it."""
-        for context in CONTEXTS:
-            for number in range(self.topics.partitions):
-                place = self.topics.at(context, "events", number)
-                for record in self.log.scan(place, 0):
-                    yield place, record
+        for place in self.topics.all_at("events"):
+            for record in self.log.scan(place, 0):
+                yield place, record
 
     def _blocks(self) -> None:
         for place, record in self.records():

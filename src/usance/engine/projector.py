@@ -347,7 +347,7 @@ class Projector:
         for kind in projection.kinds:
             single = kind in SINGLE_PARTITION_KINDS
             for context in ("system",) if single else projection.contexts:
-                count = 1 if single else self.topics.partitions
+                count = 1 if single else self.topics.count(context)
                 found += [self.topics.at(context, kind, n) for n in range(count)]
         return found
 

@@ -16,7 +16,7 @@ from usance.audit.note import parse_checkpoint, parse_note
 from usance.audit.ports import TileStore
 from usance.audit.tiles import CHECKPOINT, Tiles
 from usance.engine.sealing import folder_of
-from usance.engine.topics import CONTEXTS, Topics
+from usance.engine.topics import Topics
 from usance.kernel.clock import Clock
 from usance.kernel.errors import Unreadable
 from usance.log.contract import Log, TopicPartition
@@ -77,12 +77,7 @@ class ReceiptsMonitor:
 
     def _outcomes(self) -> dict[TopicPartition, int]:
         if not self._offsets:
-            places = [
-                self.topics.at(context, "outcomes", number)
-                for context in CONTEXTS
-                for number in range(self.topics.partitions)
-            ]
-            self._offsets = self.log.ends(places)
+            self._offsets = self.log.ends(self.topics.all_at("outcomes"))
         return self._offsets
 
     def _follow(self, place: TopicPartition) -> None:

@@ -1,9 +1,8 @@
-"""Who may see and who may be forgotten: data subjects with their holds and erasures, and accesses of people.
+"""Who may be forgotten: data subjects with their holds and erasures; and how a reveal is asked for.
 
 A subject's stream is `tenant/subject/<pseudonym>`: it names nobody. An erasure is asked for, approved by two
 other people, then done by the program; a hold that stands stops it at every step, and stands again against it in
-the key store. A person's stream of accesses is `tenant/access/<person>`: what was revealed is written before it
-is shown.
+the key store. Accesses of people are recorded by `engine.accesses`.
 """
 
 from __future__ import annotations
@@ -259,42 +258,3 @@ def _unfit(state: SubjectState, obliged: list[str]) -> Refusal | None:
 
 def _over() -> Refusal:
     return Refusal("ERASED_ALREADY", "This subject is erased.", hint="Its certificate says when.")
-
-
-class AccessState(msgspec.Struct):
-    """What a person was shown: only how often."""
-
-    count: int = 0
-
-
-class AccessDecider:
-    """Decides whether a person may see a private field; the event is the record of it."""
-
-    category = ACCESS
-    fold_id = "access-1"
-
-    def initial(self, key: str) -> AccessState:  # noqa: ARG002
-        """Return the state before any event."""
-        return AccessState()
-
-    def decide(self, state: AccessState, command: Any, context: Context) -> Decision | Refusal:  # noqa: ARG002
-        """Answer a command."""
-        if not isinstance(command, RecordReveal):
-            return Refusal("UNKNOWN_COMMAND", "An access takes no such command.")
-        if context.key.rsplit("/", 1)[-1] != context.actor.person:
-            return Refusal("NOT_YOURS", "Accesses are recorded under the person who looks.")
-        if not text_of(command.reason):
-            hint = "Say why you need it: the auditor reads it."
-            return Refusal("REASON_REQUIRED", "To see a private field needs a reason.", hint=hint)
-        shown = FieldRevealed(
-            event=command.event,
-            stream=command.stream,
-            field=command.field,
-            person=context.actor.person,
-            reason=command.reason,
-        )
-        return Decision((shown,))
-
-    def evolve(self, state: AccessState, event: Any) -> AccessState:
-        """Return the state after one event."""
-        return AccessState(state.count + isinstance(event, FieldRevealed))

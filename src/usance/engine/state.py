@@ -21,8 +21,18 @@ TIMERS_MAX = 1_000_000
 """Armed timers of a partition beyond which people are told: each takes 300 bytes or so."""
 HEAP_SLACK = 1_024
 """Entries of the heap that may stand for nothing any more, beside as many as there are timers."""
+DENIALS_MAX = 1_000
+"""Pairs of person and code whose denials a partition counts; the one counted longest ago goes first."""
 RECENT_IDS_MAX = 8
 RECENT_ID_BYTES = 32
+
+
+class Denials(msgspec.Struct, frozen=True, gc=False):
+    """Denials of one person under one code: of which minute, how many, and how many were not written."""
+
+    minute: int
+    number: int
+    unrecorded: int
 
 
 class Packed(msgspec.Struct, frozen=True, gc=False):
@@ -125,6 +135,7 @@ class Layer:
     __slots__ = (
         "answers",
         "dead_letters",
+        "denials",
         "entries",
         "fired",
         "parks",
@@ -139,6 +150,8 @@ class Layer:
         self.answers: dict[str, Answer] = {}
         self.parks: dict[str, Park | None] = {}
         self.dead_letters: dict[str, OpenDeadLetter | None] = {}
+        self.denials: dict[tuple[str, str], Denials] = {}
+        """How often a person was denied something under a code, in the minute of the last time."""
         self.fired: dict[tuple[str, str], int | None] = {}
         self.passed: dict[int, Instant] = {}
         self.tails: dict[str, Tail] = {}
@@ -170,6 +183,10 @@ class PartitionState(Layer):
             self.oldest_answers.append((newest, tuple(layer.answers)))
         _merge(self.parks, layer.parks)
         _merge(self.dead_letters, layer.dead_letters)
+        if layer.denials:
+            self.denials.update(layer.denials)
+            while len(self.denials) > DENIALS_MAX:
+                del self.denials[next(iter(self.denials))]
         _merge(self.fired, layer.fired)
         for (key, timer_id), due in layer.fired.items():
             armed = self.timers.get((key, timer_id))
@@ -227,6 +244,10 @@ class PartitionState(Layer):
         """Return an open dead letter."""
         return self.dead_letters.get(dead_letter_id)
 
+    def denied(self, who: tuple[str, str]) -> Denials | None:
+        """Return how often a person was denied something under a code."""
+        return self.denials.get(who)
+
     def tail(self, kind: str) -> Tail:
         """Return the end of a chained partition."""
         return self.tails[kind]
@@ -282,6 +303,10 @@ class Overlay(Layer):
         if dead_letter_id in letters:
             return letters[dead_letter_id]
         return self.below.dead_letter(dead_letter_id)
+
+    def denied(self, who: tuple[str, str]) -> Denials | None:
+        """Return how often a person was denied something under a code, as the unit sees it."""
+        return self.denials.get(who) or self.below.denied(who)
 
     def tail(self, kind: str) -> Tail:
         """Return the end of a chained partition."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from usance.kernel.clock import MS_PER_DAY
 from usance.kernel.ids import partition_of
 from usance.log.contract import TopicPartition, TopicSettings
 
-CONTEXTS = ("trade", "compliance", "system")
+CONTEXTS = ("trade", "compliance", "system", "access")
+ACCESS = "access"
+"""The context of who looked at what, who was denied what, and who broke the glass: topics and trees of its own."""
+ACCESS_PARTITIONS = 1
+"""Accesses are of people, and few: one partition keeps them in one order."""
 CONTEXT_OF_CATEGORY = {
     "case": "compliance",
     "screening": "compliance",
@@ -16,7 +21,8 @@ CONTEXT_OF_CATEGORY = {
     "export": "system",
     "person": "system",
     "subject": "system",
-    "access": "system",
+    "access": ACCESS,
+    "glass": ACCESS,
     "keystate": "system",
     "schema": "system",
 }
@@ -75,12 +81,25 @@ class Topics:
         """Return where an aggregate key lives; raises ValueError on a key without three parts."""
         _tenant, category, _identity = key.split("/", 2)
         context = CONTEXT_OF_CATEGORY.get(category, "trade")
-        return Place(context, partition_of(key, self.partitions))
+        return Place(context, partition_of(key, self.count(context)))
 
     def holds(self, place: Place, category: str, key: str) -> bool:
         """Tell whether a place is that of an aggregate key, whose category is given."""
         context = CONTEXT_OF_CATEGORY.get(category, "trade")
-        return context == place.context and partition_of(key, self.partitions) == place.partition
+        number = partition_of(key, self.count(context))
+        return context == place.context and number == place.partition
+
+    def count(self, context: str) -> int:
+        """Return how many partitions the topics of a context have."""
+        return ACCESS_PARTITIONS if context == ACCESS else self.partitions
+
+    def places(self) -> list[Place]:
+        """Return every place that an owner can have, by context and number."""
+        return [Place(c, n) for c in CONTEXTS for n in range(self.count(c))]
+
+    def all_at(self, kind: str, contexts: Iterable[str] = CONTEXTS) -> list[TopicPartition]:
+        """Return every partition of the topics of one kind."""
+        return [self.at(c, kind, n) for c in contexts for n in range(self.count(c))]
 
     def input(self, place: Place) -> TopicPartition:
         """Return the partition that the owner of a place reads."""
@@ -103,7 +122,7 @@ class Topics:
         found = [self._settings("system", "meta", 1)]
         for context in CONTEXTS:
             kinds = ("commands", *OWNED_KINDS)
-            found += [self._settings(context, kind, self.partitions) for kind in kinds]
+            found += [self._settings(context, kind, self.count(context)) for kind in kinds]
         found.append(self._settings("trade", "intake", self.partitions))
         found.append(self._settings("system", "replies", self.partitions))
         found.append(self._settings("system", "schemas", 1))
@@ -120,4 +139,4 @@ class Topics:
 
 
 CHAINED_KINDS = ("events", "outcomes", "schemas", "dead-letters")
-"""Kinds whose partitions carry the hash chain (access records come with their own topic)."""
+"""Kinds whose partitions carry the hash chain."""

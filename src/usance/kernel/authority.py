@@ -66,10 +66,24 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (_NOBODY, "ConsumeReservation IncreaseReservation ReleaseIncrease HoldMargin ReleaseMargin"),
     (_NOBODY, "ObserveEvent ObserveOutcome OpenCase RecordScreening Drain FireTimer TimerDue"),
     (_NOBODY, "IntakePassed RegisterSchema UnreadableInput RecordErasure RecordTurn SealBarrier"),
+    (_NOBODY, "RecordAccess RecordDenial"),
 )
 
 AUTHORITY: Mapping[str, Roles] = {act: roles for roles, acts in _TABLE for act in acts.split()}
 """Roles of people, and of the network and the gateway, by the name of the command."""
+
+DENIALS = frozenset(
+    (
+        "ROLE_NEEDED",
+        "TIER_NEEDED",
+        "SELF_APPROVAL",
+        "NEEDS_A_PERSON",
+        "REVEAL_DENIED",
+        "NOT_YOURS",
+        "LEGAL_HOLD",
+    )
+)
+"""Codes of refusals that deny a person something for who they are or what stands against it: each is an event."""
 
 ENGINE = "system"
 """The role of sagas, timers and the engine: they act on recorded decisions, and may send any command.

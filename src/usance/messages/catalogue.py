@@ -38,6 +38,7 @@ MODULES: tuple[str, ...] = (
     "usance.engine.control",
     "usance.engine.key_turns",
     "usance.engine.keys",
+    "usance.engine.accesses",
     "usance.engine.secrecy",
     "usance.engine.saga_messages",
     "usance.domain.credit.amendment_messages",
@@ -51,7 +52,7 @@ MODULES: tuple[str, ...] = (
 )
 """Modules of messages, in no particular order. This is the one place to add a module."""
 
-CONTEXTS = ("trade", "compliance", "system")
+CONTEXTS = ("trade", "compliance", "system", "access")
 TOPIC_OF_KIND = {
     "command": "commands",
     "event": "events",

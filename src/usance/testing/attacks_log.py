@@ -131,12 +131,12 @@ def stop_the_notary(scene: Scene) -> list[Finding]:
 
 @attack(28, "deletes records of who looked at what", "INDEX_GAP")
 def delete_access_records(scene: Scene) -> list[Finding]:
-    """Access records are records of the `system` context, sealed like any other."""
+    """Access records have topics of their own, sealed like any other."""
     victim = scene.victim()
     with victim.evidence() as found:
         topics = found.store.topics
-        count = topics.partitions
-        places = [topics.at("system", k, n) for k in ("events", "outcomes") for n in range(count)]
+        places = topics.all_at("events", ("access",)) + topics.all_at("outcomes", ("access",))
+        places += topics.all_at("events", ("system",)) + topics.all_at("outcomes", ("system",))
         places.append(topics.at("system", "schemas", 0))
     place = next(p for p in places if len(victim.rows(p)) > 1)
     victim.delete(place, [victim.rows(place)[0].offset])

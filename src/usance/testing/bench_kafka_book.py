@@ -18,7 +18,7 @@ from usance.bootstrap.store import all_deciders
 from usance.engine import genesis as birth
 from usance.engine.owner import OWNER_GROUP
 from usance.engine.reactor import Commands
-from usance.engine.topics import CONTEXTS, Topics
+from usance.engine.topics import Topics
 from usance.kernel.ids import RandomIds
 from usance.messages.catalogue import default
 from usance.messages.envelope import Decoder, Encoder
@@ -53,8 +53,7 @@ class Book:
             now=stage.clock.now(),
         )
         self.topics = Topics(NAMESPACE, PARTITIONS)
-        places = [self.topics.at(c, "commands", p) for c in CONTEXTS for p in range(PARTITIONS)]
-        self.log.set_positions(OWNER_GROUP, dict.fromkeys(places, 0))
+        self.log.set_positions(OWNER_GROUP, dict.fromkeys(self.topics.all_at("commands"), 0))
         self.decoder = Decoder(catalogue=default(), registry=registered(default()))
         encoder = Encoder(
             log_id=self.genesis.log_id, catalogue=default(), registry=registered(default())
@@ -65,7 +64,7 @@ class Book:
             self.prefix,
             self.genesis.log_id,
             mode="full",
-            holds=len(places),
+            holds=len(self.topics.places()),
             slot="owner",
             instance="owner",
             batch=batch,

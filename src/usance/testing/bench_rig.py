@@ -27,7 +27,7 @@ from usance.engine import collector
 from usance.engine import genesis as birth
 from usance.engine.owner import OWNER_GROUP, Owner
 from usance.engine.reactor import Commands, Outgoing
-from usance.engine.topics import CONTEXTS, Topics
+from usance.engine.topics import Topics
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Tampered
 from usance.kernel.ids import RandomIds, system_entropy
@@ -93,8 +93,7 @@ class Rig:
         )
         self.topics = Topics("usance", PARTITIONS)
         self.vault = self._vault(log is not None) if profile == "secure" else None
-        places = [self.topics.at(c, "commands", p) for c in CONTEXTS for p in range(PARTITIONS)]
-        self.log.set_positions(OWNER_GROUP, dict.fromkeys(places, 0))
+        self.log.set_positions(OWNER_GROUP, dict.fromkeys(self.topics.all_at("commands"), 0))
         self.catalogue, self.registry = default(), registered(default())
         self.decoder = Decoder(
             catalogue=self.catalogue,

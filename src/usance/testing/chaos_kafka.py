@@ -320,7 +320,9 @@ class _Run:
             groups |= {f"usance-{n}": names for n, names in reactor_topics(topics).items()}
             for group, names in groups.items():
                 for place in (
-                    TopicPartition(t, n) for t in names for n in range(topics.partitions)
+                    TopicPartition(t, n)
+                    for t in names
+                    for n in range(topics.count(topics.context_of(t)))
                 ):
                     at, end = log.position(group, place) or 0, log.end(place)
                     if at < end and next(iter(log.scan(place, at, end, 1)), None) is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from usance.audit.chain import ChainRecord, ChainVerifier, Links, envelope_hash
 from usance.engine.control import Discard, Drain, Redrive, Release
-from usance.engine.topics import CONTEXTS, Place, Topics
+from usance.engine.topics import Place, Topics
 from usance.kernel.decider import Decider, key_parts
 from usance.kernel.errors import UsanceError
 from usance.log.contract import Log, Record
@@ -200,20 +200,18 @@ def verify_log(
     System partitions hold registry work of the owner itself; their footers are verified all the same.
     """
     verdict = Verdict()
-    for context in CONTEXTS:
-        for number in range(topics.partitions):
-            place = Place(context, number)
-            partition = _Partition(log, topics, decoder, log_id, place, verdict)
-            partition.events(deciders)
-            partition.outcomes()
-            partition.chained("dead-letters")
-            footer = verdict.footers.get(place)
-            said = (footer.dead_letters_index, footer.dead_letters_tail) if footer else None
-            if said is not None and partition.ends["dead-letters"] != said:
-                verdict.broken(f"{place}: dead letters do not end where the last footer says")
-            position = log.position(group, topics.at(context, "commands", number))
-            if footer is not None:
-                partition.inputs(footer.range_end)
-            if footer is not None and position != footer.range_end:
-                verdict.broken(f"{place}: the group stands at {position}, not {footer.range_end}")
+    for place in topics.places():
+        partition = _Partition(log, topics, decoder, log_id, place, verdict)
+        partition.events(deciders)
+        partition.outcomes()
+        partition.chained("dead-letters")
+        footer = verdict.footers.get(place)
+        said = (footer.dead_letters_index, footer.dead_letters_tail) if footer else None
+        if said is not None and partition.ends["dead-letters"] != said:
+            verdict.broken(f"{place}: dead letters do not end where the last footer says")
+        position = log.position(group, topics.input(place))
+        if footer is not None:
+            partition.inputs(footer.range_end)
+        if footer is not None and position != footer.range_end:
+            verdict.broken(f"{place}: the group stands at {position}, not {footer.range_end}")
     return verdict

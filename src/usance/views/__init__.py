@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from usance.engine.projection import Projection
+from usance.views.accesses import ACCESS_RECORDS
 from usance.views.answers import ANSWERS, COMPLIANCE_ANSWERS, COMPLIANCE_LETTERS, LETTERS
 from usance.views.book import BOOK
 from usance.views.cases import COMPLIANCE_CASES
@@ -31,5 +32,6 @@ PROJECTIONS: tuple[Projection, ...] = (
     COMPLIANCE_HISTORY,
     COMPLIANCE_ANSWERS,
     COMPLIANCE_LETTERS,
+    ACCESS_RECORDS,
 )
 """Every projection of this program."""

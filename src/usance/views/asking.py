@@ -195,7 +195,7 @@ class Asking:
                     "this is no position",
                     hint="a position is such as trade.p1#9241; several are joined by commas",
                 )
-            if int(number) >= self.topics.partitions:
+            if int(number) >= self.topics.count(context):
                 raise Unreadable(
                     "validate",
                     "the log has no such partition",

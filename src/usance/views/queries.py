@@ -15,10 +15,11 @@ from usance.kernel.decider import Decider
 from usance.log.contract import Log
 from usance.messages.decoder import Decoder
 from usance.views import PROJECTIONS
+from usance.views.asking_access import AccessQuestions
 from usance.views.asking_operations import OperationQuestions
 
 
-class Queries(OperationQuestions):
+class Queries(AccessQuestions, OperationQuestions):
     """Every read of console, API and CLI; safe across threads.
 
     `definitions` are saga definitions by name, for their pictures.

@@ -61,6 +61,8 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "ErasureRequested": ("The erasure of this data subject was asked for", ""),
     "ErasureApproved": ("Approval {number} of 2 of the erasure", ""),
     "SubjectErased": ("Erased: certificate {certificate}, backups hold keys until {horizon}", ""),
+    "AccessRecorded": ("Shown: {action} {resource}", ""),
+    "AccessDenied": ("Denied: {act} on {resource} ({code})", ""),
     "FieldRevealed": ("A private field ({field}) of an event was shown", ""),
     "CommandUndone": ("A command that was given up is refused from now on", ""),
     "AmendmentApproved": ("Amendment {amendment} approved by a second person", ""),

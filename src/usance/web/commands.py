@@ -81,8 +81,10 @@ class CommandType(msgspec.Struct, frozen=True):
 def _control_key(tenant: str, topics: Topics, said: str) -> str:
     context, _, text = said.partition(".p")
     number = whole_number(text)
-    if number is not None and number < topics.partitions:
-        category = {"compliance": "case", "system": "person"}.get(context, "control")
+    if number is not None and number < topics.count(context or "trade"):
+        category = {"compliance": "case", "system": "person", "access": "access"}.get(
+            context, "control"
+        )
         for n in count():
             key = key_of(tenant, category, f"control-{n}")
             if topics.place(key).partition == number:

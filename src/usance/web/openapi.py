@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from usance.web import audit_pages, listing, operations, pages
+from usance.web import accesses, audit_pages, listing, operations, pages
 from usance.web.answers import Answer
 from usance.web.api import BATCH_MAX, ROLE_HEADER, Item
 from usance.web.commands import CommandType, command_types
@@ -22,7 +22,13 @@ Json = dict[str, Any]
 
 def document(version: str) -> Json:
     """Return the whole description."""
-    every = (*pages.PAGES, listing.PAGE, *operations.PAGES, *audit_pages.PAGES)
+    every = (
+        *pages.PAGES,
+        listing.PAGE,
+        *operations.PAGES,
+        *audit_pages.PAGES,
+        *accesses.PAGES,
+    )
     kinds = command_types()
     classes: list[Any] = [*(k.cls for k in kinds.values()), Answer, Forecast, Problem, Item]
     classes += [p.result for p in every if p.result is not dict]

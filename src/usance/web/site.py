@@ -14,13 +14,15 @@ from starlette.routing import Route
 from usance.kernel.clock import SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused, UsanceError
-from usance.web import audit_pages, listing, operations, pages, rereading
+from usance.views.asking_access import AUDITORS
+from usance.web import accesses, audit_pages, listing, operations, pages, rereading
 from usance.web.answers import Answer
 from usance.web.api import ACTING_AS, Desk, refusal_of, said_by
 from usance.web.backend import Backend
 from usance.web.commands import command_type, command_types
 from usance.web.forms import FIELDS_MAX, command_of
 from usance.web.live import light
+from usance.web.looks import Looks
 from usance.web.matching import expected
 from usance.web.pages import COMPLIANCE_ROLES, Page, Shown, Visit
 from usance.web.problems import MEDIA_TYPE, Problem, problem, problem_of
@@ -49,7 +51,7 @@ RAIL: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     ("Compliance", (("k", "/cases", "Cases"), ("n", "/lists", "Lists"))),
-    ("Audit", (("u", "/audit", "Audit"),)),
+    ("Audit", (("u", "/audit", "Audit"), ("x", "/access", "Access"))),
     (
         "Operations",
         (
@@ -67,6 +69,10 @@ RAIL: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 )
 """The left rail: groups of (key behind `g`, address, name)."""
 
+_COMPLIANCE = frozenset(COMPLIANCE_ROLES)
+RAIL_ROLES = {"/cases": _COMPLIANCE, "/lists": _COMPLIANCE, "/access": AUDITORS}
+"""Who sees an address in the rail; the others are for everybody."""
+
 FORM_PAGES = {p.path: p for p in pages.PAGES if p.path in ("/apply", "/present")}
 
 
@@ -76,11 +82,18 @@ class Site:
     def __init__(self, backend: Backend, desk: Desk) -> None:
         self.backend = backend
         self.desk = desk
+        self.looks = Looks(desk)
         self.real = SystemClock()
 
     def routes(self) -> list[Route]:
         """Return the routes of all pages; twins stand first, as `.json` ends their addresses."""
-        every = (*pages.PAGES, listing.PAGE, *operations.PAGES, *audit_pages.PAGES)
+        every = (
+            *pages.PAGES,
+            listing.PAGE,
+            *operations.PAGES,
+            *audit_pages.PAGES,
+            *accesses.PAGES,
+        )
         twins = [Route(f"{p.path}.json", self._twin(p), methods=["GET"]) for p in every]
         shown = [Route(p.path, self._page(p), methods=["GET"]) for p in every]
         return [
@@ -150,7 +163,7 @@ class Site:
             visit = self._visit(request)
             at = request.headers.get("if-position") or visit.query.get("at", "")
             fresh = await self._reached(at)
-            shown = await run_in_threadpool(page.show, visit)
+            shown = await self._shown(request, page, visit)
             outcome = await self._outcome(visit)
             html = await run_in_threadpool(
                 self.html, request, page, shown, visit, outcome=outcome, stale=not fresh
@@ -177,7 +190,7 @@ class Site:
                     "Ask again in a moment; without If-Position the present state is answered.",
                 )
                 return problem_response(told)
-            shown = await run_in_threadpool(page.show, visit)
+            shown = await self._shown(request, page, visit)
             body = await run_in_threadpool(
                 msgspec.json.encode, shown.extra.get("twin", shown.result)
             )
@@ -187,6 +200,16 @@ class Site:
             return Response(body, media_type="application/json", headers=headers)
 
         return endpoint
+
+    async def _shown(self, request: Request, page: Page, visit: Visit) -> Shown:
+        """Return what a page shows, once it is recorded that it is shown."""
+        try:
+            shown = await run_in_threadpool(page.show, visit)
+        except (NotFound, Refused) as error:
+            await self.looks.denied(request, page, visit, error)
+            raise
+        await self.looks.demand(request, page, visit, shown)
+        return shown
 
     async def _reached(self, position: str) -> bool:
         """Wait a little for the read side to take in a position; true where none is wanted."""
@@ -233,7 +256,6 @@ class Site:
     def frame(self, request: Request, viewer: Actor) -> dict[str, Any]:
         """Return what the frame around every page shows."""
         now, real = self.backend.clock.now(), self.real.now()
-        compliance = viewer.role in COMPLIANCE_ROLES
         query = {k: v for k, v in request.query_params.items() if k not in ("outcome", "at")}
         return {
             "path": request.url.path,
@@ -243,7 +265,7 @@ class Site:
             "people": self.backend.directory.people,
             "person_name": self.backend.directory.name,
             "bank": self.backend.settings.bank,
-            "rail": [g for g in RAIL if compliance or g[0] != "Compliance"],
+            "rail": rail_of(viewer),
             "now": now,
             "real": real if abs(real - now) > SKEW_MS else 0,
             "light": light(self.backend),
@@ -376,6 +398,15 @@ class Site:
             "problem.html", **frame, title=told.title, twin="", told=told, back=back, again=again
         )
         return HTMLResponse(html, told.status)
+
+
+def rail_of(viewer: Actor) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return the rail with the addresses that are for a viewer's role."""
+    mine = [
+        (name, [at for at in places if viewer.role in RAIL_ROLES.get(at[1], {viewer.role})])
+        for name, places in RAIL
+    ]
+    return [(name, places) for name, places in mine if places]
 
 
 def _bound(shown: Shown) -> dict[str, int]:

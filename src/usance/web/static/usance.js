@@ -114,7 +114,7 @@
     if (busyHands()) { waiting = true; return; }
     busy = true; waiting = false;
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      const answer = await fetch(location.href, { headers: { accept: "text/html", "usance-live": "1" } });
       if (answer.ok) {
         const next = new DOMParser().parseFromString(await answer.text(), "text/html");
         all("[data-live]").forEach((part) => {

@@ -1,0 +1,103 @@
+"""Who looked at what and who was denied what, in a table that only auditors' and compliance's queries open."""
+
+from __future__ import annotations
+
+import re
+
+from usance.domain.export import PackExported
+from usance.engine.accesses import AccessDenied, AccessRecorded
+from usance.engine.projection import Fact, Handler, Projection, Rows, Table, numbers, texts
+from usance.engine.secrecy import FieldRevealed
+from usance.kernel.decider import key_parts
+
+ACCESSES = Table(
+    "accesses",
+    (
+        *texts("event_id", "kind", "person", "role", "action", "resource", "credit", "code"),
+        *texts("cause", "source", "command_id", "topic"),
+        *numbers("instant", "number", "unrecorded", "reasoned", "partition", "offset"),
+    ),
+    key=("event_id",),
+    indexes=(
+        ("instant", "event_id"),
+        ("person", "instant"),
+        ("credit", "instant"),
+        ("action", "instant"),
+    ),
+    restricted=True,
+)
+
+_SCOPE = re.compile(r"credit (\S+)")
+_ABOUT = ("credit",)
+
+
+def _note(fact: Fact, rows: Rows, kind: str, **values: str | int) -> None:
+    said: dict[str, str | int] = {
+        "role": "",
+        "credit": "",
+        "code": "",
+        "cause": "",
+        "source": "",
+        "number": 1,
+    }
+    said |= {"unrecorded": 0, "reasoned": 0, "command_id": fact.meta.command_id}
+    record = fact.record
+    place: dict[str, str | int] = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+    }
+    rows.upsert(
+        "accesses", event_id=fact.id, kind=kind, instant=fact.instant, **place, **said | values
+    )
+
+
+def _credit(stream: str) -> str:
+    if stream.count("/") < 2 or key_parts(stream).category not in _ABOUT:
+        return ""
+    return key_parts(stream).identity
+
+
+def _looked(fact: Fact, rows: Rows) -> None:
+    e = fact.message
+    _note(
+        fact, rows, "look", person=e.person, role=e.role, action=e.action, resource=e.resource,
+        credit=e.credit, source=e.source, reasoned=int(e.reason is not None),
+    )  # fmt: skip
+
+
+def _denied(fact: Fact, rows: Rows) -> None:
+    e = fact.message
+    _note(
+        fact, rows, "denied", person=e.person, role=e.role, action=e.act, resource=e.resource,
+        credit=_credit(e.resource), code=e.code, cause=e.cause, source=e.source,
+        number=e.number, unrecorded=e.unrecorded, command_id=e.command or fact.meta.command_id,
+    )  # fmt: skip
+
+
+def _revealed(fact: Fact, rows: Rows) -> None:
+    e = fact.message
+    _note(
+        fact, rows, "reveal", person=e.person, role=fact.meta.actor.role,
+        action=f"reveal {e.field}", resource=e.event, credit=_credit(e.stream), reasoned=1,
+    )  # fmt: skip
+
+
+def _exported(fact: Fact, rows: Rows) -> None:
+    e, actor = fact.message, fact.meta.actor
+    found = _SCOPE.fullmatch(e.scope)
+    _note(
+        fact, rows, "export", person=actor.person, role=actor.role, action=f"export {e.scope}",
+        resource=e.pack, credit=found[1] if found else "", reasoned=int(e.reason is not None),
+    )  # fmt: skip
+
+
+HANDLERS: dict[type, Handler] = {
+    AccessRecorded: _looked,
+    AccessDenied: _denied,
+    FieldRevealed: _revealed,
+    PackExported: _exported,
+}
+
+ACCESS_RECORDS = Projection("accesses", 1, (ACCESSES,), HANDLERS, contexts=("system", "access"))
+"""Accesses; packs handed over stand in `system`, and so do reveals of before accesses had topics of their own."""
