@@ -16,7 +16,7 @@ access = Noun("access", help="Who looked at what, and who was denied what.")
 
 
 @verb(access, "list")
-@click.option("--person", default="", help="Of one person.")
+@click.option("--person", "who", default="", help="Of one person.")
 @click.option("--credit", default="", metavar="ID", help="About one credit.")
 @click.option(
     "--kind",
@@ -32,7 +32,7 @@ access = Noun("access", help="Who looked at what, and who was denied what.")
 @cursor_option
 @limit_option
 def list_accesses(
-    person: str,
+    who: str,
     credit: str,
     kind: str | None,
     action: str,
@@ -53,7 +53,7 @@ def list_accesses(
     from usance.web.operations import moment
 
     wanted = ra.AccessFilter(
-        person=person,
+        person=who,
         credit=credit,
         kind=kind or "",
         action=action,
@@ -71,7 +71,7 @@ def list_accesses(
         Column("Why not", _why),
         Column("Event", lambda a: a.event_id),
     )
-    with watched(Look("access.list", person or credit, credit), AUDITORS) as seen:
+    with watched(Look("access.list", who or credit, credit), AUDITORS) as seen:
         found = seen.queries.accesses(seen.viewer, wanted, cursor, limit)
         emit(found, lambda page: table(columns, page.rows, "No access is like that."))
 

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from usance.bootstrap.accessing import REFUSALS, Look, credit_of, demand_recorded, looked
 from usance.engine.topics import CONTEXT_OF_CATEGORY
 from usance.kernel.errors import NotFound, Refused
-from usance.views.asking import COMPLIANCE_ROLES, sees_compliance
+from usance.views.asking import sees_compliance
 from usance.views.asking_access import AUDITORS
 from usance.web.api import Desk
-from usance.web.pages import Page, Shown, Visit
+from usance.web.pages import COMPLIANCE_ROLES, Page, Shown, Visit
 
 ACTIONS = {
     "/cases": "case.list",

@@ -1,0 +1,126 @@
+"""Looks of people through console and API: recorded before they are answered, or not answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from world import COMPLIANCE, MAKER, World, until
+
+from usance.engine.accesses import AccessDenied, AccessRecorded
+from usance.kernel.errors import NotFound, Unavailable
+
+OFFICER = "farid.haddad"
+
+
+@pytest.fixture
+def officer(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, headers={"usance-as": OFFICER}, timeout=60) as client:
+        yield client
+
+
+def recorded(world: World, person: str) -> list[Any]:
+    try:
+        return [e.message for e in world.program.store.history.stream(f"albion/access/{person}")]
+    except NotFound:
+        return []
+
+
+def as_(person: str) -> dict[str, str]:
+    return {"usance-as": person}
+
+
+@pytest.mark.parametrize(
+    ("path", "action"),
+    [
+        ("/cases", "case.list"),
+        ("/cases.json", "case.list"),
+        ("/access", "access.list"),
+        ("/access.json?credit=TF26LC000105", "access.list"),
+        ("/audit", "audit.view"),
+    ],
+)
+def test_a_page_and_its_twin_are_in_the_log_by_the_time_they_are_shown(
+    officer: httpx.Client, world: World, path: str, action: str
+) -> None:
+    before = len(recorded(world, OFFICER))
+    answer = officer.get(path, headers=as_(OFFICER))
+    assert answer.status_code == 200, answer.text
+    event = recorded(world, OFFICER)[before]
+    assert isinstance(event, AccessRecorded)
+    assert (event.action, event.role) == (action, "compliance_officer")
+    assert event.source == ("api" if ".json" in path else "console")
+
+
+def test_a_case_says_which_credit_it_is_about(officer: httpx.Client, world: World) -> None:
+    rows = officer.get("/cases.json").json()["rows"]
+    assert rows
+    answer = officer.get(f"/cases/{rows[0]['reference']}")
+    assert answer.status_code == 200
+    event = recorded(world, OFFICER)[-1]
+    assert (event.action, event.credit) == ("case.view", "TF26LC000105")
+
+
+def test_a_page_that_shows_a_case_among_other_things_is_recorded_as_well(
+    officer: httpx.Client, world: World
+) -> None:
+    case = officer.get("/cases.json").json()["rows"][0]
+    before = len(recorded(world, OFFICER))
+    assert officer.get("/events.json", params={"stream": case["key"]}).json()["rows"]
+    assert recorded(world, OFFICER)[before].action == "compliance.view"
+    assert officer.get("/schemas.json").json()
+    assert len(recorded(world, OFFICER)) == before + 1, "the trade book is no access of its own"
+
+
+@pytest.mark.parametrize("path", ["/cases", "/cases.json", "/access.json", "/access"])
+def test_without_its_record_nothing_is_shown(
+    officer: httpx.Client, world: World, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def down(*_: Any) -> None:
+        raise Unavailable("the log cannot be written")
+
+    monkeypatch.setattr(world.program.gateway, "submit", down)
+    answer = officer.get(path)
+    assert answer.status_code == 503, answer.text
+    assert "TF26LC000105" not in answer.text and "rows" not in answer.text
+
+
+def test_who_may_not_look_is_turned_away_as_ever_and_that_is_recorded(
+    officer: httpx.Client, world: World
+) -> None:
+    assert officer.get("/cases.json", headers=as_(MAKER)).status_code == 404
+    event = recorded(world, MAKER)[-1]
+    assert isinstance(event, AccessDenied)
+    assert (event.act, event.code, event.role) == ("case.list", "ROLE_NEEDED", "maker")
+    assert officer.get("/access.json", headers=as_(MAKER)).status_code == 422
+    assert recorded(world, MAKER)[-1].act == "access.list"
+
+
+def test_a_page_that_refreshes_itself_is_the_same_look(officer: httpx.Client, world: World) -> None:
+    officer.get("/cases?state=open")
+    before = len(recorded(world, OFFICER))
+    for _ in range(3):
+        assert officer.get("/cases?state=open", headers={"usance-live": "1"}).status_code == 200
+    assert len(recorded(world, OFFICER)) == before
+    officer.get("/cases?state=proposed", headers={"usance-live": "1"})
+    assert len(recorded(world, OFFICER)) == before + 1, "what was not looked at before is recorded"
+
+
+def test_an_officer_asks_who_looked_and_who_was_denied(officer: httpx.Client, world: World) -> None:
+    officer.get("/cases.json", headers=as_(COMPLIANCE))
+    officer.get("/cases.json", headers=as_(MAKER))
+
+    def rows(**wanted: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = officer.get("/access.json", params=wanted).json()["rows"]
+        return found
+
+    until(lambda: rows(person=COMPLIANCE, action="case.list"))
+    until(lambda: rows(person=MAKER, kind="denied"))
+    assert {r["kind"] for r in rows(person=MAKER, kind="denied")} == {"denied"}
+    one = rows(person=MAKER, kind="denied")[0]
+    told = officer.get(f"/access/{one['event_id']}.json").json()
+    assert told["row"]["code"] == "ROLE_NEEDED" and told["place"].startswith("access.p0#")
+    page = officer.get(f"/access/{one['event_id']}").text
+    assert "usance audit prove" in page and "ROLE_NEEDED" in page
