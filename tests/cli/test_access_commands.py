@@ -43,3 +43,24 @@ def test_nobody_in_particular_is_told_nothing(run: Run) -> None:
     assert run("audit", "access", "list").exit_code == 1
     listed = run("case", "list")
     assert listed.exit_code == 0 and "TF26" not in listed.stdout
+
+
+def test_the_glass_is_broken_used_closed_and_reviewed(run: Run) -> None:
+    engineer, behind = "henrik.solberg", "henrik.solberg:break_glass"
+    facility = ("facility", "set", "FAC-GLASS", "--customer", "c", "--currency", "USD",
+                "--limit", "10", "--expiry", "2027-12-31", "--margin-account", "M")  # fmt: skip
+    assert run(*facility, "--as", engineer).exit_code == 1
+    assert run(*facility, "--as", behind).exit_code == 1, "the glass is not broken"
+    why = ("--incident", "INC-7", "--reason", "nobody of credit is in")
+    broken = run("glass", "break", "--act", "SetFacility", *why, "--as", engineer)
+    assert broken.exit_code == 0, broken.output
+    done = run(*facility, "--as", behind)
+    assert done.exit_code == 0 and "Accepted: SetFacility" in done.stdout, done.output
+    assert run("glass", "close", "--as", engineer).exit_code == 0
+    review = ("glass", "review", engineer, "1", "--justified", "--reason", "read it")
+    assert run(*review, "--as", f"{engineer}").exit_code == 1
+    assert run(*review, "--as", AUDITOR).exit_code == 0
+    listed = json.loads(run("glass", "list", "--output", "json").stdout)
+    assert [(g["state"], g["reviewer"], g["used"]) for g in listed] == [
+        ("reviewed", AUDITOR, "SetFacility on albion/facility/FAC-GLASS")
+    ]

@@ -6,12 +6,12 @@ import pytest
 
 from usance.bootstrap.store import all_deciders
 from usance.domain.guards import tier_of
-from usance.kernel.authority import AUTHORITY, PARTS, role_missing, tier_missing
+from usance.kernel.authority import AUTHORITY, GLASS, PARTS, role_missing, tier_missing
 from usance.kernel.decider import Actor, Context, Refusal, key_of
 from usance.messages import catalogue
 from usance.messages.inputs import INTERNAL, commands
 
-ROLES = frozenset().union(*AUTHORITY.values()) - PARTS
+ROLES = frozenset().union(*AUTHORITY.values()) - PARTS - {GLASS}
 
 
 def _context(role: str, category: str) -> Context:
@@ -37,8 +37,12 @@ def test_what_people_may_say_somebody_may_do() -> None:
         assert AUTHORITY[act] - PARTS, act
 
 
+BROKEN_GLASS = {"BreakGlass", "CloseGlass", "ReviewGlass"}
+"""Acts about acting beyond one's role; what may be done there has tests of its own."""
+
+
 def test_an_auditor_takes_packs_out_looks_on_record_and_does_nothing_else() -> None:
-    acts = {act for act, roles in AUTHORITY.items() if "auditor" in roles}
+    acts = {act for act, roles in AUTHORITY.items() if "auditor" in roles} - BROKEN_GLASS
     assert acts == {"ExportPack", "RecordReveal"}
 
 
@@ -55,7 +59,7 @@ def test_an_act_outside_the_table_is_for_nobody_but_the_engine() -> None:
 
 
 def test_the_engineer_never_acts_on_business() -> None:
-    business = {a for a, roles in AUTHORITY.items() if "engineer" in roles}
+    business = {a for a, roles in AUTHORITY.items() if "engineer" in roles} - BROKEN_GLASS
     assert business == {
         "RetryStep", "SkipStep", "MarkDoneOutside", "CompensateSaga", "ApproveAct", "RejectAct",
         "Discard", "Redrive", "Release", "Reread", "ClaimWork", "ReleaseWork", "TurnKey", "ApproveTurn",
@@ -72,7 +76,7 @@ SHARED = (
 def test_trade_never_disposes_of_a_case_and_compliance_never_of_a_credit() -> None:
     for act, roles in AUTHORITY.items():
         compliance = roles & {"compliance", "compliance_officer"}
-        if compliance and act not in SHARED:
+        if compliance and act not in (*SHARED, *BROKEN_GLASS):
             assert roles <= {"compliance", "compliance_officer"}, act
 
 

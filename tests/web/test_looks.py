@@ -124,3 +124,34 @@ def test_an_officer_asks_who_looked_and_who_was_denied(officer: httpx.Client, wo
     assert told["row"]["code"] == "ROLE_NEEDED" and told["place"].startswith("access.p0#")
     page = officer.get(f"/access/{one['event_id']}").text
     assert "usance audit prove" in page and "ROLE_NEEDED" in page
+
+
+def test_broken_glass_stands_on_every_page_until_it_is_closed_and_acts_go_behind_it(
+    officer: httpx.Client, world: World
+) -> None:
+    engineer, checker = {"usance-as": "henrik.solberg"}, {"usance-as": "bruno.lindqvist"}
+    behind = {"usance-as": "henrik.solberg:break_glass"}
+
+    def say(command: str, body: dict[str, Any], who: dict[str, str]) -> httpx.Response:
+        return officer.post(f"/commands/{command}", json=body, headers=who)
+
+    facility = {"facility": "FGLASS", "customer": "party-1", "currency": "USD", "limit": 1_000,
+                "expiry": "2027-12-31", "margin_account": "M"}  # fmt: skip
+    assert say("SetFacility", facility, behind).json()["code"] == "GLASS_NOT_BROKEN"
+    assert say("UseGlass", {}, behind).status_code == 404, "only the program says it"
+    broken = {"person": "henrik.solberg", "acts": ["SetFacility"], "minutes": 60,
+              "incident": "INC-9", "reason": "nobody of credit is in"}  # fmt: skip
+    answer = say("BreakGlass", broken, engineer)
+    assert answer.status_code == 200, answer.text
+    until(
+        lambda: "Broken glass</b>You may take SetFacility" in officer.get("/", headers=behind).text
+    )
+    assert "Henrik Solberg may take SetFacility" in officer.get("/", headers=checker).text
+    done = say("SetFacility", facility, behind)
+    assert done.status_code == 200 and done.json()["key"] == "albion/facility/FGLASS", done.text
+    assert say("CloseGlass", {"person": "henrik.solberg"}, engineer).status_code == 200
+    until(lambda: "may take SetFacility" not in officer.get("/", headers=checker).text)
+    page = officer.get("/glass").text
+    assert "SetFacility on albion/facility/FGLASS" in page and "Review no. 1" in page
+    reviewed = {"person": "henrik.solberg", "number": 1, "justified": True, "reason": "read it"}
+    assert say("ReviewGlass", reviewed, as_("grace.mwangi")).status_code == 200

@@ -20,6 +20,7 @@ from usance.adapters.intake import input_command
 from usance.adapters.sqlite_store import FolderLock
 from usance.adapters.swift_files import FILE_LIMIT, INPUT_MAX, make_folders
 from usance.bootstrap.backend import demand_log, log_exists, open_log, owners_running, passing
+from usance.bootstrap.breaking import behind_glass, handed_over
 from usance.bootstrap.people import Directory, read_directory
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_queries, open_views
@@ -81,8 +82,16 @@ class Desk:
     def ask(self, outgoing: Outgoing) -> Outcome:
         """Append a command and wait for its outcome; raises Unavailable when none comes in time."""
         outgoing = outgoing._replace(command=self._without_cards(outgoing.command))
-        since = self._ends()
-        self.store.commands().append([outgoing], self.clock.now())
+        since, now = self._ends(), self.clock.now()
+        if behind_glass(outgoing):
+            noting, begun = handed_over(outgoing), dict(since)
+            self.store.commands().append([noting], now)
+            noted = self._await([noting.id], since)[0]
+            if noted is not None and noted.answer not in ("accepted", "duplicate"):
+                return noted
+            since = begun
+        else:
+            self.store.commands().append([outgoing], now)
         found = self._await([outgoing.id], since)[0]
         if found is None:
             raise Unavailable(
@@ -286,7 +295,7 @@ def clock_of(folder: Folder, settings: Settings) -> Clock:
 
 def _last_instants(log: Log, genesis: birth.Genesis) -> Iterable[int]:
     """Return the last deciding instant of each partition, as its newest footer carries it."""
-    topics = Topics(genesis.namespace, genesis.partitions)
+    topics = Topics(genesis.namespace, genesis.partitions).there(log.topics())
     yield genesis.founded_at
     places = topics.all_at("outcomes")
     begins, ends = log.begins(places), log.ends(places)

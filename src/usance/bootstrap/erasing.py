@@ -12,9 +12,11 @@ Events stay as they are: chains verify, replay goes on, with `Erased` where the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from usance.bootstrap import clocks
+from usance.bootstrap.clocks import Clock
 from usance.bootstrap.desk import Desk
 from usance.bootstrap.store import Store, make_projector
 from usance.crypto.keyservice import KeyState
@@ -22,11 +24,12 @@ from usance.crypto.keystore import Hold, KeyRecord
 from usance.crypto.vault import Vault
 from usance.engine import secrecy as m
 from usance.engine.control import SealBarrier
+from usance.engine.projector import Projector
 from usance.engine.reactor import Outgoing
 from usance.kernel.clock import MS_PER_DAY, iso
 from usance.kernel.decider import Actor, key_of, key_parts
-from usance.kernel.errors import Refused, Unavailable
-from usance.kernel.ids import derived
+from usance.kernel.errors import NotFound, Refused, Unavailable
+from usance.kernel.ids import RandomIds, derived
 from usance.kernel.words import Words
 from usance.log.contract import Record
 from usance.messages.outcome import Outcome
@@ -79,14 +82,17 @@ def subject_key(store: Store, subject: str) -> str:
     return key_of(tenant, m.SUBJECT, demand_vault(store).pseudonym(tenant, subject))
 
 
-def belongings(store: Store, subject: str) -> Belongings:
+def belongings(
+    store: Store, subject: str, blocks: Sequence[tuple[str, str, str]] | None = None
+) -> Belongings:
     """Find what belongs to a subject: streams that hold its blocks, and what people wrote in them.
 
     A stream's identity is a subject of its own (a credit's notices are sealed for the credit), and so is the
-    stream (words of people that name nobody).
+    stream (words of people that name nobody). `blocks` are those of `blocks_of`, where they were read before.
     """
     names, streams = {subject}, dict[str, None]()
-    blocks = list(_blocks(store))
+    if blocks is None:
+        blocks = list(blocks_of(store))
     grown = True
     while grown:
         grown = False
@@ -100,7 +106,7 @@ def belongings(store: Store, subject: str) -> Belongings:
     return Belongings(sorted(names), list(streams))
 
 
-def _blocks(store: Store) -> Iterable[tuple[str, str, str]]:
+def blocks_of(store: Store) -> Iterable[tuple[str, str, str]]:
     """Yield (stream, subject of a block, credit that the event is about) of every event."""
     closed = store.closed
     for place in store.topics.all_at("events"):
@@ -115,16 +121,33 @@ def _blocks(store: Store) -> Iterable[tuple[str, str, str]]:
             yield from ((stream, owner or stream, about) for owner in found or {""})
 
 
-def obligations(store: Store, found: Belongings) -> list[str]:
-    """Return why the bank must still keep the data, in words without names."""
-    said = []
-    for stream in found.streams:
-        if key_parts(stream).category != "credit":
-            continue
-        state = store.history.fold(store.deciders["credit"], stream)
-        if state.state not in SETTLED:
-            said.append(f"credit {state.credit} is {state.state.lower().replace('_', ' ')}")
-    return said
+def parts_of(store: Store, found: Belongings, book: clocks.Book | None = None) -> dict[str, Clock]:
+    """Return the clock of each name under which keys are kept: of streams, and of the person."""
+    book = book or clocks.read_book(store)
+    streams = {s: clocks.clock_of_stream(store, book, s, SETTLED) for s in found.streams}
+    named = {key_parts(stream).identity: clock for stream, clock in streams.items()} | streams
+    person = clocks.clock_of_person(streams.values())
+    return {name: named.get(name, person) for name in found.subjects}
+
+
+def obligations(
+    store: Store, found: Belongings, now: int, names: Iterable[str] | None = None
+) -> list[str]:
+    """Return why the bank must still keep the data (of `names`, else all), in words without data.
+
+    Instruments that still bind come first, then periods that are not over, each ground once.
+    """
+    parts = parts_of(store, found)
+    chosen = parts if names is None else {n: parts[n] for n in names if n in parts}
+    standing = [clock for clock in chosen.values() if not clock.over(now)]
+    ordered = sorted(standing, key=lambda c: (c.due != clocks.OPEN, -c.due))
+    return list(dict.fromkeys(clock.why for clock in ordered))
+
+
+def possible_at(store: Store, found: Belongings) -> int:
+    """Return when nothing obliges the bank any more (ms UTC), OPEN where nobody knows yet."""
+    dues = [clock.due for clock in parts_of(store, found).values()]
+    return clocks.OPEN if clocks.OPEN in dues else max(dues, default=0)
 
 
 def keys_of(vault: Vault, tenant: str, subjects: Iterable[str]) -> list[KeyRecord]:
@@ -134,9 +157,9 @@ def keys_of(vault: Vault, tenant: str, subjects: Iterable[str]) -> list[KeyRecor
     return [record for records in found.values() for record in records]
 
 
-def send(desk: Desk, key: str, command: Any, actor: Actor, *parts: str) -> Outcome:
+def send(desk: Desk, key: str, command: Any, actor: Actor) -> Outcome:
     """Send one command about a subject or an access and wait for its outcome."""
-    command_id = derived(key, *parts, str(desk.clock.now()))
+    command_id = RandomIds().fresh()
     return desk.ask(Outgoing(key, command, command_id, f"person:{actor.person}", actor=actor))
 
 
@@ -147,17 +170,51 @@ def request(desk: Desk, subject: str, reason: str, actor: Actor) -> Outcome:
     found = belongings(store, subject)
     command = m.RequestErasure(
         subjects=[vault.pseudonym(tenant, s) for s in found.subjects],
-        obliged=obligations(store, found),
+        obliged=obligations(store, found, desk.clock.now()),
         reason=Words(text=reason),
     )
-    return send(desk, subject_key(store, subject), command, actor, "request")
+    key = subject_key(store, subject)
+    outcome = send(desk, key, command, actor)
+    if outcome.code == "RETENTION_OBLIGES":
+        _restrict(desk, key, found, command.obliged, actor)
+    return outcome
+
+
+def _restrict(desk: Desk, key: str, found: Belongings, grounds: list[str], actor: Actor) -> None:
+    """Have it recorded that an erasure was refused for now, with what its letter says."""
+    until = possible_at(desk.store, found)
+    letter = f"ER-{derived(key, 'letter', str(desk.clock.now()))[:8].upper()}"
+    said = m.RestrictErasure(
+        person=actor.person, letter=letter, grounds=grounds, until=max(0, until)
+    )
+    send(desk, key, said, ENGINE)
 
 
 def approve(desk: Desk, subject: str, actor: Actor) -> Outcome:
     """Approve an erasure; obligations are looked for again."""
-    found = belongings(desk.store, subject)
-    command = m.ApproveErasure(obliged=obligations(desk.store, found))
-    return send(desk, subject_key(desk.store, subject), command, actor, "approve", actor.person)
+    command = m.ApproveErasure(obliged=_standing(desk, subject))
+    return send(desk, subject_key(desk.store, subject), command, actor)
+
+
+def _standing(desk: Desk, subject: str) -> list[str]:
+    """Return what stands now against what waits: all that belongs to the subject, or the parts that are named."""
+    store = desk.store
+    found, state = belongings(store, subject), standing_of(store, subject)
+    vault, tenant = demand_vault(store), store.settings.bank.tenant
+    asked = set(state.subjects)
+    named = [n for n in found.subjects if vault.pseudonym(tenant, n) in asked]
+    return obligations(store, found, desk.clock.now(), named if state.partial else None)
+
+
+def standing_of(store: Store, subject: str) -> m.SubjectState:
+    """Return how far a data subject's erasure is."""
+    key = subject_key(store, subject)
+    decider = store.deciders[m.SUBJECT]
+    try:
+        state: m.SubjectState = store.history.fold(decider, key)
+    except NotFound:
+        state = decider.initial(key)
+    return state
 
 
 def hold(desk: Desk, subject: str, reason: str, actor: Actor, *, release: bool) -> Outcome:
@@ -166,7 +223,7 @@ def hold(desk: Desk, subject: str, reason: str, actor: Actor, *, release: bool) 
     vault, tenant = demand_vault(store), store.settings.bank.tenant
     words = Words(text=reason)
     command = m.LiftHold(reason=words) if release else m.PlaceHold(reason=words)
-    outcome = send(desk, subject_key(store, subject), command, actor, "hold")
+    outcome = send(desk, subject_key(store, subject), command, actor)
     if outcome.answer == "accepted":
         name = vault.pseudonym(tenant, subject)
         if release:
@@ -185,21 +242,19 @@ def execute(desk: Desk, subject: str) -> Certificate:
     store = desk.store
     vault, tenant = demand_vault(store), store.settings.bank.tenant
     key = subject_key(store, subject)
-    state = store.history.fold(store.deciders[m.SUBJECT], key)
-    if state.phase != "approved":
-        raise Refused(
-            "NOT_APPROVED",
-            "this erasure is not approved by two people",
-            hint="usance subject show SUBJECT tells what is missing.",
-        )
-    names = list(state.subjects)
+    obliged = _standing(desk, subject)
+    begun = send(desk, key, m.BeginDestruction(obliged=obliged), ENGINE)
+    if begun.answer != "accepted":
+        raise Refused(begun.code or begun.answer.upper(), begun.message, hint=begun.hint)
+    names = list(standing_of(store, subject).subjects)
     records = [r for rs in vault.store.of_subjects(tenant, names).values() for r in rs]
     for name in names:
         _demand_free(vault, tenant, name)
     vault.store.turn([r.key_id for r in records if not r.dead], KeyState.SUSPENDED)
     barriers = _barriers(desk, key, names)
-    certificate, now = derived(key, "certificate"), desk.clock.now()
-    obliged = obligations(store, belongings(store, subject))
+    now = desk.clock.now()
+    certificate = derived(key, "certificate", *_number(store, subject))
+    obliged = _standing(desk, subject)
     gone = [r for n in names for r in vault.store.destroy(tenant, n, now, certificate, obliged)]
     vault.hear()
     acknowledged = _acknowledged(desk, vault)
@@ -212,9 +267,15 @@ def execute(desk: Desk, subject: str) -> Certificate:
         iso(now + BACKUP_DAYS * MS_PER_DAY)[:10],
     )
     command = m.RecordErasure(**made._asdict())
-    send(desk, key, command, ENGINE, "record")
+    send(desk, key, command, ENGINE)
     blank(desk)
     return made
+
+
+def _number(store: Store, subject: str) -> tuple[str, ...]:
+    """Return what tells the certificate of this destruction from those of parts destroyed before."""
+    parts = standing_of(store, subject).parts
+    return (str(len(parts)),) if parts else ()
 
 
 def _demand_free(vault: Vault, tenant: str, name: str) -> None:
@@ -282,13 +343,18 @@ def _lives(instance: str) -> bool:
 
 def blank(desk: Desk) -> None:
     """Build every read model anew, and overwrite what their file freed."""
-    projector = make_projector(desk.store, desk.views, follow=False)
-    projector.open()
-    try:
+    own = desk.runtime.projector if desk.runtime is not None else None
+    if isinstance(own, Projector):  # it follows these read models, and goes on with the new ones
         for projection in PROJECTIONS:
-            projector.rebuild(projection.name)
-    finally:
-        projector.close()
+            own.rebuild(projection.name)
+    else:
+        projector = make_projector(desk.store, desk.views, follow=False)
+        projector.open()
+        try:
+            for projection in PROJECTIONS:
+                projector.rebuild(projection.name)
+        finally:
+            projector.close()
     scrub = getattr(desk.views, "scrub", None)
     if scrub is not None:
         scrub()
@@ -326,7 +392,7 @@ def reveal(desk: Desk, event_id: str, field: str, reason: str, actor: Actor) -> 
     store = desk.store
     key, asked, record = asking_to_reveal(desk, event_id, field, reason, actor)
     name, *path = field.split(".")
-    outcome = send(desk, key, asked, actor, "reveal", event_id, field)
+    outcome = send(desk, key, asked, actor)
     if outcome.answer != "accepted":
         raise Refused(outcome.code or "NOT_RECORDED", outcome.message, hint=outcome.hint)
     value = getattr(store.decoder.message(record.headers, record.value), name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from usance.kernel.authority import GLASS
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Unreadable
 
@@ -32,7 +33,7 @@ class Directory:
         if found is None:
             known = ", ".join(sorted(self.people))
             raise NotFound(f"nobody is called {person}", hint=f"Known people: {known}.")
-        if role and role not in found.roles:
+        if role and role not in (*found.roles, GLASS):
             raise NotFound(
                 f"{person} does not act as {role}", hint=f"Roles: {', '.join(found.roles)}."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -24,6 +24,7 @@ from usance.crypto.secret import Secret
 from usance.crypto.tokens import KEY_LABEL, CardTokens
 from usance.crypto.vault import Vault
 from usance.domain.deciders import DECIDERS
+from usance.domain.glass import GlassDecider
 from usance.engine import genesis as birth
 from usance.engine import schemas
 from usance.engine.accesses import AccessDecider
@@ -55,7 +56,19 @@ from usance.sagas.settlement import SETTLEMENT
 from usance.views import PROJECTIONS
 from usance.views.queries import Queries
 
-SECRECY = (KeyDecider(), TurnDecider(), SubjectDecider(), AccessDecider())
+
+def command_classes() -> dict[str, type]:
+    """Return the class of every command by its name."""
+    return {e.cls.__name__: e.cls for e in default().types() if e.kind == "command"}
+
+
+SECRECY = (
+    GlassDecider(cache(command_classes)),
+    KeyDecider(),
+    TurnDecider(),
+    SubjectDecider(),
+    AccessDecider(),
+)
 DEFINITIONS = (ISSUANCE, ADVICE, AMENDMENT, SETTLEMENT)
 PEOPLE_FILE = Path(__file__).parent.parent / "data" / "people.json"
 
@@ -147,7 +160,8 @@ class Store:
         UPCASTERS.check(self.catalogue.by_name)
         patience = SystemClock() if self.settings.bootstrap_servers else None
         self.genesis = birth.check(self.log, self.settings.namespace, patience)
-        self.topics = Topics(self.genesis.namespace, self.genesis.partitions)
+        known = Topics(self.genesis.namespace, self.genesis.partitions)
+        self.topics = known.there(self.log.topics())
         self.ids = open_registry(self.settings.registry)
         self.registry = schemas.current(self.log, self.topics, self.catalogue, self.ids)
         demand_profile(self.settings, self.genesis)

@@ -34,6 +34,10 @@ COMMANDS: Members = {
     "doctor": ("usance.cli.folder:doctor", "Check machine and data folder."),
     "event": ("usance.cli.operations:event", "List, show and follow events."),
     "facility": ("usance.cli.trade:facility", "Credit facilities: look and set."),
+    "glass": (
+        "usance.cli.glass:glass",
+        "Act beyond your role in an emergency; somebody else reviews it.",
+    ),
     "incident": ("usance.cli.operations:incident", "Sagas that need a person."),
     "intake": ("usance.cli.inputs:intake", "Hand in files as the FIN gateway would."),
     "kafka": ("usance.cli.kafka:kafka", "The Kafka cluster: set it up, look at its health."),
@@ -49,6 +53,10 @@ COMMANDS: Members = {
     ),
     "projection": ("usance.cli.flow:projection", "Read models: list and rebuild."),
     "restore": ("usance.cli.folder:restore", "Make a data folder from a backup."),
+    "retention": (
+        "usance.cli.retention:retention",
+        "What is kept until when; proposals, approvals, certificates.",
+    ),
     "reveal": ("usance.cli.secrecy:reveal", "Show a private field of an event, on record."),
     "saga": ("usance.cli.operations:saga", "Sagas: look, retry, skip, compensate."),
     "schema": ("usance.cli.schemas:schema", "Schemas: list, show, check new versions."),

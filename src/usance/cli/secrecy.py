@@ -32,17 +32,12 @@ def show_subject(name: str) -> None:
 
 def _facts(desk: Desk, name: str) -> dict[str, Any]:
     from usance.bootstrap import erasing
-    from usance.engine.secrecy import SUBJECT
-    from usance.kernel.errors import NotFound
 
     store = desk.store
     vault, tenant = erasing.demand_vault(store), store.settings.bank.tenant
     found = erasing.belongings(store, name)
     key = erasing.subject_key(store, name)
-    try:
-        state = store.history.fold(store.deciders[SUBJECT], key)
-    except NotFound:
-        state = store.deciders[SUBJECT].initial(key)
+    state = erasing.standing_of(store, name)
     records = erasing.keys_of(vault, tenant, found.subjects)
     return {
         "subject": name,
@@ -53,7 +48,9 @@ def _facts(desk: Desk, name: str) -> dict[str, Any]:
         "held": state.held or bool(vault.store.holds(tenant, vault.pseudonym(tenant, name))),
         "erasure": state.phase,
         "approvals": len(state.approvers),
-        "obliged": erasing.obligations(store, found) if state.phase != "erased" else [],
+        "obliged": erasing.obligations(store, found, desk.clock.now())
+        if state.phase != "erased"
+        else [],
         "certificate": state.certificate,
     }
 
@@ -108,23 +105,27 @@ def erase(name: str, reason: str, dry_run: bool) -> None:
     from usance.bootstrap import erasing
     from usance.cli.opening import acting
     from usance.cli.show import emit, facts
+    from usance.engine.secrecy import KEPT
 
     with acting() as (desk, person):
-        known = _facts(desk, name)
+        found = _facts(desk, name)
         if dry_run:
-            emit(known, _lines)
+            emit(found, _lines)
             return
-        phase = known["erasure"]
+        phase = found["erasure"]
         if phase == "erased":
-            say(f"Erased already, certificate {known['certificate']}.")
+            say(f"Erased already, certificate {found['certificate']}.")
             return
-        if not phase:
-            told(erasing.request(desk, name, reason, person))
+        if phase in KEPT:
+            outcome = erasing.request(desk, name, reason, person)
+            if outcome.code == "RETENTION_OBLIGES":
+                say(f"The letter that says so: usance retention letter {name}")
+            told(outcome)
             say("Two other people approve it with the same command.")
             return
         if phase == "requested":
             told(erasing.approve(desk, name, person))
-            if known["approvals"] + 1 < 2:
+            if found["approvals"] + 1 < 2:
                 say("One more approval is needed.")
                 return
         made = erasing.execute(desk, name)

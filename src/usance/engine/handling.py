@@ -26,7 +26,7 @@ from usance.engine.state import (
 from usance.engine.telemetry import TRACEPARENT
 from usance.engine.topics import Place
 from usance.engine.unit import PartitionBroken, PartitionUnit, Waits
-from usance.kernel.authority import DENIALS, PARTS, role_missing
+from usance.kernel.authority import DENIALS, GLASS, PARTS, role_missing
 from usance.kernel.decider import Actor, Context, Decision, Refusal, Send, key_of
 from usance.kernel.errors import Refused, Tampered, Unavailable, Unreadable
 from usance.kernel.ids import derived
@@ -39,6 +39,8 @@ from usance.messages.outcome import Outcome, OutcomePointer, Receipt, Unreadable
 
 _log = logger("handling")
 _NO_REFUSAL = Refusal("", "")
+BREAKING = "glass"
+"""Category of the aggregate that sends acts taken behind broken glass."""
 _ENGINE = Actor("engine", "", "system")
 _TIMERS = frozenset((TimerSet, TimerCancelled, TimerFired))
 _CONTROL = frozenset(control.CONTROL)
@@ -592,6 +594,8 @@ def _is_saga(key: str) -> bool:
 
 
 def _sender(key: str, meta: Meta) -> Any:
+    if key.split("/", 2)[1:2] == [BREAKING]:
+        return meta.actor._replace(role=GLASS)
     if not _is_saga(key):
         return meta.actor
     definition = key.split("/", 2)[2].partition(":")[0]

@@ -347,6 +347,8 @@ class Projector:
         for kind in projection.kinds:
             single = kind in SINGLE_PARTITION_KINDS
             for context in ("system",) if single else projection.contexts:
+                if context not in self.topics.contexts:
+                    continue  # an older program's log: it comes with the next start
                 count = 1 if single else self.topics.count(context)
                 found += [self.topics.at(context, kind, n) for n in range(count)]
         return found

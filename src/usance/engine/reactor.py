@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from usance.engine.logs import logger, record_fields
 from usance.engine.telemetry import TRACEPARENT, Telemetry
 from usance.engine.topics import Topics
+from usance.kernel.authority import GLASS
 from usance.kernel.decider import Actor, key_of
-from usance.kernel.errors import Fenced, Tampered, Unavailable, Unreadable
+from usance.kernel.errors import Fenced, Refused, Tampered, Unavailable, Unreadable
 from usance.kernel.ids import derived
 from usance.log.contract import (
     RECORD_BYTES_MAX,
@@ -83,6 +84,13 @@ class Commands:
 
         Raises Unreadable for a command that cannot be written, or is too large to be parked.
         """
+        act = type(outgoing.command).__name__
+        if outgoing.actor.role == GLASS and act != "UseGlass":
+            raise Refused(
+                "GLASS_NOT_BROKEN",
+                f"{act} in the role {GLASS} goes by way of the broken glass",
+                hint="Break it first, with a reason: usance glass break",
+            )
         place = self.topics.place(outgoing.key)
         key, value, headers = self.encoder.command(
             outgoing.command,

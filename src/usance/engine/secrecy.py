@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
+from usance.kernel.clock import MS_PER_DAY, iso
 from usance.kernel.decider import NOTHING, Context, Decision, Refusal
+from usance.kernel.timers import TimerCancelled, TimerDue, TimerSet
 from usance.kernel.words import Words, text_of
 
 SUBJECT, ACCESS = "subject", "access"
@@ -46,6 +48,54 @@ class RequestErasure(msgspec.Struct, frozen=True, kw_only=True):
 
 class ApproveErasure(msgspec.Struct, frozen=True, kw_only=True):
     """Approve the erasure that was asked for, as another person; the second approval lets it be done."""
+
+    obliged: list[str] = []
+
+
+class RetentionClock(msgspec.Struct, frozen=True, kw_only=True):
+    """When the keeping of one part ends: its pseudonym, its class, from when (ms UTC), until when."""
+
+    subject: str
+    retention: str
+    started: int
+    due: int
+
+
+class ProposeDisposal(msgspec.Struct, frozen=True, kw_only=True):
+    """Propose to destroy what need not be kept any more: the time of each part is over.
+
+    `subjects` are pseudonyms; where they are not all that belongs to the data subject, it is `partial` and the
+    rest stays. Nothing is destroyed before `cooling_days` have passed.
+    """
+
+    subjects: list[str]
+    clocks: list[RetentionClock]
+    partial: bool = False
+    obliged: list[str] = []
+    cooling_days: int = 0
+    reason: Words
+
+
+class WithdrawDisposal(msgspec.Struct, frozen=True, kw_only=True):
+    """Take a proposal or a request back before anything is destroyed."""
+
+    reason: Words
+
+
+class RestrictErasure(msgspec.Struct, frozen=True, kw_only=True):
+    """Say that an erasure was asked for and that obligations stand against it: the facts of the letter.
+
+    `until` is when it will be possible (ms UTC), 0 where nobody knows yet; `letter` is the letter's reference.
+    """
+
+    person: str
+    letter: str
+    grounds: list[str]
+    until: int
+
+
+class BeginDestruction(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask, as the last thing before keys are destroyed, whether they may be: `obliged` is looked for once more."""
 
     obliged: list[str] = []
 
@@ -90,6 +140,45 @@ class ErasureApproved(msgspec.Struct, frozen=True, kw_only=True):
     number: int
 
 
+class DisposalProposed(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody proposed to destroy what need not be kept any more; not before `not_before` (ms UTC)."""
+
+    by: str
+    subjects: list[str]
+    clocks: list[RetentionClock]
+    partial: bool
+    not_before: int
+    reason: Words
+
+
+class DisposalWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
+    """A proposal or a request was taken back."""
+
+    by: str
+    reason: Words
+
+
+class ErasureRestricted(msgspec.Struct, frozen=True, kw_only=True):
+    """An erasure was asked for and is refused for now: the data is kept for these grounds alone."""
+
+    by: str
+    letter: str
+    grounds: list[str]
+    until: int
+
+
+class RetentionDue(msgspec.Struct, frozen=True, kw_only=True):
+    """What stood against an erasure that was asked for has run out: it can be asked for again."""
+
+    letter: str
+
+
+class DestructionBegun(msgspec.Struct, frozen=True, kw_only=True):
+    """From here on keys are destroyed."""
+
+    subjects: list[str]
+
+
 class SubjectErased(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate: every key (hex) is destroyed in every store and cache.
 
@@ -129,19 +218,32 @@ MESSAGES: tuple[tuple[type, str], ...] = (
     (LiftHold, "command"),
     (RequestErasure, "command"),
     (ApproveErasure, "command"),
+    (ProposeDisposal, "command"),
+    (WithdrawDisposal, "command"),
+    (RestrictErasure, "command"),
+    (BeginDestruction, "command"),
     (RecordErasure, "command"),
     (RecordReveal, "command"),
     (HoldPlaced, "event"),
     (HoldReleased, "event"),
     (ErasureRequested, "event"),
     (ErasureApproved, "event"),
+    (DisposalProposed, "event"),
+    (DisposalWithdrawn, "event"),
+    (ErasureRestricted, "event"),
+    (RetentionDue, "event"),
+    (DestructionBegun, "event"),
     (SubjectErased, "event"),
     (FieldRevealed, "event"),
 )
 
 
 class SubjectState(msgspec.Struct):
-    """A data subject as its stream tells: `phase` is "", requested, approved or erased."""
+    """A data subject as its stream tells.
+
+    `phase` is "" (kept), restricted, due, requested (or proposed, see `ground`), approved, destroying or erased.
+    `ground` is request or retention; `parts` are the certificates of what was destroyed in part before.
+    """
 
     held: bool = False
     phase: str = ""
@@ -149,8 +251,18 @@ class SubjectState(msgspec.Struct):
     approvers: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     certificate: str = ""
+    ground: str = ""
+    partial: bool = False
+    not_before: int = 0
+    until: int = 0
+    letter: str = ""
+    parts: tuple[str, ...] = ()
 
 
+KEPT = ("", "restricted", "due")
+"""Phases in which nothing waits for approval or destruction."""
+WAITING = ("requested", "approved")
+RESTRICTION = "restriction"
 _HELD = Refusal(
     "LEGAL_HOLD", "A legal hold stands.", hint="Release it first: usance subject hold --release."
 )
@@ -160,7 +272,7 @@ class SubjectDecider:
     """Decides holds and erasures of a data subject."""
 
     category = SUBJECT
-    fold_id = "subject-1"
+    fold_id = "subject-2"
 
     def initial(self, key: str) -> SubjectState:  # noqa: ARG002
         """Return the state before any event."""
@@ -177,9 +289,24 @@ class SubjectDecider:
                 return NOTHING if state.held else Decision((placed,))
             case LiftHold():
                 released = HoldReleased(by=person, reason=command.reason)
+                if state.held and state.phase in WAITING and person == state.requester:
+                    hint = "Somebody else releases the hold."
+                    words = "You have asked for what the hold stands against."
+                    return Refusal("SELF_APPROVAL", words, hint=hint)
                 return Decision((released,)) if state.held else NOTHING
             case RequestErasure():
                 return self._request(state, command, person)
+            case ProposeDisposal():
+                return _proposed(state, command, context)
+            case WithdrawDisposal():
+                return _withdrawn(state, command, person)
+            case RestrictErasure():
+                return _restricted(state, command, context)
+            case BeginDestruction():
+                return _begun(state, command, context)
+            case TimerDue():
+                is_due = state.phase == "restricted"
+                return Decision((RetentionDue(letter=state.letter),)) if is_due else NOTHING
             case ApproveErasure():
                 return self._approve(state, command, person)
             case RecordErasure():
@@ -189,7 +316,7 @@ class SubjectDecider:
     def _request(
         self, state: SubjectState, command: RequestErasure, person: str
     ) -> Decision | Refusal:
-        if state.phase:
+        if state.phase not in KEPT:
             return _over() if state.phase == "erased" else NOTHING
         unfit = _unfit(state, command.obliged)
         if unfit is not None:
@@ -198,7 +325,7 @@ class SubjectDecider:
             hint = "Say what the request rests on, such as a letter and its date."
             return Refusal("REASON_REQUIRED", "An erasure needs a reason.", hint=hint)
         asked = ErasureRequested(by=person, subjects=command.subjects, reason=command.reason)
-        return Decision((asked,))
+        return Decision((asked, *_disarmed(state)))
 
     def _approve(
         self, state: SubjectState, command: ApproveErasure, person: str
@@ -219,7 +346,7 @@ class SubjectDecider:
     def _record(self, state: SubjectState, command: RecordErasure) -> Decision | Refusal:
         if state.phase == "erased":
             return NOTHING
-        if state.phase != "approved":
+        if state.phase not in ("approved", "destroying"):
             return Refusal("NOT_APPROVED", "The erasure is not approved by two people.")
         facts = {name: getattr(command, name) for name in command.__struct_fields__}
         return Decision((SubjectErased(**facts),))
@@ -233,14 +360,31 @@ class SubjectDecider:
             case HoldReleased():
                 new.held = False
             case ErasureRequested():
-                new.phase, new.requester = "requested", event.by
-                new.subjects = tuple(event.subjects)
+                new.phase, new.requester, new.approvers = "requested", event.by, ()
+                new.subjects, new.ground, new.partial = tuple(event.subjects), "request", False
+                new.not_before = 0
+            case DisposalProposed():
+                new.phase, new.requester, new.approvers = "requested", event.by, ()
+                new.subjects, new.ground = tuple(event.subjects), "retention"
+                new.partial, new.not_before = event.partial, event.not_before
+            case DisposalWithdrawn():
+                new.phase, new.requester, new.approvers, new.subjects = "", "", (), ()
+            case ErasureRestricted():
+                new.phase, new.until, new.letter = "restricted", event.until, event.letter
+            case RetentionDue():
+                new.phase = "due"
+            case DestructionBegun():
+                new.phase = "destroying"
             case ErasureApproved():
                 new.approvers = (*state.approvers, event.by)
                 if len(new.approvers) >= APPROVALS:
                     new.phase = "approved"
             case SubjectErased():
-                new.phase, new.certificate = "erased", event.certificate
+                new.certificate = event.certificate
+                new.phase = "" if state.partial else "erased"
+                if state.partial:
+                    new.parts = (*state.parts, event.certificate)
+                    new.requester, new.approvers, new.subjects, new.partial = "", (), (), False
         return new
 
 
@@ -254,6 +398,82 @@ def _unfit(state: SubjectState, obliged: list[str]) -> Refusal | None:
             hint="Ask again once the obligation has ended.",
         )
     return None
+
+
+def _disarmed(state: SubjectState) -> tuple[TimerCancelled, ...]:
+    armed = state.phase == "restricted" and state.until
+    return (TimerCancelled(timer_id=RESTRICTION),) if armed else ()
+
+
+def _proposed(
+    state: SubjectState, command: ProposeDisposal, context: Context
+) -> Decision | Refusal:
+    if state.phase not in KEPT:
+        return _over() if state.phase == "erased" else NOTHING
+    unfit = _unfit(state, command.obliged)
+    if unfit is not None:
+        return unfit
+    late = [c for c in command.clocks if c.due > context.instant]
+    known = {c.subject for c in command.clocks}
+    if late or not command.subjects or set(command.subjects) - known:
+        return Refusal(
+            "NOT_DUE",
+            "Not everything that is named is due.",
+            hint="usance retention show SUBJECT tells when it is; --partial proposes what is due.",
+        )
+    if not text_of(command.reason):
+        return Refusal("REASON_REQUIRED", "A proposal says what it rests on.", hint="--reason")
+    proposed = DisposalProposed(
+        by=context.actor.person,
+        subjects=command.subjects,
+        clocks=command.clocks,
+        partial=command.partial,
+        not_before=context.instant + max(0, command.cooling_days) * MS_PER_DAY,
+        reason=command.reason,
+    )
+    return Decision((proposed, *_disarmed(state)))
+
+
+def _withdrawn(state: SubjectState, command: WithdrawDisposal, person: str) -> Decision | Refusal:
+    if state.phase not in WAITING:
+        return Refusal("NOTHING_ASKED", "Nothing waits that could be taken back.")
+    return Decision((DisposalWithdrawn(by=person, reason=command.reason),))
+
+
+def _restricted(
+    state: SubjectState, command: RestrictErasure, context: Context
+) -> Decision | Refusal:
+    if state.phase not in KEPT:
+        return NOTHING
+    restricted = ErasureRestricted(
+        by=command.person, letter=command.letter, grounds=command.grounds, until=command.until
+    )
+    if command.until <= context.instant:
+        return Decision((restricted, *_disarmed(state)))
+    reason = "what stands against the erasure runs out"
+    armed = TimerSet(timer_id=RESTRICTION, due=command.until, reason=reason)
+    return Decision((restricted, armed))
+
+
+def _begun(state: SubjectState, command: BeginDestruction, context: Context) -> Decision | Refusal:
+    if state.phase == "destroying":
+        return _HELD if state.held else NOTHING
+    if state.phase != "approved":
+        return Refusal(
+            "NOT_APPROVED",
+            "This is not approved by two people.",
+            hint="usance subject show SUBJECT tells what is missing.",
+        )
+    unfit = _unfit(state, command.obliged)
+    if unfit is not None:
+        return unfit
+    if context.instant < state.not_before:
+        return Refusal(
+            "COOLING_OFF",
+            f"Nothing is destroyed before {iso(state.not_before)[:16]}Z.",
+            hint="Do it then; until then it can be withdrawn.",
+        )
+    return Decision((DestructionBegun(subjects=list(state.subjects)),))
 
 
 def _over() -> Refusal:

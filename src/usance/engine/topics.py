@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from usance.kernel.clock import MS_PER_DAY
@@ -58,11 +58,17 @@ class Place(NamedTuple):
 
 
 class Topics:
-    """The topics of one namespace with N partitions per context."""
+    """The topics of one namespace with N partitions per context.
 
-    def __init__(self, namespace: str, partitions: int) -> None:
+    `contexts` are fewer in a log that an older program founded, until one of today starts on it.
+    """
+
+    def __init__(
+        self, namespace: str, partitions: int, contexts: tuple[str, ...] = CONTEXTS
+    ) -> None:
         self.namespace = namespace
         self.partitions = partitions
+        self.contexts = contexts
         self._places: dict[str, Place] = {}
 
     def name(self, context: str, kind: str) -> str:
@@ -72,6 +78,11 @@ class Topics:
     def at(self, context: str, kind: str, partition: int) -> TopicPartition:
         """Return one partition of a topic."""
         return TopicPartition(self.name(context, kind), partition)
+
+    def there(self, names: Container[str]) -> Topics:
+        """Return the topics of the contexts whose topics are among names."""
+        contexts = tuple(c for c in CONTEXTS if self.name(c, "events") in names)
+        return Topics(self.namespace, self.partitions, contexts)
 
     def context_of(self, topic: str) -> str:
         """Return the context in a topic's name."""
@@ -95,11 +106,12 @@ class Topics:
 
     def places(self) -> list[Place]:
         """Return every place that an owner can have, by context and number."""
-        return [Place(c, n) for c in CONTEXTS for n in range(self.count(c))]
+        return [Place(c, n) for c in self.contexts for n in range(self.count(c))]
 
     def all_at(self, kind: str, contexts: Iterable[str] = CONTEXTS) -> list[TopicPartition]:
         """Return every partition of the topics of one kind."""
-        return [self.at(c, kind, n) for c in contexts for n in range(self.count(c))]
+        there = [c for c in contexts if c in self.contexts]
+        return [self.at(c, kind, n) for c in there for n in range(self.count(c))]
 
     def input(self, place: Place) -> TopicPartition:
         """Return the partition that the owner of a place reads."""

@@ -29,6 +29,11 @@ _NETWORK: Roles = frozenset(("network",))
 _GATEWAY: Roles = frozenset(("gateway", "network"))
 _NOBODY: Roles = frozenset()
 
+_REVIEWERS: Roles = frozenset(("auditor", "compliance_officer", "senior_checker"))
+
+GLASS = "break_glass"
+"""The role of a person behind broken glass: only the aggregate that notes each act sends commands in it."""
+
 OPERATORS: Roles = _CHECKERS | _ENGINEERS
 """Roles that may move what is stuck."""
 
@@ -53,7 +58,7 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (_EXPORTERS, "ExportPack"),
     (_COMPLIANCE, "ProposeList ApproveList RejectList WithdrawList"),
     (_COMPLIANCE, "PlaceHold LiftHold"),
-    (_COMPLIANCE, "RequestErasure"),
+    (_COMPLIANCE, "RequestErasure ProposeDisposal WithdrawDisposal"),
     (_COMPLIANCE | {"senior_checker"}, "ApproveErasure"),
     (_COMPLIANCE | {"auditor"}, "RecordReveal"),
     (_COMPLIANCE | _ENGINEERS, "TurnKey"),
@@ -66,11 +71,27 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (_NOBODY, "ConsumeReservation IncreaseReservation ReleaseIncrease HoldMargin ReleaseMargin"),
     (_NOBODY, "ObserveEvent ObserveOutcome OpenCase RecordScreening Drain FireTimer TimerDue"),
     (_NOBODY, "IntakePassed RegisterSchema UnreadableInput RecordErasure RecordTurn SealBarrier"),
+    (_NOBODY, "RestrictErasure BeginDestruction"),
     (_NOBODY, "RecordAccess RecordDenial"),
+    (OPERATORS | _COMPLIANCE | {"auditor"}, "BreakGlass CloseGlass"),
+    (_REVIEWERS, "ReviewGlass"),
+    (frozenset((GLASS,)), "UseGlass"),
 )
 
 AUTHORITY: Mapping[str, Roles] = {act: roles for roles, acts in _TABLE for act in acts.split()}
 """Roles of people, and of the network and the gateway, by the name of the command."""
+
+_NEVER_BROKEN = frozenset(
+    "BreakGlass CloseGlass ReviewGlass UseGlass ProposeDisposition ReturnToInvestigation"
+    " ApproveDisposition PlaceHold LiftHold RequestErasure ApproveErasure ProposeDisposal"
+    " WithdrawDisposal TurnKey ApproveTurn".split()
+)
+"""Acts that stay with their roles: cases are no business of others, and an erasure cannot be undone."""
+
+BREAKABLE: Roles = (
+    frozenset(act for act, roles in AUTHORITY.items() if roles - PARTS - {GLASS}) - _NEVER_BROKEN
+)
+"""Acts that a person may take behind broken glass."""
 
 DENIALS = frozenset(
     (
@@ -104,9 +125,9 @@ class Acting(Protocol):
 def role_missing(actor: Acting, act: str) -> Refusal | None:
     """Return why an actor may not do this in their role; it names the roles that may."""
     roles = AUTHORITY.get(act, _NOBODY)
-    if actor.role in roles or actor.role == ENGINE:
+    if actor.role in roles or actor.role == ENGINE or (actor.role == GLASS and act in BREAKABLE):
         return None
-    people = ", ".join(sorted(roles - PARTS))
+    people = ", ".join(sorted(roles - PARTS - {GLASS}))
     if not people:
         return Refusal(
             "ROLE_NEEDED",

@@ -46,6 +46,7 @@ MODULES: tuple[str, ...] = (
     "usance.domain.credit.messages",
     "usance.domain.export",
     "usance.domain.facility_messages",
+    "usance.domain.glass",
     "usance.domain.message_exchange",
     "usance.domain.presentation.messages",
     "usance.domain.work",

@@ -57,7 +57,7 @@ INTERNAL = frozenset(
     VoidAmendment ReleaseIncrease
     NoteDelivery ObserveEvent ObserveOutcome OpenCase QueueMessage RecordAck RecordNak RecordSent
     RegisterDrawing RegisterSchema ReleaseDrawing ReleaseHold ReleaseMargin ReleaseReservation
-    ReserveLimit SettleDrawing UnreadableInput""".split()
+    ReserveLimit SettleDrawing UnreadableInput UseGlass""".split()
 )
 """What parts of the program say to each other: no document and no request may say it for them."""
 

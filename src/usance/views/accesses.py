@@ -1,10 +1,17 @@
-"""Who looked at what and who was denied what, in a table that only auditors' and compliance's queries open."""
+"""Who looked at what and who was denied what, in a table for auditors and compliance; and who broke the glass."""
 
 from __future__ import annotations
 
 import re
 
 from usance.domain.export import PackExported
+from usance.domain.glass import (
+    GlassBroken,
+    GlassClosed,
+    GlassReviewed,
+    GlassReviewOverdue,
+    GlassUsed,
+)
 from usance.engine.accesses import AccessDenied, AccessRecorded
 from usance.engine.projection import Fact, Handler, Projection, Rows, Table, numbers, texts
 from usance.engine.secrecy import FieldRevealed
@@ -19,13 +26,25 @@ ACCESSES = Table(
     ),
     key=("event_id",),
     indexes=(
-        ("instant", "event_id"),
+        ("instant", "offset", "event_id"),
         ("person", "instant"),
         ("credit", "instant"),
         ("action", "instant"),
     ),
     restricted=True,
 )
+
+GLASSES = Table(
+    "glasses",
+    (
+        *texts("key", "person", "role", "acts", "scope", "incident", "state", "reviewer", "used"),
+        *numbers("number", "since", "until", "review_due", "closed", "uses", "overdue"),
+        *numbers("justified", "revision"),
+    ),
+    key=("key", "number"),
+    indexes=(("state", "since"),),
+)
+"""Times that somebody broke the glass. `state`: open | closed | reviewed; acts in `used` are those taken."""
 
 _SCOPE = re.compile(r"credit (\S+)")
 _ABOUT = ("credit",)
@@ -92,12 +111,66 @@ def _exported(fact: Fact, rows: Rows) -> None:
     )  # fmt: skip
 
 
+def _broken(fact: Fact, rows: Rows) -> None:
+    e = fact.message
+    _note(
+        fact, rows, "glass", person=e.person, role=e.role, action=f"break glass: {', '.join(e.acts)}",
+        resource=e.scope, credit=_credit(e.scope), reasoned=1,
+    )  # fmt: skip
+    rows.upsert(
+        "glasses", key=fact.key, number=e.number, person=e.person, role=e.role,
+        acts=", ".join(e.acts), scope=e.scope, incident=e.incident, state="open",
+        since=fact.instant, until=e.until, review_due=e.review_due, used="",
+        reviewer="", closed=0, uses=0, overdue=0, justified=0, revision=fact.meta.revision,
+    )  # fmt: skip
+
+
+def _used(fact: Fact, rows: Rows) -> None:
+    e = fact.message
+    _note(
+        fact, rows, "glass", person=e.person, role=fact.meta.actor.role, action=e.act,
+        resource=e.target, credit=_credit(e.target), command_id=e.command,
+    )  # fmt: skip
+    row = rows.get("glasses", fact.key, e.number)
+    before = row["used"] if row else ""
+    used = f"{before}, {e.act} on {e.target}" if before else f"{e.act} on {e.target}"
+    uses = (row["uses"] if row else 0) + 1
+    rows.patch("glasses", (fact.key, e.number), used=used[:2_000], uses=uses)
+
+
+def _shut(fact: Fact, rows: Rows) -> None:
+    rows.patch("glasses", (fact.key, fact.message.number), state="closed", closed=fact.instant)
+
+
+def _late(fact: Fact, rows: Rows) -> None:
+    rows.patch("glasses", (fact.key, fact.message.number), overdue=1)
+
+
+def _reviewed(fact: Fact, rows: Rows) -> None:
+    e = fact.message
+    _note(
+        fact, rows, "glass", person=e.by, role=fact.meta.actor.role, reasoned=1,
+        action=f"review glass: {'justified' if e.justified else 'not justified'}", resource=e.person,
+    )  # fmt: skip
+    rows.patch(
+        "glasses", (fact.key, e.number), state="reviewed", reviewer=e.by,
+        justified=int(e.justified),
+    )  # fmt: skip
+
+
 HANDLERS: dict[type, Handler] = {
     AccessRecorded: _looked,
     AccessDenied: _denied,
     FieldRevealed: _revealed,
     PackExported: _exported,
+    GlassBroken: _broken,
+    GlassUsed: _used,
+    GlassClosed: _shut,
+    GlassReviewOverdue: _late,
+    GlassReviewed: _reviewed,
 }
 
-ACCESS_RECORDS = Projection("accesses", 1, (ACCESSES,), HANDLERS, contexts=("system", "access"))
+ACCESS_RECORDS = Projection(
+    "accesses", 1, (ACCESSES, GLASSES), HANDLERS, contexts=("system", "access")
+)
 """Accesses; packs handed over stand in `system`, and so do reveals of before accesses had topics of their own."""

@@ -10,7 +10,7 @@ from usance.kernel.errors import NotFound, Refused
 from usance.kernel.words import text_of
 from usance.log.contract import Record
 from usance.views import results_access as ra
-from usance.views.asking import made
+from usance.views.asking import MANY, made
 from usance.views.asking_history import HistoryQuestions
 
 AUDITORS = frozenset(("auditor", "compliance_officer"))
@@ -49,7 +49,8 @@ class AccessQuestions(HistoryQuestions):
             ("instant", "<", wanted.until),
         )
         where = [Where(*pair) for pair in pairs if pair[2]]
-        order = (Order("instant", down=True), Order("event_id", down=True))
+        newest = ("instant", "offset", "event_id")
+        order = [Order(column, down=True) for column in newest]
         with self.reading(viewer) as reading:
             rows, page = self.page_of(reading, "accesses", where, order, cursor, limit)
         return ra.AccessPage(rows=[_row(row) for row in rows], page=page)
@@ -84,6 +85,25 @@ class AccessQuestions(HistoryQuestions):
         if row is None:
             raise NotFound(f"no event {event_id}", hint="usance event list shows the newest")
         return self.record_at(row["topic"], row["partition"], row["offset"])
+
+    def glasses(self, viewer: Actor, limit: int = MANY) -> list[ra.GlassRow]:
+        """Return the times that somebody broke the glass, newest first."""
+        with self.reading(viewer) as reading:
+            order = (Order("since", down=True),)
+            return [_glass(row) for row in reading.select("glasses", (), order, limit)]
+
+    def broken(self, viewer: Actor) -> list[ra.GlassRow]:
+        """Return whose glass is broken now."""
+        with self.reading(viewer) as reading:
+            rows = reading.select(
+                "glasses", (Where("state", "=", "open"),), (Order("since"),), MANY
+            )
+        return [_glass(row) for row in rows]
+
+
+def _glass(row: Row) -> ra.GlassRow:
+    overdue, justified = bool(row["overdue"]), bool(row["justified"])
+    return made(ra.GlassRow, row, overdue=overdue, justified=justified)
 
 
 def _row(row: Row) -> ra.AccessRow:

@@ -8,7 +8,10 @@ from usance.views.results_history import Page
 
 
 class AccessFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which accesses; empty fields do not filter. `kind`: look | reveal | export | denied. Instants are ms UTC."""
+    """Which accesses; empty fields do not filter. Instants are ms UTC.
+
+    `kind`: look | reveal | export | denied | glass.
+    """
 
     person: str = ""
     credit: str = ""
@@ -57,3 +60,25 @@ class AccessDetail(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
     place: str
     envelope_hash: str
+
+
+class GlassRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One time that somebody broke the glass. `state`: open | closed | reviewed; `used` tells the acts taken."""
+
+    key: str
+    number: int
+    person: str
+    role: str
+    acts: str
+    scope: str
+    incident: str
+    state: str
+    since: int
+    until: int
+    review_due: int
+    closed: int
+    uses: int
+    used: str
+    overdue: bool
+    reviewer: str
+    justified: bool

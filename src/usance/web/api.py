@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from usance.bootstrap.breaking import behind_glass, handed_over
 from usance.engine.control import Discard, Redrive
 from usance.engine.reactor import Outgoing
 from usance.engine.telemetry import format_traceparent, parse_traceparent
@@ -40,6 +41,8 @@ ACTING_AS = "usance_as"
 """Cookie that holds `person:role`."""
 ROLE_HEADER = "Usance-As"
 ID_MAX = 200
+GLASS_LOOKS, GLASS_LOOK_S = 100, 0.05
+"""How often, and how many seconds apart, the answer to an act behind broken glass is looked for."""
 
 _encode = msgspec.json.Encoder().encode
 _ACTORS_MAX = 1_000
@@ -106,6 +109,8 @@ class Desk:
 
     async def send(self, outgoing: Outgoing) -> Answer | None:
         """Send a command and return its answer after the commit; None when none came in time."""
+        if behind_glass(outgoing):
+            return await self._behind_glass(outgoing)
         outcome = await self.answers.ask(outgoing)
         if outcome is None:
             return None
@@ -117,6 +122,18 @@ class Desk:
         if outcome.answer in DECIDING:
             self.answers.remember(answer)
         return answer
+
+    async def _behind_glass(self, outgoing: Outgoing) -> Answer | None:
+        """Have an act noted and sent on, then look for its own answer; None when that is still to come."""
+        noted = await self.send(handed_over(outgoing))
+        if noted is None or noted.outcome != "accepted":
+            return noted
+        for _ in range(GLASS_LOOKS):
+            found = await self.answered(outgoing.id, outgoing.key, outgoing.actor)
+            if found is not None:
+                return found
+            await asyncio.sleep(GLASS_LOOK_S)
+        return None
 
     async def answered(self, command_id: str, key: str, viewer: Actor) -> Answer | None:
         """Return the answer that a command got before; None when the views do not know it yet."""

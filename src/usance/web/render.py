@@ -146,6 +146,8 @@ def path_of(key: str) -> str:
     if key.count("/") < 2:
         return ""
     parts = key_parts(key)
+    if parts.category == "glass":
+        return "/glass"
     base = _PATHS.get(parts.category)
     return f"{base}/{quote(parts.identity)}" if base else ""
 

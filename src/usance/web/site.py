@@ -14,6 +14,7 @@ from starlette.routing import Route
 from usance.kernel.clock import SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused, UsanceError
+from usance.views import results_access as ra
 from usance.views.asking_access import AUDITORS
 from usance.web import accesses, audit_pages, listing, operations, pages, rereading
 from usance.web.answers import Answer
@@ -51,7 +52,10 @@ RAIL: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     ("Compliance", (("k", "/cases", "Cases"), ("n", "/lists", "Lists"))),
-    ("Audit", (("u", "/audit", "Audit"), ("x", "/access", "Access"))),
+    (
+        "Audit",
+        (("u", "/audit", "Audit"), ("x", "/access", "Access"), ("z", "/glass", "Broken glass")),
+    ),
     (
         "Operations",
         (
@@ -262,6 +266,7 @@ class Site:
             "query": query,
             "here": with_query(request.url.path, query),
             "viewer": viewer,
+            "broken": self._broken(viewer),
             "people": self.backend.directory.people,
             "person_name": self.backend.directory.name,
             "bank": self.backend.settings.bank,
@@ -275,6 +280,13 @@ class Site:
             "outcome": None,
             "stale": False,
         }
+
+    def _broken(self, viewer: Actor) -> list[ra.GlassRow]:
+        """Return whose glass is broken; nothing where the views cannot tell."""
+        try:
+            return self.backend.queries.broken(viewer)
+        except UsanceError:
+            return []
 
     def _settings(self) -> list[tuple[str, str]]:
         rows: list[tuple[str, str]] = []
