@@ -21,7 +21,8 @@ MARKS = {"met": "✓", "partly": "◐", "open": "○"}
 @click.option(
     "--state", type=click.Choice(["met", "partly", "open"]), help="Only rows that are so far."
 )
-def controls(rule: str, state: str | None) -> None:
+@click.option("--cedar", is_flag=True, help="Print the table of roles by act as Cedar policies.")
+def controls(rule: str, state: str | None, cedar: bool) -> None:
     """Show the matrix of controls; RULE narrows it to ids and laws that contain it.
 
     Nothing here claims compliance: rows say what tests show. Example: usance audit controls PCI
@@ -30,6 +31,12 @@ def controls(rule: str, state: str | None) -> None:
     from usance.cli.show import emit
     from usance.kernel.errors import NotFound
 
+    if cedar:
+        from usance.bootstrap.cedar import policies
+
+        text = policies()
+        emit({"policies": text}, lambda _: text.rstrip("\n").split("\n"))
+        return
     wanted = rule.casefold()
     found = [
         c

@@ -8,7 +8,7 @@ checkers: the tier is fixed when an approval is asked for, and `tier_missing` ho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from usance.kernel.decider import Context, Decider, Decision, Refusal
 
@@ -84,7 +84,7 @@ AUTHORITY: Mapping[str, Roles] = {act: roles for roles, acts in _TABLE for act i
 _NEVER_BROKEN = frozenset(
     "BreakGlass CloseGlass ReviewGlass UseGlass ProposeDisposition ReturnToInvestigation"
     " ApproveDisposition PlaceHold LiftHold RequestErasure ApproveErasure ProposeDisposal"
-    " WithdrawDisposal TurnKey ApproveTurn".split()
+    " WithdrawDisposal ProposeList ApproveList RejectList WithdrawList TurnKey ApproveTurn".split()
 )
 """Acts that stay with their roles: cases are no business of others, and an erasure cannot be undone."""
 
@@ -139,6 +139,32 @@ def role_missing(actor: Acting, act: str) -> Refusal | None:
         f"{act} is for: {people}.",
         hint="Ask somebody who acts in one of these roles.",
     )
+
+
+SECOND_PERSON = frozenset(
+    "ApproveCredit ApproveAmendment VoidIssue AuthenticateCredit AuthoriseTakeUp HonourPresentation"
+    " AcceptDraft IncurDeferred NegotiatePresentation ApproveAct ApproveDisposition ApproveList"
+    " ApproveErasure ApproveTurn ReviewGlass".split()
+)
+"""Acts that nobody takes on what they entered or proposed themselves; their deciders compare persons."""
+
+TIERED = frozenset(
+    "ApproveCredit ApproveAmendment HonourPresentation AcceptDraft IncurDeferred"
+    " NegotiatePresentation".split()
+)
+"""Acts that above an amount are for the senior tier."""
+
+
+def allowed(role: str, act: str, *, own: bool, tier: str = "standard") -> bool:
+    """Tell what the table says of an act: in a role, on one's own work or another's, in a tier."""
+    actor = _Role(role)
+    if role_missing(actor, act) is not None or (own and act in SECOND_PERSON):
+        return False
+    return act not in TIERED or tier_missing(actor, tier) is None
+
+
+class _Role(NamedTuple):
+    role: str
 
 
 SENIOR: Roles = frozenset(("senior_checker",))
