@@ -16,7 +16,6 @@ from usance.crypto.vault import CHECK_BYTES
 from usance.engine import key_turns as m
 from usance.engine.keys import KeyCreated
 from usance.engine.secrecy import SubjectErased
-from usance.engine.topics import CONTEXTS
 from usance.kernel.decider import Actor, key_of
 from usance.kernel.errors import NotFound, Refused, Tampered
 from usance.kernel.words import Words
@@ -97,14 +96,14 @@ def turn(desk: Desk, name: str, to: str, reason: str, person: Actor) -> Outcome 
     if not state.to:
         _demand_spare(desk.store, found, to)
         asked = m.TurnKey(was=found.state.value, to=to, reason=Words(text=reason))
-        return send(desk, found.stream, asked, person, "turn")
+        return send(desk, found.stream, asked, person)
     if state.to != to:
         raise Refused(
             "TURN_PENDING",
             f"it is asked already that this key becomes {state.to}",
             hint="Approve that first, or ask for it in the same words.",
         )
-    return send(desk, found.stream, m.ApproveTurn(), person, "approve", person.person)
+    return send(desk, found.stream, m.ApproveTurn(), person)
 
 
 def execute(desk: Desk, name: str) -> bool:
@@ -123,7 +122,7 @@ def execute(desk: Desk, name: str) -> bool:
         assert found.kek is not None
         if found.state is not KeyState.DESTROYED:
             vault.service.destroy(found.kek)
-    send(desk, found.stream, m.RecordTurn(), ENGINE, "record")
+    send(desk, found.stream, m.RecordTurn(), ENGINE)
     return True
 
 
@@ -176,17 +175,15 @@ def _announced(store: Store) -> tuple[dict[str, str], set[str]]:
     """Return check values by key, and the keys of all certificates, as events say."""
     announced: dict[str, str] = {}
     erased: set[str] = set()
-    for context in CONTEXTS:
-        for number in range(store.topics.partitions):
-            place = store.topics.at(context, "events", number)
-            for record in store.log.scan(place, store.log.begin(place), None, 5_000):
-                kind = header(record.headers, "ce_type") or b""
-                if kind.endswith((b".KeyCreated", b".SubjectErased")):
-                    said = store.closed.message(record.headers, record.value)
-                    if isinstance(said, KeyCreated):
-                        announced[said.key] = said.check
-                    elif isinstance(said, SubjectErased):
-                        erased |= set(said.keys)
+    for place in store.topics.all_at("events"):
+        for record in store.log.scan(place, store.log.begin(place), None, 5_000):
+            kind = header(record.headers, "ce_type") or b""
+            if kind.endswith((b".KeyCreated", b".SubjectErased")):
+                said = store.closed.message(record.headers, record.value)
+                if isinstance(said, KeyCreated):
+                    announced[said.key] = said.check
+                elif isinstance(said, SubjectErased):
+                    erased |= set(said.keys)
     return announced, erased
 
 

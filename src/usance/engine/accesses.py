@@ -13,7 +13,7 @@ import msgspec
 from usance.engine.secrecy import FieldRevealed, RecordReveal
 from usance.engine.state import Denials
 from usance.kernel.clock import MS_PER_MINUTE
-from usance.kernel.decider import Context, Decision, Refusal
+from usance.kernel.decider import Actor, Context, Decision, Refusal
 from usance.kernel.words import Words, text_of
 
 ACCESS = "access"
@@ -106,6 +106,29 @@ def counted(before: Denials | None, instant: int) -> tuple[Denials, bool]:
         number % TOLD_EACH == 0 and (number // TOLD_EACH).bit_count() == 1
     )
     return Denials(minute, number, 0 if told else unrecorded + 1), told
+
+
+def denial_of(
+    actor: Actor,
+    resource: str,
+    act: str,
+    refusal: Refusal,
+    command: str,
+    before: Denials | None,
+    now: Denials,
+) -> RecordDenial:
+    """Return the command that has a refusal written down as a denial."""
+    return RecordDenial(
+        person=actor.person,
+        role=actor.role,
+        act=act,
+        resource=resource,
+        code=refusal.code,
+        cause=refusal.message,
+        command=command,
+        number=now.number,
+        unrecorded=before.unrecorded if before is not None else 0,
+    )
 
 
 class AccessState(msgspec.Struct):

@@ -10,7 +10,7 @@ from typing import Any
 
 from usance.crypto.vault import KeyUnavailable, SubjectErased
 from usance.engine import control
-from usance.engine.accesses import ACCESS, RecordDenial, counted
+from usance.engine.accesses import ACCESS, counted, denial_of
 from usance.engine.keys import CATEGORY, created
 from usance.engine.logs import logger, record_fields
 from usance.engine.parking import ParkKeeper
@@ -436,17 +436,7 @@ class Handling:
         share.overlay.denials[who] = now
         if not told:
             return
-        denial = RecordDenial(
-            person=actor.person,
-            role=actor.role,
-            act=act,
-            resource=key,
-            code=refusal.code,
-            cause=refusal.message,
-            command=meta.command_id,
-            number=now.number,
-            unrecorded=before.unrecorded if before is not None else 0,
-        )
+        denial = denial_of(actor, key, act, refusal, meta.command_id, before, now)
         stream = key_of(meta.tenant, ACCESS, actor.person)
         send = Send(stream, denial, derived(meta.command_id, "denied"))
         share.merge("elsewhere", [self._send(meta, key, 0, send, _ENGINE)])

@@ -17,12 +17,12 @@ from usance.kernel.errors import NotFound
 from usance.views import results as r
 from usance.views.asking import MANY, flat, loads, made, sees_compliance
 from usance.views.asking_trade import TradeQuestions, identity
+from usance.views.glass_work import glass_incidents, glass_work
 
 MAKERS = ["maker", "officer"]
 CHECKERS = ["checker", "senior_checker", "officer"]
 EXAMINERS = ["examiner", "maker", "officer"]
 OPERATORS = sorted(authority.OPERATORS)
-REVIEWERS = authority.AUTHORITY["ReviewGlass"]
 COMPLIANCE = ["compliance", "compliance_officer"]
 DEADLINES_MAX = 20
 
@@ -115,7 +115,7 @@ class WorkQuestions(TradeQuestions):
             *_message_work(reading),
             *_saga_work(reading),
             *_letter_work(reading),
-            *_glass_work(reading),
+            *glass_work(reading),
         ]
         if sees_compliance(viewer):
             found += _case_work(reading)
@@ -552,41 +552,6 @@ def deadlines(reading: Reading) -> list[r.DeadlineRow]:
     ]
 
 
-def _glass_work(reading: Reading) -> Iterator[r.WorkItem]:
-    for row in reading.select("glasses", (Where("state", "=", "closed"),), (Order("since"),), MANY):
-        yield _item(
-            "review_glass",
-            row,
-            id=f"review_glass:{row['key']}:{row['number']}",
-            title=f"Review what {row['person']} did behind broken glass",
-            why=f"{row['uses']} acts for {row['incident']}: {row['used'] or 'none was taken'}",
-            act="ReviewGlass",
-            roles=sorted(REVIEWERS),
-            not_by=row["person"],
-            due=row["review_due"],
-            since=row["closed"],
-        )
-
-
-def _glass_incidents(reading: Reading) -> Iterator[r.Incident]:
-    late = (Where("state", "=", "closed"), Where("overdue", "=", 1))
-    for row in reading.select("glasses", late, (Order("since"),), MANY):
-        yield r.Incident(
-            id=f"glass:{row['key']}:{row['number']}",
-            saga=row["key"],
-            definition="break-glass",
-            subject=row["key"],
-            reference=row["person"],
-            step="review",
-            cause=f"nobody has reviewed what {row['person']} did behind broken glass",
-            since=row["review_due"],
-            suggested=["review"],
-            open=True,
-            how="",
-            closed=0,
-        )
-
-
 def incidents(reading: Reading, where: tuple[Where, ...]) -> list[r.Incident]:
     """Return incidents, oldest first."""
     rows = reading.select("incidents", where, (Order("since"),), MANY)
@@ -601,4 +566,4 @@ def incidents(reading: Reading, where: tuple[Where, ...]) -> list[r.Incident]:
         )
         for row in rows
     ]
-    return sorted([*found, *_glass_incidents(reading)], key=lambda i: i.since)
+    return sorted([*found, *glass_incidents(reading)], key=lambda i: i.since)
