@@ -37,8 +37,10 @@ ACCESSES = Table(
 GLASSES = Table(
     "glasses",
     (
-        *texts("key", "person", "role", "acts", "scope", "incident", "state", "reviewer", "used"),
-        *numbers("number", "since", "until", "review_due", "closed", "uses", "overdue"),
+        *texts("key"),
+        *numbers("number"),
+        *texts("person", "role", "acts", "scope", "incident", "state", "reviewer", "used"),
+        *numbers("since", "until", "review_due", "closed", "uses", "overdue"),
         *numbers("justified", "revision"),
     ),
     key=("key", "number"),
