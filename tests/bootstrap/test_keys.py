@@ -170,10 +170,10 @@ def test_no_keyring_is_written_before_every_share_is_seen_to_fit(tmp_path: Path)
 def test_a_missing_extra_says_how_to_get_it(
     settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from usance.adapters import keys_aws, keys_pkcs11
+    from usance.adapters import keys_aws, pkcs11_token
 
     monkeypatch.setattr(keys_aws, "boto3", None)
-    monkeypatch.setattr(keys_pkcs11, "pkcs11", None)
+    monkeypatch.setattr(pkcs11_token, "pkcs11", None)
     for address in ("aws:eu-central-1", "pkcs11:token=t?module-path=/m.so"):
         with pytest.raises(Unavailable) as error:
             open_keys(settings(address))
