@@ -78,6 +78,7 @@ def test_ratios_are_those_of_the_same_round() -> None:
             run("usance", "saturation", 90, second_half_rate=80, round=1),
             run("usance", "latency", 200.0) | {"p50_ms": 5.0},
             run("streams", "latency, default commit", 200.0) | {"p50_ms": 60.0},
+            run("streams", "latency, late", 200.0, generator_in_time=False) | {"p50_ms": 900.0},
             run("usance", ONE, 100), run("usance", TWO, 150), run("usance", TWO, 130),
             run("usance", FLUSHED.format("never", 100), 10), run("usance", FLUSHED.format(1, 100), 9),
         ]

@@ -172,7 +172,9 @@ def ratios(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         for peer, rate in rates.items():
             if peer != "usance" and rate:
                 found[f"rate, usance / {peer}"].append(rates["usance"] / rate)
-    times = {(r["peer"], r["mode"], r["rate"]): r["p50_ms"] for r in runs if r["p50_ms"]}
+    # What a generator sent late says nothing of whoever answered.
+    timed = [r for r in runs if r["p50_ms"] and r.get("generator_in_time", True)]
+    times = {(r["peer"], r["mode"], r["rate"]): r["p50_ms"] for r in timed}
     for (peer, mode, rate), p50 in times.items():
         ours = times.get(("usance", "latency", rate))
         if mode != "latency" and ours:
