@@ -13,6 +13,7 @@ from usance.adapters import kafka_doctor
 from usance.bootstrap.roles import ROLES, roles_of
 from usance.cli.main import usance
 from usance.config import Settings, load, variable
+from usance.kernel.clock import SystemClock
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -85,7 +86,8 @@ def test_the_trial_on_one_machine_is_set_as_the_program_understands_it(
 
 
 def test_the_brokers_of_the_trial_pass_the_doctor(compose):
-    rules = (*kafka_doctor._RULES, *kafka_doctor._SEVERAL, kafka_doctor._NEW_PROTOCOL)
+    ward = kafka_doctor.Ward(None, {}, (), SystemClock())
+    rules = (*kafka_doctor._RULES, *kafka_doctor._SEVERAL, *kafka_doctor._timing(ward))
     brokers = [s for s in compose["services"].values() if s["image"].startswith("apache/kafka:")]
     assert len(brokers) == 3
     pinned = re.search(

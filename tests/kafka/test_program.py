@@ -137,6 +137,10 @@ def test_the_sample_book_gives_the_same_read_models_on_both_logs(
     assert unlike == {}
 
 
+OWNED = 3 * 4 + 1
+"""Partitions of three contexts, and the one of access records."""
+
+
 class Workers:
     """`usance start --workers 2` on a cluster, with its health addresses."""
 
@@ -249,7 +253,7 @@ def test_two_workers_share_the_book_and_one_that_is_killed_comes_back(
 ) -> None:
     workers = Workers(kafka, tmp_path)
     try:
-        workers.wait(lambda: min(workers.partitions()) > 0 and sum(workers.partitions()) == 12)
+        workers.wait(lambda: min(workers.partitions()) > 0 and sum(workers.partitions()) == OWNED)
         first = [workers.post(f"FAC-{n}", f"k{n}") for n in range(12)]
         assert {a["outcome"] for a in first} == {"accepted"}
         victim = workers.pid(1)
@@ -257,7 +261,7 @@ def test_two_workers_share_the_book_and_one_that_is_killed_comes_back(
         after = [workers.post(f"FAC-{n}", f"k{n}") for n in range(6, 18)]
         assert after[:6] == first[6:]  # the same key, the same answer
         assert {a["outcome"] for a in after} == {"accepted"}
-        workers.wait(lambda: min(workers.partitions()) > 0 and sum(workers.partitions()) == 12)
+        workers.wait(lambda: min(workers.partitions()) > 0 and sum(workers.partitions()) == OWNED)
         assert workers.pid(1) != victim
         found = json.loads(workers.say("status", "--output", "json"))
         assert found["events_by_type"]["FacilitySet"] == 18

@@ -10,7 +10,7 @@ from typing import Any
 from usance.messages.catalogue import default
 
 CODES = """
-acknowledges act answer article authentication available_by band basis calendar calendar_version
+acknowledges act action acts answer article authentication available_by band basis calendar calendar_version
 certificate check code command_type confirmation currency definition disposal disposition event_type form
 how hs_code incoterm kind level matcher_version method mt partial_shipments postings.book postings.journal
 postings.rule postings.side quantity_unit result retention role rule rules scope side stage step
@@ -22,10 +22,11 @@ act_id application approver actor.login actor.person as_of by case case_id causa
 credit customer dead_letter_id event event_id examiner facility file incident_id key keys maker message
 pack party person presentation presenter_reference proposal proposer reference reviewer saga sender_reference
 snapshot_id source source_event stream subject subject_stream subjects target tenant work acknowledged
-documents.reference postings.credit received acknowledges obliged list_id base replaced
+documents.reference postings.credit received acknowledges obliged list_id base replaced command incident letter
+resource
 """
 """Opaque ids, references of banks, pseudonyms and streams; `obliged` names credits by their number, `base` and
-`replaced` versions of lists."""
+`replaced` versions of lists; `resource` is a reference or the path of a page, never its query; `letter` a number."""
 BANKS = """
 available_with confirming_bank reimbursing_bank issuing_bank advising_bank sender receiver presentee presenter
 drawee draft_on
@@ -45,7 +46,9 @@ shipment_period
 DIGESTS = (
     "content content_hash digest evidence_hash narrative_digest parties_digest sha256 indexes.tree"
 )
-PROGRAMS_WORDS = "cause explanation hint inputs message suggested reason facts statement text"
+PROGRAMS_WORDS = (
+    "cause explanation hint inputs message suggested reason facts grounds statement text"
+)
 """What the program says: of no record's private values. `facts` are of events, in clear there already; `text` is
 a schema's, or what a credit asks of a document (46A)."""
 
