@@ -67,7 +67,7 @@ def list_kept(state: str | None) -> None:
         Column("Parts over", lambda k: str(len(k.over)), right=True),
         Column("Why", lambda k: one_line(k.why, 70)),
     )
-    with watched(Look("retention.list", state or ""), _readers()) as seen:
+    with watched(Look("retention.list", state or ""), _readers(), named=True) as seen:
         rows = listed(seen.desk.store, seen.desk.clock.now(), state=state or "")
         emit(rows, lambda r: table(columns, r, "Nobody is like that."))
 
@@ -90,7 +90,20 @@ def show_kept(subject: str) -> None:
     from usance.cli.show import emit
     from usance.cli.watched import watched
 
-    with watched(Look("retention.view", subject), _readers()) as seen:
+    with watched(Look("retention.view", subject), _readers(), named=True) as seen:
+        emit(kept(seen.desk.store, subject, seen.desk.clock.now()), _lines)
+
+
+def _tried(subject: str) -> None:
+    """Show what an act would rest on, as `show` does: to those who may look or act, and recorded first."""
+    from usance.bootstrap.accessing import Look
+    from usance.bootstrap.retaining import kept
+    from usance.cli.show import emit
+    from usance.cli.watched import watched
+    from usance.kernel.authority import AUTHORITY
+
+    roles = _readers() | AUTHORITY["ApproveErasure"]
+    with watched(Look("retention.view", subject), roles, named=True) as seen:
         emit(kept(seen.desk.store, subject, seen.desk.clock.now()), _lines)
 
 
@@ -129,12 +142,11 @@ def propose(subject: str, reason: str, partial: bool, dry_run: bool) -> None:
     from usance.bootstrap import retaining
     from usance.cli.opening import acting
     from usance.cli.secrecy import told
-    from usance.cli.show import emit
 
+    if dry_run:
+        _tried(subject)
+        return
     with acting() as (desk, person):
-        if dry_run:
-            emit(retaining.kept(desk.store, subject, desk.clock.now()), _lines)
-            return
         told(retaining.propose(desk, subject, reason, person, partial=partial))
         say(f"Two other people approve it: usance retention approve {subject}")
 
@@ -147,15 +159,14 @@ def approve(subject: str, dry_run: bool) -> None:
 
     Example: usance retention approve party-1 --as dev.raghavan
     """
-    from usance.bootstrap import erasing, retaining
+    from usance.bootstrap import erasing
     from usance.cli.opening import acting
     from usance.cli.secrecy import told
-    from usance.cli.show import emit
 
+    if dry_run:
+        _tried(subject)
+        return
     with acting() as (desk, person):
-        if dry_run:
-            emit(retaining.kept(desk.store, subject, desk.clock.now()), _lines)
-            return
         told(erasing.approve(desk, subject, person))
         state = erasing.standing_of(desk.store, subject)
         if state.phase == "approved":
@@ -190,19 +201,19 @@ def destroy(subject: str, dry_run: bool) -> None:
     Holds and clocks are looked at once more, here and in the key store.
     Example: usance retention destroy party-1 --as farid.haddad
     """
-    from usance.bootstrap import erasing, retaining
+    from usance.bootstrap import erasing
     from usance.cli.opening import acting
     from usance.cli.show import emit, facts
     from usance.kernel.authority import role_missing
     from usance.kernel.errors import Refused
 
+    if dry_run:
+        _tried(subject)
+        return
     with acting() as (desk, person):
         missing = role_missing(person, "ApproveErasure")
         if missing is not None:
             raise Refused(missing.code, missing.message, hint=missing.hint)
-        if dry_run:
-            emit(retaining.kept(desk.store, subject, desk.clock.now()), _lines)
-            return
         made = erasing.execute(desk, subject)
         short = {
             k: str(len(v)) if isinstance(v, list) else str(v) for k, v in made._asdict().items()
@@ -224,7 +235,7 @@ def letter(subject: str, out: Path | None) -> None:
     from usance.cli.show import clean, emit
     from usance.cli.watched import watched
 
-    with watched(Look("retention.letter", subject), _readers()) as seen:
+    with watched(Look("retention.letter", subject), _readers(), named=True) as seen:
         text = made(seen.desk.store, subject, seen.desk.settings.bank.name)
     if out is not None:
         _written(out, text.encode())
@@ -247,7 +258,7 @@ def certificate(subject: str, out: Path | None) -> None:
     from usance.cli.show import emit_json
     from usance.cli.watched import watched
 
-    with watched(Look("retention.certificate", subject), _readers()) as seen:
+    with watched(Look("retention.certificate", subject), _readers(), named=True) as seen:
         made = retaining.certificate(seen.desk.store, subject)
     if out is None:
         emit_json(made)

@@ -21,12 +21,21 @@ subject = Noun("subject", help="Data subjects: what is kept of them, holds, eras
 def show_subject(name: str) -> None:
     """Tell what is sealed for a data subject: streams, keys, holds, and how far its erasure is.
 
-    SUBJECT is a party's id, a credit's reference or a stream. Example: usance subject show party-1
+    It names cases too, so that looking is recorded first. SUBJECT is a party's id, a credit's reference or a
+    stream. Example: usance subject show party-1 --as elif.demir
     """
-    from usance.cli.opening import looking
-    from usance.cli.show import emit
+    _shown(name)
 
-    with looking() as seen:
+
+def _shown(name: str) -> None:
+    from usance.bootstrap.accessing import Look
+    from usance.cli.show import emit
+    from usance.cli.watched import watched
+    from usance.kernel.authority import AUTHORITY
+    from usance.views.asking import COMPLIANCE_ROLES
+
+    roles = frozenset(COMPLIANCE_ROLES) | AUTHORITY["ApproveErasure"]
+    with watched(Look("subject.view", name), roles, named=True) as seen:
         emit(_facts(seen.desk, name), _lines)
 
 
@@ -106,12 +115,14 @@ def erase(name: str, reason: str, dry_run: bool) -> None:
     from usance.cli.opening import acting
     from usance.cli.show import emit, facts
     from usance.engine.secrecy import KEPT
+    from usance.kernel.authority import role_missing
+    from usance.kernel.errors import Refused
 
+    if dry_run:
+        _shown(name)
+        return
     with acting() as (desk, person):
         found = _facts(desk, name)
-        if dry_run:
-            emit(found, _lines)
-            return
         phase = found["erasure"]
         if phase == "erased":
             say(f"Erased already, certificate {found['certificate']}.")
@@ -128,6 +139,9 @@ def erase(name: str, reason: str, dry_run: bool) -> None:
             if found["approvals"] + 1 < 2:
                 say("One more approval is needed.")
                 return
+        missing = role_missing(person, "ApproveErasure")
+        if missing is not None:
+            raise Refused(missing.code, missing.message, hint=missing.hint)
         made = erasing.execute(desk, name)
         emit(made._asdict(), lambda m: facts({k: _short(v) for k, v in m.items()}))
 

@@ -13,13 +13,14 @@ SOURCE = "cli"
 
 
 @contextmanager
-def watched(look: Look, roles: frozenset[str]) -> Iterator[Looking]:
+def watched(look: Look, roles: frozenset[str], *, named: bool = False) -> Iterator[Looking]:
     """Open the folder for somebody whose look is recorded first.
 
     Raises Refused for other roles, having recorded that, and Unavailable where it cannot be recorded. Nobody in
-    particular sees nothing of it, which needs no record.
+    particular sees nothing of it, which needs no record; where what is shown does not go by who looks, `named`
+    raises Refused for them too.
     """
-    if not session().person:
+    if not named and not session().person:
         with looking() as seen:
             yield seen
         return
