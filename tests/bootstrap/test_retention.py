@@ -251,6 +251,9 @@ def test_what_is_over_goes_in_part_and_the_rest_stays(world: World) -> None:
     # The rest may follow later: it is another destruction, with another certificate.
     world.at("2033-06-30")
     assert world.kept().state == "due"
+    assert world.propose(OFFICER) == "accepted"
+    again = retaining.certificate(world.store, PARTY)
+    assert again == told, "what is proposed since changes nothing of what was destroyed"
 
 
 def test_a_hold_stands_against_every_step_and_each_refusal_is_recorded(world: World) -> None:

@@ -250,6 +250,8 @@ def certificate(store: Store, subject: str) -> dict[str, Any]:
     if erased is None:
         hint = "usance retention show SUBJECT"
         raise NotFound("nothing of this subject was destroyed", hint=hint)
+    # What was asked for since is another matter: its approvals are none of this destruction's.
+    past = [p for p in past if p.meta.revision <= erased.meta.revision]
     asked = _last(past, m.DisposalProposed, m.ErasureRequested)
     assert asked is not None, "nothing is destroyed that nobody asked for"
     since = [p for p in past if p.meta.revision >= asked.meta.revision]
