@@ -395,6 +395,25 @@ def test_a_head_that_the_true_key_signed_twice_is_a_fork(visit, world: World, we
 
 
 @browser_tests
+def test_a_second_log_of_heads_under_another_name_is_refused(visit, world: World, web, policy):
+    """The genuine key is good for every tree below its name: a fresh name would have nothing remembered."""
+    now = web.get("/audit/heads.json").json()
+    key = world.program.sealing.notary.signer
+    other = f"{now['origin']}2"
+    page = visit("/today")
+    pin(page, heads_key(policy))
+
+    def renamed(body: dict[str, Any]) -> None:
+        text = Checkpoint(other, 7, bytes(range(32))).text()
+        body["origin"], body["since"] = other, []
+        body["checkpoint"] = note.sign_note(text, other, key).decode()
+
+    altered(page, renamed)
+    page.goto(page.url.replace("/today", "/audit"))
+    assert verdict(page) == "WRONG_ORIGIN"
+
+
+@browser_tests
 @pytest.mark.parametrize(
     ("broken", "says"),
     [

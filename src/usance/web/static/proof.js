@@ -139,6 +139,12 @@ export async function keyFor(trust, origin) {
   throw new Detected("UNKNOWN_KEY", "none of the keys that you trust is this log's: " + origin, "Compare the key with the one that you were given by another way.");
 }
 
+/** Refuse a log of heads that is not named among what is trusted: under a fresh name nothing would be remembered. */
+function demandHeads(trust, origin) {
+  if (!trust.logs.some((k) => k.name === origin))
+    throw new Detected("WRONG_ORIGIN", "this log of heads is not one that you trust: " + origin, "Keep the evidence: the key may have signed a second history under another name.");
+}
+
 export function parseNote(text) {
   const cut = text.lastIndexOf("\n\n");
   if (text.length > NOTE_MAX || cut < 0 || !text.endsWith("\n") || /[\u0000-\u0009\u000b-\u001f\u007f]/.test(text)) throw malformed("a note has no signature, or holds what no note holds");
@@ -256,6 +262,7 @@ const text = (bytes) => (bytes ? new TextDecoder("utf-8", { fatal: false }).deco
 /** Verify the newest head of the log of heads; returns {head, cosigners}. */
 export async function verifyHeads(answer, trust, remembered, tell) {
   const key = await keyFor(trust, answer.origin);
+  demandHeads(trust, answer.origin);
   const opened = await openCheckpoint(answer.checkpoint, key, [...trust.witnesses.values()]);
   tell(`The key signed this head: ${opened.head.size.toLocaleString("en")} heads, root ${b64(opened.head.root)}`);
   demandQuorum(trust, opened, tell);
@@ -281,8 +288,9 @@ export async function verifyEvent(answer, asked, trust, remembered, tell) {
   const tree = await openCheckpoint(proof.checkpoint, key);
   await demandInclusion(entry, proof, tree.head);
   tell(`Leaf ${proof.index.toLocaleString("en")} of ${tree.head.size.toLocaleString("en")}: ${proof.hashes.length} hashes lead to the root that the key signed for ${answer.folder}`);
-  const up = parseProof(answer.head_proof);
-  const heads = await openCheckpoint(up.checkpoint, await keyFor(trust, answer.heads), [...trust.witnesses.values()]);
+  const up = parseProof(answer.head_proof), headsKey = await keyFor(trust, answer.heads);
+  demandHeads(trust, answer.heads);
+  const heads = await openCheckpoint(up.checkpoint, headsKey, [...trust.witnesses.values()]);
   if (answer.entry !== proof.checkpoint) throw new Detected("PROOF_INVALID", "the head in the log of heads is not the one that the event is proven by");
   await demandInclusion(utf8.encode(answer.entry), up, heads.head);
   tell(`That head is entry ${up.index.toLocaleString("en")} of ${heads.head.size.toLocaleString("en")} in the log of heads, which the key signed too`);
