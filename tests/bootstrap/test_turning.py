@@ -77,7 +77,7 @@ def test_power_goes_at_once_and_comes_back_by_two_others(world: World) -> None:
     assert code(turning.turn(desk, key, "active", "it was found", COMPLIANCE)) == "accepted"
     assert not turning.execute(desk, key)
     with pytest.raises(Refused, match="becomes active"):
-        turning.turn(desk, key, "compromised", "why", OFFICER)
+        turning.turn(desk, key, "deactivated", "why", OFFICER)
     assert code(turning.turn(desk, key, "active", "", COMPLIANCE)) == "SELF_APPROVAL"
     assert code(turning.turn(desk, key, "active", "", OFFICER)) == "accepted"
     assert not turning.execute(desk, key)
@@ -89,6 +89,26 @@ def test_power_goes_at_once_and_comes_back_by_two_others(world: World) -> None:
     told = [t["event"] for t in turning.story(world.store, turning.find(world.store, key).stream)]
     asked, agreed, done = "KeyTurnRequested", "KeyTurnApproved", "KeyTurned"
     assert told == [asked, done, asked, agreed, agreed, done]
+
+
+def test_what_takes_power_waits_for_nothing_that_was_asked_before(world: World) -> None:
+    desk, key = world.desk, a_key(world)
+    assert code(turning.turn(desk, key, "deactivated", "it is old", ENGINEER)) == "accepted"
+    assert not turning.execute(desk, key)
+    assert code(turning.turn(desk, key, "compromised", "a disk is gone", COMPLIANCE)) == "accepted"
+    assert turning.execute(desk, key)
+    assert state_of(world, key) is KeyState.COMPROMISED
+    assert code(turning.turn(desk, key, "deactivated", "as asked", OFFICER)) == "KEY_TRANSITION"
+
+
+def test_another_state_than_the_approved_one_is_never_brought_about_by_asking(
+    world: World,
+) -> None:
+    desk, key = world.desk, a_key(world)
+    for person in (ENGINEER, OFFICER, SENIOR):
+        assert code(turning.turn(desk, key, "deactivated", "it is old", person)) == "accepted"
+    with pytest.raises(Refused, match="becomes deactivated"):
+        turning.turn(desk, key, "active", "why", COMPLIANCE)
 
 
 def test_a_deactivated_key_opens_on_and_seals_nothing_more(world: World) -> None:

@@ -91,9 +91,9 @@ def turn(desk: Desk, name: str, to: str, reason: str, person: Actor) -> Outcome 
     """
     found = find(desk.store, name)
     state = standing(desk.store, found.stream)
-    if state.approved:
+    if state.approved and state.to == to:
         return None
-    if not state.to:
+    if not state.to or m.supersedes(state, found.state.value, to):
         _demand_spare(desk.store, found, to)
         asked = m.TurnKey(was=found.state.value, to=to, reason=Words(text=reason))
         return send(desk, found.stream, asked, person)

@@ -1,9 +1,9 @@
 """The states of keys as events: asked for, approved by two others where it gives power or ends a key, done.
 
 A key's stream is `tenant/keystate/<key id>`, that of a KEK version `tenant/keystate/kek-<version>`. What takes
-power from a key needs nobody else (`crypto/keystates.py`). A state is turned in the store after it was approved,
-and the event that it was closes the matter; both may be done again. What the store says counts for sealing and
-opening, and an auditor holds it against these events.
+power from a key needs nobody else (`crypto/keystates.py`), and takes the place of what waits for others. A state
+is turned in the store after it was approved, and the event that it was closes the matter; both may be done again.
+What the store says counts for sealing and opening, and an auditor holds it against these events.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class TurnDecider:
         return Refusal("UNKNOWN_COMMAND", "A key's state takes no such command.")
 
     def _request(self, state: TurnState, command: TurnKey, context: Context) -> Decision | Refusal:
-        if state.to:
+        if state.to and not supersedes(state, command.was, command.to):
             return Refusal(
                 "TURN_PENDING",
                 f"It is asked already that this key becomes {state.to}.",
@@ -185,3 +185,11 @@ class TurnDecider:
                 new.now, new.was, new.to = event.to, "", ""
                 new.requester, new.needed, new.approvers = "", 0, ()
         return new
+
+
+def supersedes(state: TurnState, was: str, to: str) -> bool:
+    """Tell whether a turn takes power and so waits for nobody, not even for what was asked for before."""
+    try:
+        return to != state.to and approvals_needed(KeyState(was), KeyState(to)) == 0
+    except ValueError:
+        return False
