@@ -219,6 +219,22 @@ def test_what_obliges_runs_out_on_a_day_that_the_letter_names_and_comes_up_again
     assert erasing.request(world.desk, PARTY, "letter", COMPLIANCE).answer == "accepted"
 
 
+def test_a_refused_request_is_kept_when_a_part_goes_before_its_day(world: World) -> None:
+    world.at("2027-04-30")
+    assert erasing.request(world.desk, PARTY, "letter", COMPLIANCE).code == "RETENTION_OBLIGES"
+    for withdrawn in (True, False):
+        assert world.propose(partial=True) == "accepted"
+        if withdrawn:
+            retaining.withdraw(world.desk, PARTY, "not yet", OFFICER)
+        else:
+            assert [world.approve(p) for p in (OFFICER, SENIOR)] == ["accepted"] * 2
+            world.at("2027-05-10")
+            assert erasing.execute(world.desk, PARTY).keys
+        assert world.kept().state == "restricted"
+    world.at("2033-06-30")
+    assert any(isinstance(e, m.RetentionDue) for e in world.past()), "as the letter says"
+
+
 def test_nothing_is_proposed_before_its_time(world: World) -> None:
     assert world.propose() == "RETENTION_OBLIGES"
     assert world.propose(MAKER) == "ROLE_NEEDED"

@@ -242,7 +242,9 @@ class SubjectState(msgspec.Struct):
     """A data subject as its stream tells.
 
     `phase` is "" (kept), restricted, due, requested (or proposed, see `ground`), approved, destroying or erased.
-    `ground` is request or retention; `parts` are the certificates of what was destroyed in part before.
+    `before` is the phase to which it goes back when what waits is withdrawn or was but a part: a refused request
+    stays refused until its day. `ground` is request or retention; `parts` are the certificates of what was
+    destroyed in part before.
     """
 
     held: bool = False
@@ -257,6 +259,7 @@ class SubjectState(msgspec.Struct):
     until: int = 0
     letter: str = ""
     parts: tuple[str, ...] = ()
+    before: str = ""
 
 
 KEPT = ("", "restricted", "due")
@@ -272,7 +275,7 @@ class SubjectDecider:
     """Decides holds and erasures of a data subject."""
 
     category = SUBJECT
-    fold_id = "subject-2"
+    fold_id = "subject-3"
 
     def initial(self, key: str) -> SubjectState:  # noqa: ARG002
         """Return the state before any event."""
@@ -305,7 +308,7 @@ class SubjectDecider:
             case BeginDestruction():
                 return _begun(state, command, context)
             case TimerDue():
-                is_due = state.phase == "restricted"
+                is_due = "restricted" in (state.phase, state.before)
                 return Decision((RetentionDue(letter=state.letter),)) if is_due else NOTHING
             case ApproveErasure():
                 return self._approve(state, command, person)
@@ -362,17 +365,20 @@ class SubjectDecider:
             case ErasureRequested():
                 new.phase, new.requester, new.approvers = "requested", event.by, ()
                 new.subjects, new.ground, new.partial = tuple(event.subjects), "request", False
-                new.not_before = 0
+                new.not_before, new.before = 0, ""
             case DisposalProposed():
                 new.phase, new.requester, new.approvers = "requested", event.by, ()
                 new.subjects, new.ground = tuple(event.subjects), "retention"
                 new.partial, new.not_before = event.partial, event.not_before
+                new.before = state.phase
             case DisposalWithdrawn():
-                new.phase, new.requester, new.approvers, new.subjects = "", "", (), ()
+                new.phase, new.requester, new.approvers, new.subjects = state.before, "", (), ()
+                new.before = ""
             case ErasureRestricted():
                 new.phase, new.until, new.letter = "restricted", event.until, event.letter
             case RetentionDue():
-                new.phase = "due"
+                new.phase = "due" if state.phase == "restricted" else state.phase
+                new.before = "due" if state.before == "restricted" else state.before
             case DestructionBegun():
                 new.phase = "destroying"
             case ErasureApproved():
@@ -381,7 +387,7 @@ class SubjectDecider:
                     new.phase = "approved"
             case SubjectErased():
                 new.certificate = event.certificate
-                new.phase = "" if state.partial else "erased"
+                new.phase, new.before = (state.before if state.partial else "erased"), ""
                 if state.partial:
                     new.parts = (*state.parts, event.certificate)
                     new.requester, new.approvers, new.subjects, new.partial = "", (), (), False
@@ -431,7 +437,7 @@ def _proposed(
         not_before=context.instant + max(0, command.cooling_days) * MS_PER_DAY,
         reason=command.reason,
     )
-    return Decision((proposed, *_disarmed(state)))
+    return Decision((proposed,))
 
 
 def _withdrawn(state: SubjectState, command: WithdrawDisposal, person: str) -> Decision | Refusal:
