@@ -272,6 +272,29 @@ def test_what_is_over_goes_in_part_and_the_rest_stays(world: World) -> None:
     assert again == told, "what is proposed since changes nothing of what was destroyed"
 
 
+def test_what_belongs_to_somebody_else_is_not_destroyed_under_a_subjects_name(world: World) -> None:
+    """A proposal made by hand: the clocks that it claims are looked up again, for every name."""
+    vault = erasing.demand_vault(world.store)
+    names = [vault.pseudonym("albion", name) for name in ("albion/credit/LC2", "LC2")]
+    claimed = m.ProposeDisposal(
+        subjects=names,
+        clocks=[m.RetentionClock(subject=n, retention="trade", started=0, due=0) for n in names],
+        partial=True,
+        obliged=[],
+        cooling_days=0,
+        reason=Words(text="review"),
+    )
+    key = erasing.subject_key(world.store, "somebody-else")
+    assert world.say(key, claimed, COMPLIANCE) == "accepted"
+    found = erasing.approve(world.desk, "somebody-else", OFFICER)
+    assert found.code == "RETENTION_OBLIGES" and "does not belong" in found.message
+    for person in (OFFICER, SENIOR):  # their own hands, too
+        assert world.say(key, m.ApproveErasure(obliged=[]), person) == "accepted"
+    with pytest.raises(Refused, match="does not belong"):
+        erasing.execute(world.desk, "somebody-else")
+    assert world.read("LC2").note.text == "words on LC2"
+
+
 def test_a_hold_stands_against_every_step_and_each_refusal_is_recorded(world: World) -> None:
     world.hold()
     assert world.kept().state == "held"

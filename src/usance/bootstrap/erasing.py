@@ -203,6 +203,10 @@ def _standing(desk: Desk, subject: str) -> list[str]:
     vault, tenant = demand_vault(store), store.settings.bank.tenant
     asked = set(state.subjects)
     named = [n for n in found.subjects if vault.pseudonym(tenant, n) in asked]
+    if len(named) < len(
+        asked
+    ):  # nobody looked at its clock, and nobody approves what they cannot see
+        return ["what is to be destroyed names something that does not belong to the subject"]
     return obligations(store, found, desk.clock.now(), named if state.partial else None)
 
 
