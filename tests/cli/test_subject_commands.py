@@ -77,3 +77,10 @@ def test_who_may_not_approve_an_erasure_does_not_do_one_that_is_approved(secure:
     assert denied.exit_code == 1 and "ROLE_NEEDED" in denied.output, denied.output
     done = secure("subject", "erase", "party-2", "--as", OFFICER)
     assert done.exit_code == 0 and "certificate" in done.output, done.output
+
+
+@pytest.mark.parametrize("verb", ["rotate", "rewrap"])
+def test_keys_are_moved_by_those_who_may_turn_them(secure: Run, verb: str) -> None:
+    denied = secure("key", verb, "--as", MAKER)
+    assert denied.exit_code == 1 and "ROLE_NEEDED" in denied.output, denied.output
+    assert secure("key", verb, "--as", OFFICER).exit_code == 0

@@ -105,3 +105,10 @@ def test_a_list_may_be_longer_than_other_bodies_and_is_bounded_all_the_same(web)
     asking.endheaders()
     assert asking.getresponse().status == 413
     asking.close()
+
+
+def test_a_list_is_proposed_only_where_its_bytes_are_brought(web):
+    # Bytes that nobody kept could be activated, and screening would wait for them.
+    told = web.post("/commands/ProposeList", json={}, headers=ANALYST)
+    assert told.status_code == 404
+    assert "ProposeList" not in str(web.get("/openapi.json").json()["paths"].keys())

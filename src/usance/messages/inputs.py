@@ -57,9 +57,13 @@ INTERNAL = frozenset(
     VoidAmendment ReleaseIncrease
     NoteDelivery ObserveEvent ObserveOutcome OpenCase QueueMessage RecordAck RecordNak RecordSent
     RegisterDrawing RegisterSchema ReleaseDrawing ReleaseHold ReleaseMargin ReleaseReservation
-    ReserveLimit SettleDrawing UnreadableInput UseGlass""".split()
+    ReserveLimit SettleDrawing UnreadableInput UseGlass ProposeList""".split()
 )
-"""What parts of the program say to each other: no document and no request may say it for them."""
+"""What parts of the program say to each other: no document and no request may say it for them.
+
+A list is proposed where its bytes are brought and kept: a proposal of bytes that nobody kept could be activated,
+and screening would wait for them.
+"""
 
 _IDENTITY = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\x00-\x20\x7f])?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}")

@@ -131,11 +131,15 @@ def command_types() -> dict[str, CommandType]:
     for entry in catalogue.default().types():
         name, category = entry.cls.__name__, _category(entry.cls.__module__)
         if entry.kind == "command" and category and name not in INTERNAL:
-            decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(entry.cls)
-            found[name] = CommandType(
-                name, entry.cls, category, IDENTITY.get(name, ""), _reading(entry.cls, decoder)
-            )
+            found[name] = own_type(entry.cls)
     return found
+
+
+def own_type(cls: type) -> CommandType:
+    """Return the type of a command that a door of its own makes, such as `POST /lists`."""
+    name = cls.__name__
+    read = _reading(cls, msgspec.json.Decoder(cls))
+    return CommandType(name, cls, _category(cls.__module__), IDENTITY.get(name, ""), read)
 
 
 def command_type(name: str) -> CommandType:

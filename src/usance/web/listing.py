@@ -13,12 +13,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from usance.aml.activation import ProposeList
 from usance.bootstrap.lists import Listing, demand_role, keep, prepared
 from usance.kernel.errors import Refused
 from usance.views import results as r
 from usance.web import acts
 from usance.web.api import Desk, response_of, said_by
-from usance.web.commands import command_type
+from usance.web.commands import own_type
 from usance.web.pages import Page, Shown, Visit
 from usance.web.render import after
 
@@ -61,9 +62,7 @@ async def endpoint(request: Request) -> Response:
     )
     key = headers.get(b"idempotency-key", b"").decode("latin-1")
     command_id = desk.command_id(key or (f"form:{said['once']}" if said["once"] else ""))
-    outgoing = desk.outgoing(
-        command_type("ProposeList"), found.command, book.key, actor, command_id
-    )
+    outgoing = desk.outgoing(own_type(ProposeList), found.command, book.key, actor, command_id)
     if "dry_run" in request.query_params:
         told = await run_in_threadpool(desk.forecast, outgoing)
         return Response(msgspec.json.encode(told), media_type="application/json")
