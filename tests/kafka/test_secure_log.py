@@ -161,7 +161,6 @@ def rig_on(cluster: KafkaCluster, folder: Path) -> Rig:
     return Rig(folder, profile="secure", log=open_cluster(replace(settings, kafka=kafka)))
 
 
-@pytest.mark.slow
 def test_while_the_key_service_is_down_known_subjects_go_on_and_new_ones_wait_in_order(
     cluster: KafkaCluster, tmp_path: Path
 ) -> None:

@@ -43,6 +43,8 @@ class Reading:
         """What the last read handed out: a seek back into it needs no broker."""
         self.eof = -1
         """Where the broker said that the partition ends."""
+        self.sure = False
+        """The consumer is known to fetch from here, and not from where its assignment began."""
         self.failure: UsanceError | None = None
 
     def after(self) -> int | None:
@@ -93,9 +95,25 @@ class Desk:
             return
         if run[0].offset < expected:
             run = [r for r in run if r.offset >= expected]
+        reading.sure = True
         reading.waiting.extend(run)
         self.count += len(run)
         self.bytes += size
+
+    def ended(self, reading: Reading, offset: int) -> bool:
+        """Note where a partition ends; or tell that the consumer has to be moved to the reader once more.
+
+        An assignment begins at the end. The client may ask for that place while it is moved away, and go there
+        when the answer comes: it says that the partition ends, and hands out nothing of what lies before.
+        """
+        if reading.stand is not Stand.ON:
+            return False
+        after = reading.after()
+        if not reading.sure and after is not None and offset > after:
+            reading.sure, reading.stand = True, Stand.ASKED
+            return True
+        reading.sure, reading.eof = True, offset
+        return False
 
     def _less(self, count: int) -> None:
         """Take records off the count, and their share off the bytes: an estimate that ends at 0."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message
@@ -289,7 +290,7 @@ class KafkaMember:
                         self.group, partition, offset, begins[partition], ends[partition]
                     )
                 self._desk.drop(reading)
-                reading.stand = Stand.ASKED
+                reading.stand, reading.sure = Stand.ASKED, False
                 moves.append(partition)
             if moves:
                 self._requests.append(lambda: self._stand(moves))
@@ -488,8 +489,9 @@ class KafkaMember:
                         self._failure = kafka_endings.ended(self.group, one)
                 elif isinstance(one, list):
                     self._desk.accept(reading, one, sum(len(r.value or b"") for r in one))
-                elif reading.stand is Stand.ON and one.code() == KafkaError._PARTITION_EOF:
-                    reading.eof = offset
+                elif one.code() == KafkaError._PARTITION_EOF:
+                    if self._desk.ended(reading, offset):
+                        self._requests.append(partial(self._stand, [at]))
                 elif reading.stand is Stand.ON:
                     self._note(at, reading, one)
             if messages:
