@@ -57,9 +57,12 @@ INTERNAL = frozenset(
     VoidAmendment ReleaseIncrease
     NoteDelivery ObserveEvent ObserveOutcome OpenCase QueueMessage RecordAck RecordNak RecordSent
     RegisterDrawing RegisterSchema ReleaseDrawing ReleaseHold ReleaseMargin ReleaseReservation
-    ReserveLimit SettleDrawing UnreadableInput UseGlass ProposeList""".split()
+    ReserveLimit SettleDrawing UnreadableInput UseGlass""".split()
 )
-"""What parts of the program say to each other: no document and no request may say it for them.
+"""What parts of the program say to each other: no document and no request may say it for them."""
+
+BROUGHT = frozenset({"ProposeList"})
+"""What a person says at a door of its own alone.
 
 A list is proposed where its bytes are brought and kept: a proposal of bytes that nobody kept could be activated,
 and screening would wait for them.
@@ -96,7 +99,7 @@ def commands() -> dict[str, type]:
         for entry in catalogue.default().types()
         if entry.kind == "command"
         and entry.cls.__module__ in _CATEGORY
-        and entry.cls.__name__ not in INTERNAL
+        and entry.cls.__name__ not in INTERNAL | BROUGHT
     }
 
 

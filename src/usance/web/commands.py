@@ -14,7 +14,7 @@ from usance.engine.topics import Topics
 from usance.kernel.decider import key_of, key_parts
 from usance.kernel.errors import NotFound, Refused
 from usance.messages import catalogue
-from usance.messages.inputs import INTERNAL
+from usance.messages.inputs import BROUGHT, INTERNAL
 from usance.messages.words import with_words, word_fields
 from usance.web.forms import whole_number
 
@@ -130,7 +130,7 @@ def command_types() -> dict[str, CommandType]:
     found: dict[str, CommandType] = {}
     for entry in catalogue.default().types():
         name, category = entry.cls.__name__, _category(entry.cls.__module__)
-        if entry.kind == "command" and category and name not in INTERNAL:
+        if entry.kind == "command" and category and name not in INTERNAL | BROUGHT:
             found[name] = own_type(entry.cls)
     return found
 
