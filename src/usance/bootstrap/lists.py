@@ -21,9 +21,8 @@ from usance.engine import contents
 from usance.engine.contents import Kept
 from usance.engine.logs import logger
 from usance.engine.topics import Topics
-from usance.kernel.authority import role_missing
 from usance.kernel.clock import Clock
-from usance.kernel.decider import Actor, key_of
+from usance.kernel.decider import key_of
 from usance.kernel.errors import Refused, Tampered, Unreadable, UsanceError
 from usance.log.contract import Log
 from usance.messages.decoder import Decoder
@@ -226,13 +225,6 @@ def prepared(
         else open_active(book, state.active, cache=program.folder.cache)
     )
     return book, propose(new, active, state, approve_count=approve_count)
-
-
-def demand_role(actor: Actor, act_name: str) -> None:
-    """Raise Refused where a person's role may not do this: before minutes are spent at the gate."""
-    missing = role_missing(actor, act_name)
-    if missing is not None:
-        raise Refused(missing.code, missing.message, hint=missing.hint)
 
 
 def keep(book: ListBook, found: Proposal) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from usance.bootstrap.store import Store
 from usance.config import Bank
 from usance.engine.reactor import Outgoing
-from usance.kernel.authority import role_missing
+from usance.kernel.authority import demand_role
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Refused
 from usance.log.contract import TopicPartition, header
@@ -46,9 +46,7 @@ def reread(store: Store, bank: Bank, row: DeadLetterRow, actor: Actor) -> Outgoi
             "This dead letter is settled, or is no input that nobody could read.",
             hint="Redrive it where it parks its key; else discard it.",
         )
-    missing = role_missing(actor, "Discard")
-    if missing is not None:
-        raise Refused(missing.code, missing.message, hint=missing.hint)
+    demand_role(actor, "Discard")
     found = decode_input(data, tenant=bank.tenant, our_bic=bank.bic)
     return Outgoing(
         found.key, found.command, found.command_id, row.causation, row.command_id, found.actor

@@ -23,14 +23,11 @@ BATCH = 500
 def _keys(*, act: bool = False) -> Iterator[tuple[Desk, Vault]]:
     from usance.bootstrap.erasing import demand_vault
     from usance.cli.opening import acting, looking
-    from usance.kernel.authority import role_missing
-    from usance.kernel.errors import Refused
+    from usance.kernel.authority import demand_role
 
     if act:
         with acting() as (desk, person):
-            missing = role_missing(person, "TurnKey")
-            if missing is not None:
-                raise Refused(missing.code, missing.message, hint=missing.hint)
+            demand_role(person, "TurnKey")
             yield desk, demand_vault(desk.store)
     else:
         with looking() as seen:

@@ -204,16 +204,13 @@ def destroy(subject: str, dry_run: bool) -> None:
     from usance.bootstrap import erasing
     from usance.cli.opening import acting
     from usance.cli.show import emit, facts
-    from usance.kernel.authority import role_missing
-    from usance.kernel.errors import Refused
+    from usance.kernel.authority import demand_role
 
     if dry_run:
         _tried(subject)
         return
     with acting() as (desk, person):
-        missing = role_missing(person, "ApproveErasure")
-        if missing is not None:
-            raise Refused(missing.code, missing.message, hint=missing.hint)
+        demand_role(person, "ApproveErasure")
         made = erasing.execute(desk, subject)
         short = {
             k: str(len(v)) if isinstance(v, list) else str(v) for k, v in made._asdict().items()

@@ -182,8 +182,9 @@ def import_lists(
     second person of compliance activates it: usance list approve.
     Example: usance list import consolidated.xml --as elif.demir
     """
-    from usance.bootstrap.lists import demand_role, keep, open_active, propose, read_list
+    from usance.bootstrap.lists import keep, open_active, propose, read_list
     from usance.cli.acting import addressed, opened, settle
+    from usance.kernel.authority import demand_role
     from usance.kernel.clock import SystemClock
     from usance.kernel.ids import RandomIds
 

@@ -115,8 +115,7 @@ def erase(name: str, reason: str, dry_run: bool) -> None:
     from usance.cli.opening import acting
     from usance.cli.show import emit, facts
     from usance.engine.secrecy import KEPT
-    from usance.kernel.authority import role_missing
-    from usance.kernel.errors import Refused
+    from usance.kernel.authority import demand_role
 
     if dry_run:
         _shown(name)
@@ -139,9 +138,7 @@ def erase(name: str, reason: str, dry_run: bool) -> None:
             if found["approvals"] + 1 < 2:
                 say("One more approval is needed.")
                 return
-        missing = role_missing(person, "ApproveErasure")
-        if missing is not None:
-            raise Refused(missing.code, missing.message, hint=missing.hint)
+        demand_role(person, "ApproveErasure")
         made = erasing.execute(desk, name)
         emit(made._asdict(), lambda m: facts({k: _short(v) for k, v in m.items()}))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from usance.kernel.decider import Context, Decider, Decision, Refusal
+from usance.kernel.errors import Refused
 
 Roles = frozenset[str]
 
@@ -139,6 +140,13 @@ def role_missing(actor: Acting, act: str) -> Refusal | None:
         f"{act} is for: {people}.",
         hint="Ask somebody who acts in one of these roles.",
     )
+
+
+def demand_role(actor: Acting, act: str) -> None:
+    """Raise Refused unless an actor may do this in their role: for what is done before or beside a command."""
+    missing = role_missing(actor, act)
+    if missing is not None:
+        raise Refused(missing.code, missing.message, hint=missing.hint)
 
 
 SECOND_PERSON = frozenset(

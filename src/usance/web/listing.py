@@ -14,7 +14,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from usance.aml.activation import ProposeList
-from usance.bootstrap.lists import Listing, demand_role, keep, prepared
+from usance.bootstrap.lists import Listing, keep, prepared
+from usance.kernel.authority import demand_role
 from usance.kernel.errors import Refused
 from usance.views import results as r
 from usance.web import acts
