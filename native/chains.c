@@ -7,6 +7,7 @@
 typedef struct {
     State *state;
     PyObject *types, *values, *ids, *key;
+    PyObject *known;                /* list of ids that were made before, None where not; or NULL */
     PyTypeObject *output;
     PyObject *topic, *partition, *receipt;
     PyObject *piece[PIECES];        /* PREV is owned, and moves on; CE_ID is set per record */
@@ -14,13 +15,18 @@ typedef struct {
     PyObject *outputs, *receipts;
 } Chain;
 
+/* The id of event number `n` of a command. */
+static PyObject *event_id(State *state, PyObject *namespace, Py_ssize_t n) {
+    char name[20], *at = name + sizeof(name);
+    do *--at = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    return usance_uuid5_of(state, PyBytes_AS_STRING(namespace), 16, at, name + sizeof(name) - at);
+}
+
 static PyObject *id_of(Chain *chain, Py_ssize_t n) {
     if (PyBytes_GET_SIZE(chain->ids) == 36) return Py_NewRef(chain->ids);
-    char name[20], *at = name + sizeof(name);
-    Py_ssize_t left = n;
-    do *--at = (char)('0' + left % 10);
-    while ((left /= 10) > 0);
-    return usance_uuid5_of(chain->state, PyBytes_AS_STRING(chain->ids), 16, at, name + sizeof(name) - at);
+    PyObject *known = chain->known != NULL && n < PyList_GET_SIZE(chain->known) ? PyList_GET_ITEM(chain->known, n) : Py_None;
+    return known != Py_None ? Py_NewRef(known) : event_id(chain->state, chain->ids, n);
 }
 
 static int lengthen(Chain *chain, PyObject *digest) {
@@ -136,14 +142,21 @@ PyObject *usance_chain(PyObject *module, PyObject *const *args, Py_ssize_t count
 /* All that an accepted command causes in its partition, in one step: its events, and the outcome behind them. */
 
 enum { D_TYPES, D_EVENTS, D_VALUES, D_SPLICES, D_NAMESPACE, D_HEAD, D_META, D_POSITION, D_SOURCE, D_TIME, D_STREAM,
-       D_STARTS, D_END, D_REVISION, D_INDEX, D_PREV, D_TO, D_NEXT, D_LAST, D_ANSWERS_TO, D_INSTANT, D_OUTCOME, D_COUNT };
+       D_STARTS, D_END, D_REVISION, D_INDEX, D_PREV, D_TO, D_NEXT, D_LAST, D_ANSWERS_TO, D_INSTANT, D_OUTCOME, D_SEALING,
+       D_COUNT };
+
+/* What events are sealed with, as Encoder.decided makes it: tables of keys by Kinds, uses by key id, those of before,
+ * nonces, the tenant's prefix. */
+enum { S_ACTIVE, S_USES, S_SEEN, S_POOL, S_TENANT, S_COUNT };
 
 /* What surrounds both, new references. */
 typedef struct {
     PyObject *module, *const *args;
     State *state;
     PyObject *part[6];          /* correlation, causation, command id, body hash; partition, offset */
-    PyObject *middle, *types, *values;
+    PyObject *middle, *types, *values, *ids;
+    Seal seal;
+    PyObject *owner;            /* the stream as text */
 } Decided;
 
 static int look_up(Decided *now) {
@@ -155,21 +168,82 @@ static int look_up(Decided *now) {
     return now->middle == NULL ? -1 : 0;
 }
 
-/* Writes the events, unless they were written before because they had to be sealed. */
-static int write_events(Decided *now) {
-    PyObject *events = now->args[D_EVENTS], *splices = now->args[D_SPLICES];
-    bool written = now->args[D_VALUES] != Py_None;
+static bool is_sealing(PyObject *given) {
+    return PyTuple_CheckExact(given) && PyTuple_GET_SIZE(given) == S_COUNT && PyDict_CheckExact(PyTuple_GET_ITEM(given, S_ACTIVE))
+        && PyDict_CheckExact(PyTuple_GET_ITEM(given, S_USES)) && PyDict_CheckExact(PyTuple_GET_ITEM(given, S_SEEN))
+        && PyList_CheckExact(PyTuple_GET_ITEM(given, S_POOL));
+}
+
+/* Makes ready what is the same for all events of a command. */
+static int prepare_seal(Decided *now) {
+    PyObject *given = now->args[D_SEALING], *stream = now->args[D_STREAM];
+    if (!is_sealing(given) || !PyBytes_CheckExact(stream)) return -1;
+    now->owner = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(stream), PyBytes_GET_SIZE(stream), NULL);
+    now->seal.counted = PyList_New(0);
+    if (now->owner == NULL || now->seal.counted == NULL) return -1;
+    now->seal.owner = now->owner;
+    now->seal.uses = PyTuple_GET_ITEM(given, S_USES);
+    now->seal.seen = PyTuple_GET_ITEM(given, S_SEEN);
+    now->seal.pool = PyTuple_GET_ITEM(given, S_POOL);
+    return 0;
+}
+
+/* Writes event `n` with its blocks sealed; NULL where a key is not at hand, or anything else is unusual. */
+static PyObject *sealed_event(Decided *now, PyObject *event, PyObject *type, PyObject *kinds, PyObject *id, Py_ssize_t n) {
+    PyObject *writer = PyTuple_GET_ITEM(type, 3), *given = now->args[D_SEALING];
+    PyObject *splices = now->args[D_SPLICES] == Py_None ? NULL : now->args[D_SPLICES];
+    int64_t revision;
+    if (!PyCFunction_CheckExact(writer) || PyCFunction_GET_SELF(writer) == NULL
+        || !Py_IS_TYPE(PyCFunction_GET_SELF(writer), now->state->program) || !usance_is_number(now->args[D_REVISION], &revision)
+        || (now->seal.counted == NULL && prepare_seal(now) < 0))
+        return NULL;
+    now->seal.keys = PyDict_GetItemWithError(PyTuple_GET_ITEM(given, S_ACTIVE), kinds);
+    now->seal.suffixes = PyObject_GetAttr(kinds, now->state->suffixes);
+    PyObject *value = NULL;
+    if (now->seal.keys != NULL && PyTuple_CheckExact(now->seal.keys) && now->seal.suffixes != NULL
+        && PyTuple_CheckExact(now->seal.suffixes)
+        && usance_bind_record(&now->seal.record, PyTuple_GET_ITEM(given, S_TENANT), now->args[D_STREAM], revision + n, id) == 0)
+        value = usance_write_sealed((Program *)PyCFunction_GET_SELF(writer), event, PyTuple_GET_ITEM(type, 4), splices,
+                                    &now->seal);
+    usance_unbind(&now->seal.record);
+    now->seal.record.heap = NULL;
+    Py_CLEAR(now->seal.suffixes);
+    return value;
+}
+
+/* Seals what is private in an event, and remembers its id, which the blocks are bound to. */
+static PyObject *write_sealed_event(Decided *now, PyObject *event, PyObject *type, PyObject *namespace, Py_ssize_t n) {
+    PyObject *id = event_id(now->state, namespace, n);
+    PyObject *value = id == NULL ? NULL : sealed_event(now, event, type, PyTuple_GET_ITEM(type, 7), id, n);
+    if (value != NULL && PyList_Append(now->ids, id) < 0) Py_CLEAR(value);
+    Py_XDECREF(id);
+    return value;
+}
+
+static PyObject *write_clear_event(Decided *now, PyObject *event, PyObject *type) {
+    PyObject *splices = now->args[D_SPLICES];
+    if (PyList_Append(now->ids, Py_None) < 0) return NULL;
+    PyObject *call[] = {event, PyTuple_GET_ITEM(type, 4), splices};
+    return PyObject_Vectorcall(PyTuple_GET_ITEM(type, 3), call, splices == Py_None ? 2 : 3, NULL);
+}
+
+/* Writes the events, unless they were written before because C could not seal them. */
+static int write_events(Decided *now, PyObject *namespace) {
+    PyObject *events = now->args[D_EVENTS];
+    bool written = now->args[D_VALUES] != Py_None, seals = now->args[D_SEALING] != Py_None;
     now->types = PyList_New(0);
+    now->ids = PyList_New(0);
     now->values = written ? Py_NewRef(now->args[D_VALUES]) : PyList_New(0);
-    if (now->types == NULL || now->values == NULL) return -1;
+    if (now->types == NULL || now->values == NULL || now->ids == NULL) return -1;
     for (Py_ssize_t n = 0; n < PyTuple_GET_SIZE(events); n++) {
         PyObject *event = PyTuple_GET_ITEM(events, n);
         PyObject *type = PyDict_GetItemWithError(now->args[D_TYPES], (PyObject *)Py_TYPE(event));
-        if (type == NULL || !PyTuple_Check(type) || PyTuple_GET_SIZE(type) < 5 || PyList_Append(now->types, type) < 0)
+        if (type == NULL || !PyTuple_Check(type) || PyTuple_GET_SIZE(type) < 8 || PyList_Append(now->types, type) < 0)
             return -1;
         if (written) continue;
-        PyObject *call[] = {event, PyTuple_GET_ITEM(type, 4), splices};
-        PyObject *value = PyObject_Vectorcall(PyTuple_GET_ITEM(type, 3), call, splices == Py_None ? 2 : 3, NULL);
+        bool private = PyTuple_GET_ITEM(type, 7) != Py_None;
+        if (private && !seals) return -1;   /* what must be sealed is never written in clear */
+        PyObject *value = private ? write_sealed_event(now, event, type, namespace, n) : write_clear_event(now, event, type);
         int done = value == NULL ? -1 : PyList_Append(now->values, value);
         Py_XDECREF(value);
         if (done < 0) return -1;
@@ -183,7 +257,8 @@ static bool is_piece(PyObject *piece) {
 }
 
 static PyObject *run_chain(Decided *now, PyObject *types, PyObject *values, PyObject *ids, PyObject *key,
-                           PyObject *subject, PyObject *revision, int start, int index, PyObject *receipt) {
+                           PyObject *subject, PyObject *revision, int start, int index, PyObject *receipt,
+                           PyObject *known) {
     PyObject *const *args = now->args;
     PyObject *source = args[D_SOURCE], *time = args[D_TIME];
     PyObject *around[] = {PyTuple_GET_ITEM(source, 2), PyTuple_GET_ITEM(source, 1), PyTuple_GET_ITEM(time, 2),
@@ -194,6 +269,7 @@ static PyObject *run_chain(Decided *now, PyObject *types, PyObject *values, PyOb
     Chain chain;
     if (frame != NULL && understood(&chain, parts)) {
         chain.state = now->state;
+        chain.known = known;
         made = chained(&chain);
     }
     Py_XDECREF(frame);
@@ -202,9 +278,9 @@ static PyObject *run_chain(Decided *now, PyObject *types, PyObject *values, PyOb
 
 static PyObject *run_events(Decided *now) {
     PyObject *ids = usance_namespace(now->module, now->part[2]), *made = NULL;
-    if (ids != NULL && ids != Py_None && write_events(now) == 0)
+    if (ids != NULL && ids != Py_None && write_events(now, ids) == 0)
         made = run_chain(now, now->types, now->values, ids, now->args[D_STREAM], now->args[D_STREAM],
-                         now->args[D_REVISION], 0, D_INDEX, PyTuple_GET_ITEM(now->args[D_OUTCOME], 2));
+                         now->args[D_REVISION], 0, D_INDEX, PyTuple_GET_ITEM(now->args[D_OUTCOME], 2), now->ids);
     Py_XDECREF(ids);
     return made;
 }
@@ -248,7 +324,7 @@ static PyObject *run_outcome(Decided *now, PyObject *outcome) {
     if (value && key && id && minus && types && values) {
         PyList_SET_ITEM(types, 0, Py_NewRef(type));
         PyList_SET_ITEM(values, 0, Py_NewRef(value));
-        made = run_chain(now, types, values, id, key, Py_None, minus, 1, D_NEXT, Py_None);
+        made = run_chain(now, types, values, id, key, Py_None, minus, 1, D_NEXT, Py_None, NULL);
     }
     Py_XDECREF(value);
     Py_XDECREF(key);
@@ -273,7 +349,7 @@ static PyObject *all_of(Decided *now) {
 }
 
 /* decided(types, events, values, splices, namespace, head, meta, position, source, time, stream, starts, end,
- * revision, index, prev, to, outcome's index, prev, to, instant, (its type, Outcome, Receipt))
+ * revision, index, prev, to, outcome's index, prev, to, instant, (its type, Outcome, Receipt), sealing or None)
  * -> (outputs, receipts, prev, outcome, its outputs, its prev), or None: see Encoder.decided */
 PyObject *usance_decided(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     if (count != D_COUNT || !PyDict_CheckExact(args[D_TYPES]) || !PyTuple_CheckExact(args[D_EVENTS])
@@ -284,10 +360,14 @@ PyObject *usance_decided(PyObject *module, PyObject *const *args, Py_ssize_t cou
         Py_RETURN_NONE;
     Decided now = {.module = module, .args = args, .state = PyModule_GetState(module)};
     PyObject *made = all_of(&now);
+    if (made == NULL && now.seal.counted != NULL) usance_uncount(&now.seal);
     for (int i = 0; i < 6; i++) Py_XDECREF(now.part[i]);
     Py_XDECREF(now.middle);
     Py_XDECREF(now.types);
     Py_XDECREF(now.values);
+    Py_XDECREF(now.ids);
+    Py_XDECREF(now.owner);
+    Py_XDECREF(now.seal.counted);
     return made_or_none(made);
 }
 

@@ -270,3 +270,41 @@ PyObject *usance_sha256(PyObject *module, PyObject *const *args, Py_ssize_t coun
     end_by(by, &sha, digest);
     return PyBytes_FromStringAndSize((const char *)digest, 32);
 }
+
+/* HMAC-SHA256 (RFC 2104). */
+static void hmac_of(const unsigned char *key, size_t key_size, const void *data, size_t size, unsigned char *digest) {
+    unsigned char block[64] = {0};
+    Sha sha;
+    if (key_size > 64) usance_sha(key, key_size, block);
+    else memcpy(block, key, key_size);
+    for (int i = 0; i < 64; i++) block[i] ^= 0x36;
+    usance_sha_start(&sha);
+    usance_sha_add(&sha, block, 64);
+    usance_sha_add(&sha, data, size);
+    usance_sha_end(&sha, digest);
+    for (int i = 0; i < 64; i++) block[i] ^= 0x36 ^ 0x5c;
+    usance_sha_start(&sha);
+    usance_sha_add(&sha, block, 64);
+    usance_sha_add(&sha, digest, 32);
+    usance_sha_end(&sha, digest);
+}
+
+/* hex_digest(key, data) -> HMAC-SHA256 in hex, SHA-256 where the key is empty; see kernel/digests.py */
+PyObject *usance_hex_digest(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    static const char HEX[] = "0123456789abcdef";
+    if (count != 2 || !PyBytes_CheckExact(args[0]) || !PyBytes_CheckExact(args[1]))
+        return PyErr_Format(PyExc_TypeError, "hex_digest takes two bytes objects");
+    const unsigned char *key = (const unsigned char *)PyBytes_AS_STRING(args[0]);
+    size_t key_size = (size_t)PyBytes_GET_SIZE(args[0]), size = (size_t)PyBytes_GET_SIZE(args[1]);
+    unsigned char digest[32];
+    if (key_size) hmac_of(key, key_size, PyBytes_AS_STRING(args[1]), size, digest);
+    else usance_sha(PyBytes_AS_STRING(args[1]), size, digest);
+    PyObject *text = PyUnicode_New(64, 127);
+    if (text == NULL) return NULL;
+    Py_UCS1 *at = PyUnicode_1BYTE_DATA(text);
+    for (int i = 0; i < 32; i++) {
+        *at++ = (Py_UCS1)HEX[digest[i] >> 4];
+        *at++ = (Py_UCS1)HEX[digest[i] & 15];
+    }
+    return text;
+}

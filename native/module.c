@@ -10,10 +10,10 @@ static PyObject *found_in(const char *name, const char *attribute) {
 
 /* Names of what messages/sealed.py and crypto/sealing.py keep for sealing and opening. */
 static int intern_names(State *state) {
-    PyObject **to[] = {&state->keys, &state->prefix, &state->suffixes, &state->head, &state->commit,
-                       &state->encrypt, &state->decrypt, &state->key_id};
-    static const char *const names[] = {"keys", "prefix", "suffixes", "head", "commit", "encrypt", "decrypt",
-                                        "key_id"};
+    PyObject **to[] = {&state->keys, &state->place, &state->suffixes, &state->head, &state->commit, &state->encrypt,
+                       &state->decrypt, &state->key_id, &state->cipher, &state->seals};
+    static const char *const names[] = {"keys", "place", "suffixes", "head", "commit", "encrypt", "decrypt", "key_id",
+                                        "cipher", "seals"};
     for (size_t i = 0; i < sizeof(to) / sizeof(*to); i++)
         if ((*to[i] = PyUnicode_InternFromString(names[i])) == NULL) return -1;
     static const char *const cause[] = {"correlation", "causation", "command_id", "body_hash", "partition", "offset"};
@@ -41,20 +41,23 @@ static int module_exec(PyObject *module) {
     state->copy = base == NULL ? NULL : PyObject_GetAttrString(base, "__copy__");
     Py_XDECREF(base);
     state->program = (PyTypeObject *)PyType_FromModuleAndSpec(module, &usance_program_spec, NULL);
+    state->cipher_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &usance_cipher_spec, NULL);
     if (state->clear == NULL || state->splices == NULL || state->digest == NULL || state->open == NULL
         || state->sha256 == NULL || state->sha1 == NULL || state->sha1_names == NULL || state->receipt_names == NULL
         || state->accepted == NULL || state->outcome_names == NULL
-        || state->copy == NULL || state->program == NULL)
+        || state->copy == NULL || state->program == NULL || state->cipher_type == NULL)
         return -1;
     if (PyModule_AddIntConstant(module, "LAYOUT", LAYOUT) < 0
         || PyModule_AddIntConstant(module, "FAST_HASHES", usance_hashes_fast) < 0)
         return -1;
-    return PyModule_AddType(module, state->program);
+    return PyModule_AddType(module, state->cipher_type) < 0 ? -1 : PyModule_AddType(module, state->program);
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg) {
     State *state = PyModule_GetState(module);
     Py_VISIT(state->program);
+    Py_VISIT(state->cipher_type);
+    Py_VISIT(state->invalid_tag);
     Py_VISIT(state->copy);
     Py_VISIT(state->sha256);
     Py_VISIT(state->sha1);
@@ -64,19 +67,23 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
 static int module_clear(PyObject *module) {
     State *state = PyModule_GetState(module);
     Py_CLEAR(state->program);
+    Py_CLEAR(state->cipher_type);
+    Py_CLEAR(state->invalid_tag);
     Py_CLEAR(state->copy);
     Py_CLEAR(state->clear);
     Py_CLEAR(state->splices);
     Py_CLEAR(state->digest);
     Py_CLEAR(state->open);
     Py_CLEAR(state->keys);
-    Py_CLEAR(state->prefix);
+    Py_CLEAR(state->place);
     Py_CLEAR(state->suffixes);
     Py_CLEAR(state->head);
     Py_CLEAR(state->commit);
     Py_CLEAR(state->encrypt);
     Py_CLEAR(state->decrypt);
     Py_CLEAR(state->key_id);
+    Py_CLEAR(state->cipher);
+    Py_CLEAR(state->seals);
     Py_CLEAR(state->sha256);
     Py_CLEAR(state->sha1);
     Py_CLEAR(state->sha1_names);
@@ -121,6 +128,8 @@ static PyMethodDef module_methods[] = {
      "kafka_send(producer, rows): queue records without the interpreter's lock; returns librdkafka's number."},
     {"sha256", (PyCFunction)(void (*)(void))usance_sha256, METH_FASTCALL,
      "sha256(data, plainly, cuts): return the digest, fed in parts; for the tests."},
+    {"hex_digest", (PyCFunction)(void (*)(void))usance_hex_digest, METH_FASTCALL,
+     "hex_digest(key, data): return HMAC-SHA256 in hex, SHA-256 where the key is empty."},
     {"sha1", (PyCFunction)(void (*)(void))usance_sha1, METH_FASTCALL,
      "sha1(data, plainly): return the digest of up to 55 bytes, or None; for the tests."},
     {"leaves", (PyCFunction)(void (*)(void))usance_leaves, METH_FASTCALL,
@@ -131,6 +140,10 @@ static PyMethodDef module_methods[] = {
     {"store_files", (PyCFunction)(void (*)(void))usance_store_files, METH_FASTCALL,
      "Write files durably, all in one go; or return those that are there already."},
     {"drop_folders", usance_drop_folders, METH_O, "Remove folders of files, as far as that goes."},
+    {"gcm_bind", (PyCFunction)(void (*)(void))usance_gcm_bind, METH_FASTCALL,
+     "gcm_bind(path, InvalidTag): take libcrypto's functions from a loaded library; True if all are there."},
+    {"cold", (PyCFunction)(void (*)(void))usance_cold, METH_FASTCALL,
+     "cold(values, keys): return at which values a data key may be missing."},
     {NULL, NULL, 0, NULL},
 };
 

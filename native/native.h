@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* Changes whenever Python and C must change together; kernel/native.py asks for its own number. */
-#define LAYOUT 9
+#define LAYOUT 10
 
 /* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
 #define DEPTH_MAX 48
@@ -71,6 +71,7 @@ typedef struct {
 struct Private {
     PyObject *unusual;      /* unusual(blocks, data, at) -> (structs by field, end) */
     PyObject *names;        /* tuple of field names */
+    bool bare;              /* all blocks may be missing */
     Py_ssize_t count;
     Block *blocks;
 };
@@ -79,7 +80,9 @@ typedef struct {
     PyTypeObject *program;
     PyObject *copy;             /* msgspec.Struct.__copy__ */
     PyObject *clear, *splices, *digest, *open;      /* names of attributes */
-    PyObject *keys, *prefix, *suffixes, *head, *commit, *encrypt, *decrypt, *key_id;
+    PyObject *keys, *place, *suffixes, *head, *commit, *encrypt, *decrypt, *key_id, *cipher, *seals;
+    PyTypeObject *cipher_type;
+    PyObject *invalid_tag;      /* of cryptography */
     PyObject *sha256, *sha1, *sha1_names;   /* hashlib's */
     PyObject *receipt_names;    /* of a receipt's fields */
     PyObject *cause_names[6];   /* of what the middle of `usance-meta` says: four of a meta, two of a position */
@@ -96,33 +99,66 @@ typedef struct {
     bool keeps;                 /* bytes of public records are worth keeping */
 } Program;
 
+/* A sealed block: 0x01 | suite | key id 16 | nonce 12 | commitment 16 | ciphertext | tag 16 */
+#define SEAL_HEAD 18
+#define SEAL_NONCE 12
+#define SEAL_COMMIT 16
+#define SEAL_TAG 16
+#define SEAL_FRONT (SEAL_HEAD + SEAL_NONCE + SEAL_COMMIT)
+#define SEAL_OVER (SEAL_FRONT + SEAL_TAG)
+#define SEAL_MOST 65536
+
+/* cipher.c: AES-256-GCM under one data key, with what stands in each of its blocks. */
+typedef struct {
+    PyObject_HEAD
+    State *state;
+    void *context;          /* libcrypto's */
+    PyObject *key_id;
+    char head[SEAL_HEAD], commit[SEAL_COMMIT];
+} Cipher;
+
+/* The additional data of a block: what all blocks of the record share, what those of the field do, its head. */
+typedef struct {
+    const char *prefix;
+    Py_ssize_t prefix_size;
+    const char *suffix;
+    Py_ssize_t suffix_size;
+    const char *head;
+    Py_ssize_t head_size;
+} Bound;
+
+typedef struct {
+    const char *prefix;
+    Py_ssize_t size;
+    unsigned char *heap, stack[256];
+} Record;
+
+/* What seals the blocks of one record; all but `record` is borrowed. */
+typedef struct {
+    PyObject *keys, *uses, *seen, *pool, *suffixes;     /* tables of keys, counts, nonces; NULL keys: none at hand */
+    PyObject *unusual;      /* unusual(number of the block, subject, plain) -> sealed; NULL: nobody is asked */
+    PyObject *owner;        /* whose data blocks without a subject are, as text; NULL: that is unusual */
+    PyObject *counted;      /* ids of keys in the order of their uses; NULL: they need not be taken back */
+    Record record;
+} Seal;
+
 /* A message being written: on the stack until it outgrows it. */
 typedef struct {
     unsigned char *start, *at, *end;
     unsigned char *heap;
     PyObject *splices;
-    PyObject *seal;     /* what messages/sealed.py seals with; NULL: in clear */
+    Seal *seal;         /* what blocks are sealed with; NULL: in clear */
     State *state;
 } Out;
 
-/* A sealed block: 0x01 | suite | key id 16 | nonce 12 | commitment 16 | ciphertext | tag 16 */
-#define SEAL_HEAD 18
-#define SEAL_NONCE 12
-#define SEAL_COMMIT 16
-#define SEAL_FRONT (SEAL_HEAD + SEAL_NONCE + SEAL_COMMIT)
-#define SEAL_OVER (SEAL_FRONT + 16)
-#define SEAL_MOST 65536
-
-/* The additional data: what all blocks of the record share, what those of the field do, the block's head. */
-static inline PyObject *usance_aad(PyObject *prefix, PyObject *suffix, const char *head) {
-    if (!PyBytes_CheckExact(prefix) || !PyBytes_CheckExact(suffix)) return NULL;
-    Py_ssize_t a = PyBytes_GET_SIZE(prefix), b = PyBytes_GET_SIZE(suffix);
-    PyObject *whole = PyBytes_FromStringAndSize(NULL, a + b + SEAL_HEAD);
+/* The additional data as an object, for a cipher of Python's. */
+static inline PyObject *usance_aad(const Bound *to) {
+    PyObject *whole = PyBytes_FromStringAndSize(NULL, to->prefix_size + to->suffix_size + to->head_size);
     if (whole == NULL) return NULL;
     char *at = PyBytes_AS_STRING(whole);
-    memcpy(at, PyBytes_AS_STRING(prefix), (size_t)a);
-    memcpy(at + a, PyBytes_AS_STRING(suffix), (size_t)b);
-    memcpy(at + a + b, head, SEAL_HEAD);
+    memcpy(at, to->prefix, (size_t)to->prefix_size);
+    memcpy(at + to->prefix_size, to->suffix, (size_t)to->suffix_size);
+    memcpy(at + to->prefix_size + to->suffix_size, to->head, (size_t)to->head_size);
     return whole;
 }
 
@@ -134,6 +170,18 @@ static inline PyObject *usance_part(PyObject *owner, PyObject *name, Py_ssize_t 
 }
 
 int usance_room(Out *out, Py_ssize_t more);
+
+/* cipher.c: 0 when done. Sealing is in place, and puts the tag behind; opening wants the tag behind the text. */
+int usance_gcm_seal(Cipher *self, const void *nonce, const Bound *to, unsigned char *data, Py_ssize_t size);
+int usance_gcm_open(Cipher *self, const void *nonce, const Bound *to, const unsigned char *text, Py_ssize_t size,
+                    unsigned char *plain);
+int usance_bind_record(Record *record, PyObject *tenant, PyObject *stream, int64_t revision, PyObject *id);
+int usance_bind_place(Record *record, PyObject *place);
+static inline void usance_unbind(Record *record) { PyMem_Free(record->heap); }
+
+/* writer.c */
+PyObject *usance_write_sealed(Program *self, PyObject *value, PyObject *prefix, PyObject *splices, Seal *seal);
+void usance_uncount(Seal *seal);
 
 /* hashes.c */
 typedef struct {
@@ -196,6 +244,7 @@ PyObject *usance_kafka_bind(PyObject *module, PyObject *const *args, Py_ssize_t 
 PyObject *usance_kafka_record(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_kafka_send(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_sha256(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_hex_digest(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_sha1(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_leaves(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_leaf_hashes(PyObject *module, PyObject *list);
@@ -203,6 +252,8 @@ PyObject *usance_root_of(PyObject *module, PyObject *list);
 PyObject *usance_bundle(PyObject *module, PyObject *list);
 PyObject *usance_store_files(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_drop_folders(PyObject *module, PyObject *list);
+PyObject *usance_gcm_bind(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_cold(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* What a record is made of, in the order of the arguments. */
 enum {
@@ -229,7 +280,7 @@ bool usance_is_plain(PyObject *type);
 /* A text from UTF-8; short ones are the same object as before, where that is still at hand. */
 PyObject *usance_text(State *state, const unsigned char *at, Py_ssize_t size);
 
-extern PyType_Spec usance_program_spec;
+extern PyType_Spec usance_program_spec, usance_cipher_spec;
 
 /* Tells whether an exception is set that nobody but the caller may deal with. */
 static inline bool grave(void) {

@@ -82,6 +82,8 @@ static int private_of(Program *self, PyTypeObject *cls, PyObject *spec, Field *f
     private->count = count;
     for (Py_ssize_t i = 0; i < count; i++)
         if (block_of(self, cls, PyTuple_GET_ITEM(blocks, i), &private->blocks[i], depth) < 0) return -1;
+    private->bare = true;
+    for (Py_ssize_t i = 0; i < count; i++) private->bare = private->bare && private->blocks[i].optional;
     return 0;
 }
 

@@ -11,7 +11,8 @@ typedef struct {
     PyObject *data, *blocks;
     PyObject *keep;     /* the dictionary of splices, or NULL */
     PyObject *open;     /* open(number of the block, subject, sealed bytes); NULL: blocks stand in clear */
-    PyObject *keys, *prefix, *suffixes;     /* what usually opens them, or NULL */
+    PyObject *keys, *suffixes;     /* what usually opens them, or NULL */
+    const Record *record;
 } In;
 
 static PyObject *read_node(In *in, const Node *node);
@@ -228,14 +229,17 @@ static bool same_commit(const unsigned char *one, const char *other) {
     return differs == 0;
 }
 
-/* Opens a block whose key is at hand; NULL without an exception when it is not, or anything is unusual. */
-static PyObject *open_usual(In *in, Py_ssize_t body, Py_ssize_t number) {
-    if (in->keys == NULL || body < SEAL_OVER || body > SEAL_OVER + SEAL_MOST) return NULL;
-    const unsigned char *at = in->at;
-    PyObject *key_id = PyBytes_FromStringAndSize((const char *)at + 2, SEAL_HEAD - 2);
-    PyObject *key = key_id == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(in->keys, key_id));
-    Py_XDECREF(key_id);
-    if (key == NULL) return NULL;
+static PyObject *decrypted(Cipher *cipher, const unsigned char *at, Py_ssize_t body, const Bound *to) {
+    if (memcmp(at, cipher->head, SEAL_HEAD) != 0 || !same_commit(at + SEAL_HEAD + SEAL_NONCE, cipher->commit)) return NULL;
+    PyObject *plain = PyBytes_FromStringAndSize(NULL, body - SEAL_OVER);
+    if (plain != NULL && usance_gcm_open(cipher, at + SEAL_HEAD, to, at + SEAL_FRONT, body - SEAL_OVER,
+                                         (unsigned char *)PyBytes_AS_STRING(plain)) < 0)
+        Py_CLEAR(plain);    /* the reference says what is wrong with it */
+    return plain;
+}
+
+/* The same by a cipher of Python's. */
+static PyObject *decrypted_by_object(In *in, PyObject *key, const unsigned char *at, Py_ssize_t body, const Bound *to) {
     State *state = in->state;
     PyObject *head = usance_part(key, state->head, SEAL_HEAD);
     PyObject *commit = usance_part(key, state->commit, SEAL_COMMIT), *plain = NULL;
@@ -244,7 +248,7 @@ static PyObject *open_usual(In *in, Py_ssize_t body, Py_ssize_t number) {
         PyObject *decrypt = PyObject_GetAttr(key, state->decrypt);
         PyObject *nonce = PyBytes_FromStringAndSize((const char *)at + SEAL_HEAD, SEAL_NONCE);
         PyObject *text = PyBytes_FromStringAndSize((const char *)at + SEAL_FRONT, body - SEAL_FRONT);
-        PyObject *aad = usance_aad(in->prefix, PyTuple_GET_ITEM(in->suffixes, number), (const char *)at);
+        PyObject *aad = usance_aad(to);
         PyObject *call[] = {nonce, text, aad};
         if (decrypt != NULL && nonce != NULL && text != NULL && aad != NULL)
             plain = PyObject_Vectorcall(decrypt, call, 3, NULL);
@@ -255,6 +259,26 @@ static PyObject *open_usual(In *in, Py_ssize_t body, Py_ssize_t number) {
     }
     Py_XDECREF(head);
     Py_XDECREF(commit);
+    return plain;
+}
+
+/* Opens a block whose key is at hand; NULL without an exception when it is not, or anything is unusual. */
+static PyObject *open_usual(In *in, Py_ssize_t body, Py_ssize_t number) {
+    if (in->keys == NULL || body < SEAL_OVER || body > SEAL_OVER + SEAL_MOST) return NULL;
+    PyObject *suffix = PyTuple_GET_ITEM(in->suffixes, number), *plain = NULL;
+    if (!PyBytes_CheckExact(suffix)) return NULL;
+    const unsigned char *at = in->at;
+    PyObject *key_id = PyBytes_FromStringAndSize((const char *)at + 2, SEAL_HEAD - 2);
+    PyObject *key = key_id == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(in->keys, key_id));
+    Py_XDECREF(key_id);
+    if (key == NULL) return NULL;
+    Bound to = {in->record->prefix, in->record->size, PyBytes_AS_STRING(suffix), PyBytes_GET_SIZE(suffix),
+                (const char *)at, SEAL_HEAD};
+    PyObject *cipher = PyObject_GetAttr(key, in->state->cipher);
+    if (cipher != NULL)
+        plain = Py_IS_TYPE(cipher, in->state->cipher_type) ? decrypted((Cipher *)cipher, at, body, &to)
+                                                          : decrypted_by_object(in, key, at, body, &to);
+    Py_XDECREF(cipher);
     Py_DECREF(key);
     return plain;
 }
@@ -364,6 +388,10 @@ static int read_unusual(In *in, const Private *private, PyObject *made) {
 
 static int read_private(In *in, const Private *private, PyObject *made) {
     if (in->blocks == Py_None) return -1;
+    if (in->at < in->end && *in->at == 0 && private->bare) {   /* none are there, and none need be */
+        in->at++;
+        return 0;
+    }
     PyObject *clear = PyObject_GetAttr(in->blocks, in->state->clear);
     if (clear == NULL) return -1;
     bool may = clear == Py_True;
@@ -371,24 +399,28 @@ static int read_private(In *in, const Private *private, PyObject *made) {
     PyObject *open = may ? NULL : PyObject_GetAttr(in->blocks, in->state->open);
     if (!may && open == NULL) return -1;
     in->open = open == Py_None ? NULL : open;
-    PyObject *prefix = NULL, *suffixes = NULL, *keys = NULL;
+    PyObject *place = NULL, *suffixes = NULL, *keys = NULL;
+    Record record = {.heap = NULL};
     if (in->open != NULL) {
         keys = PyObject_GetAttr(in->blocks, in->state->keys);
-        prefix = PyObject_GetAttr(in->blocks, in->state->prefix);
-        suffixes = PyObject_GetAttr(in->blocks, in->state->suffixes);
-        PyErr_Clear();
-        bool usual = keys != NULL && prefix != NULL && suffixes != NULL && PyDict_CheckExact(keys)
-            && PyTuple_CheckExact(suffixes) && PyTuple_GET_SIZE(suffixes) == private->count;
+        place = keys == NULL ? NULL : PyObject_GetAttr(in->blocks, in->state->place);
+        suffixes = place == NULL ? NULL : PyObject_GetAttr(in->blocks, in->state->suffixes);
+        bool usual = suffixes != NULL && PyDict_CheckExact(keys) && PyTuple_CheckExact(suffixes)
+            && PyTuple_GET_SIZE(suffixes) == private->count && usance_bind_place(&record, place) == 0;
         in->keys = usual ? keys : NULL;
-        in->prefix = prefix;
         in->suffixes = suffixes;
+        in->record = &record;
     }
     const unsigned char *before = in->at;
-    int done = may || in->open != NULL ? read_usual(in, private, made) : 0;
+    int done = grave() ? -1 : 0;
+    if (done == 0) PyErr_Clear();
+    if (done == 0 && (may || in->open != NULL)) done = read_usual(in, private, made);
     in->open = in->keys = NULL;
+    in->record = NULL;
+    usance_unbind(&record);
     Py_XDECREF(open);
     Py_XDECREF(keys);
-    Py_XDECREF(prefix);
+    Py_XDECREF(place);
     Py_XDECREF(suffixes);
     if (done) return done < 0 ? -1 : 0;
     in->at = before;

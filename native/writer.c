@@ -91,24 +91,34 @@ static int write_map(Out *out, const Node *node, PyObject *dict) {
     return put_byte(out, 0);
 }
 
-/* What seals a record's blocks: (tables of keys by block and subject, uses by key id, those of before, nonces,
- * prefix, suffixes, seal), as Sealer.at in messages/sealed.py makes it. */
-enum { KEYS, USES, SEEN, NONCES, PREFIX, SUFFIXES, SEAL, SEALING };
-
 /* Counts one more use of a key that was used before; 0 when it was not. */
-static int count_use(State *state, PyObject *uses, PyObject *seen, PyObject *key) {
-    PyObject *key_id = PyObject_GetAttr(key, state->key_id);
-    PyObject *known = key_id == NULL ? NULL : PyDict_GetItemWithError(uses, key_id);
+static int count_use(Seal *seal, PyObject *key_id) {
+    PyObject *known = PyDict_GetItemWithError(seal->uses, key_id);
     long before = known == NULL ? 0 : PyLong_AsLong(known);
-    if (known == NULL && key_id != NULL && !PyErr_Occurred()) known = PyDict_GetItemWithError(seen, key_id);
-    int done = key_id == NULL || PyErr_Occurred() ? -1 : 0;
-    if (known != NULL) {
-        PyObject *more = PyLong_FromLong(before + 1);
-        done = more == NULL || PyDict_SetItem(uses, key_id, more) < 0 ? -1 : 1;
-        Py_XDECREF(more);
-    }
-    Py_XDECREF(key_id);
+    if (known == NULL && !PyErr_Occurred()) known = PyDict_GetItemWithError(seal->seen, key_id);
+    if (PyErr_Occurred()) return -1;
+    if (known == NULL) return 0;
+    PyObject *more = PyLong_FromLong(before + 1);
+    int done = more == NULL || PyDict_SetItem(seal->uses, key_id, more) < 0
+            || (seal->counted != NULL && PyList_Append(seal->counted, key_id) < 0) ? -1 : 1;
+    Py_XDECREF(more);
     return done;
+}
+
+/* Takes uses back of blocks that go nowhere: they are sealed anew. */
+void usance_uncount(Seal *seal) {
+    PyObject *type, *error, *trace;
+    PyErr_Fetch(&type, &error, &trace);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(seal->counted); i++) {
+        PyObject *key_id = PyList_GET_ITEM(seal->counted, i), *known = PyDict_GetItemWithError(seal->uses, key_id);
+        long before = known == NULL ? 0 : PyLong_AsLong(known);
+        PyObject *less = before > 1 ? PyLong_FromLong(before - 1) : NULL;
+        if (less != NULL) PyDict_SetItem(seal->uses, key_id, less);
+        else if (before == 1) PyDict_DelItem(seal->uses, key_id);
+        Py_XDECREF(less);
+    }
+    PyErr_Clear();      /* too many uses are counted then, which does no harm */
+    PyErr_Restore(type, error, trace);
 }
 
 static PyObject *next_nonce(PyObject *pool) {
@@ -121,6 +131,41 @@ static PyObject *next_nonce(PyObject *pool) {
     return nonce;
 }
 
+static Bound bound_by(const Seal *seal, Py_ssize_t number, const char *head) {
+    PyObject *suffix = PyTuple_GET_ITEM(seal->suffixes, number);
+    return (Bound){seal->record.prefix, seal->record.size, PyBytes_AS_STRING(suffix), PyBytes_GET_SIZE(suffix), head, SEAL_HEAD};
+}
+
+/* Makes a sealed block of the Avro that stands at `front`, in its place. */
+static int seal_in_place(Out *out, Py_ssize_t front, Cipher *cipher, Py_ssize_t number) {
+    PyObject *nonce = next_nonce(out->seal->pool);
+    if (nonce == NULL) return -1;
+    unsigned char length[10];
+    Py_ssize_t size = out->at - out->start - front;
+    Py_ssize_t taken = put_raw(length, (uint64_t)(SEAL_OVER + size) << 1) - length, before = taken + SEAL_FRONT;
+    int done = out->end - out->at < before + SEAL_TAG && usance_room(out, before + SEAL_TAG) < 0 ? -1 : 0;
+    if (done == 0) {
+        unsigned char *at = out->start + front;
+        memmove(at + before, at, (size_t)size);
+        memcpy(at, length, (size_t)taken);
+        memcpy(at + taken, cipher->head, SEAL_HEAD);
+        memcpy(at + taken + SEAL_HEAD, PyBytes_AS_STRING(nonce), SEAL_NONCE);
+        memcpy(at + taken + SEAL_HEAD + SEAL_NONCE, cipher->commit, SEAL_COMMIT);
+        Bound to = bound_by(out->seal, number, cipher->head);
+        done = usance_gcm_seal(cipher, PyBytes_AS_STRING(nonce), &to, at + before, size);
+        out->at = at + before + size + SEAL_TAG;
+    }
+    Py_DECREF(nonce);
+    return done;
+}
+
+/* Takes the Avro that stands at `front` away, as an object. */
+static PyObject *taken_from(Out *out, Py_ssize_t front) {
+    PyObject *plain = PyBytes_FromStringAndSize((char *)out->start + front, out->at - out->start - front);
+    out->at = out->start + front;
+    return plain;
+}
+
 static int put_envelope(Out *out, PyObject *head, PyObject *nonce, PyObject *commit, PyObject *text) {
     if (text == NULL || !PyBytes_CheckExact(text)) return -1;
     Py_ssize_t size = PyBytes_GET_SIZE(text);
@@ -131,51 +176,73 @@ static int put_envelope(Out *out, PyObject *head, PyObject *nonce, PyObject *com
     return put(out, PyBytes_AS_STRING(text), size);
 }
 
-/* Seals with a key that is at hand and in use; 0 when it is not, or anything else is unusual. */
-static int seal_usual(Out *out, PyObject *seal, PyObject *subject, PyObject *plain, Py_ssize_t number) {
+/* The same with a cipher of Python's. */
+static int seal_by_object(Out *out, Py_ssize_t front, PyObject *key, Py_ssize_t number) {
     State *state = out->state;
-    PyObject *keys = PyTuple_GET_ITEM(seal, KEYS), *suffixes = PyTuple_GET_ITEM(seal, SUFFIXES);
-    PyObject *uses = PyTuple_GET_ITEM(seal, USES), *pool = PyTuple_GET_ITEM(seal, NONCES);
-    PyObject *seen = PyTuple_GET_ITEM(seal, SEEN);
-    if (!PyTuple_CheckExact(keys) || !PyTuple_CheckExact(suffixes) || number >= PyTuple_GET_SIZE(keys)
-        || number >= PyTuple_GET_SIZE(suffixes) || !PyDict_CheckExact(uses) || !PyDict_CheckExact(seen) || !PyList_CheckExact(pool)
-        || !PyDict_CheckExact(PyTuple_GET_ITEM(keys, number)) || PyUnicode_GET_LENGTH(subject) == 0
-        || PyBytes_GET_SIZE(plain) > SEAL_MOST || PyList_GET_SIZE(pool) == 0)
-        return 0;
-    PyObject *key = Py_XNewRef(PyDict_GetItemWithError(PyTuple_GET_ITEM(keys, number), subject));
-    if (key == NULL) return PyErr_Occurred() ? -1 : 0;
-    int done = count_use(state, uses, seen, key);
-    if (done == 1) {
-        PyObject *head = usance_part(key, state->head, SEAL_HEAD);
-        PyObject *commit = usance_part(key, state->commit, SEAL_COMMIT);
-        PyObject *encrypt = PyObject_GetAttr(key, state->encrypt), *nonce = next_nonce(pool), *aad = NULL;
-        PyObject *text = NULL;
-        if (head != NULL)
-            aad = usance_aad(PyTuple_GET_ITEM(seal, PREFIX), PyTuple_GET_ITEM(suffixes, number),
-                             PyBytes_AS_STRING(head));
-        PyObject *call[] = {nonce, plain, aad};
-        if (encrypt != NULL && commit != NULL && nonce != NULL && aad != NULL)
-            text = PyObject_Vectorcall(encrypt, call, 3, NULL);
-        done = text == NULL ? -1 : put_envelope(out, head, nonce, commit, text) < 0 ? -1 : 1;
-        Py_XDECREF(head);
-        Py_XDECREF(commit);
-        Py_XDECREF(encrypt);
-        Py_XDECREF(nonce);
-        Py_XDECREF(aad);
-        Py_XDECREF(text);
+    PyObject *head = usance_part(key, state->head, SEAL_HEAD);
+    PyObject *commit = usance_part(key, state->commit, SEAL_COMMIT);
+    PyObject *encrypt = PyObject_GetAttr(key, state->encrypt), *nonce = next_nonce(out->seal->pool), *aad = NULL;
+    PyObject *text = NULL, *plain = taken_from(out, front);
+    if (head != NULL) {
+        Bound to = bound_by(out->seal, number, PyBytes_AS_STRING(head));
+        aad = usance_aad(&to);
     }
+    PyObject *call[] = {nonce, plain, aad};
+    if (encrypt != NULL && commit != NULL && nonce != NULL && plain != NULL && aad != NULL)
+        text = PyObject_Vectorcall(encrypt, call, 3, NULL);
+    int done = text == NULL ? -1 : put_envelope(out, head, nonce, commit, text);
+    Py_XDECREF(head);
+    Py_XDECREF(commit);
+    Py_XDECREF(encrypt);
+    Py_XDECREF(nonce);
+    Py_XDECREF(aad);
+    Py_XDECREF(text);
+    Py_XDECREF(plain);
+    return done;
+}
+
+/* Seals with a key; only one that may protect has `seals`. 0 when the key was not used before. */
+static int seal_with(Out *out, Py_ssize_t front, PyObject *key, Py_ssize_t number) {
+    PyObject *cipher = PyObject_GetAttr(key, out->state->seals);
+    if (cipher == NULL) return -1;
+    bool ours = Py_IS_TYPE(cipher, out->state->cipher_type);
+    PyObject *key_id = ours ? Py_NewRef(((Cipher *)cipher)->key_id) : PyObject_GetAttr(key, out->state->key_id);
+    int done = key_id == NULL ? -1 : count_use(out->seal, key_id);
+    if (done > 0)
+        done = (ours ? seal_in_place(out, front, (Cipher *)cipher, number) : seal_by_object(out, front, key, number)) < 0 ? -1 : 1;
+    Py_XDECREF(key_id);
+    Py_DECREF(cipher);
+    return done;
+}
+
+/* Seals with a key that is at hand and in use; 0 when it is not, or anything else is unusual. */
+static int seal_usual(Out *out, Py_ssize_t front, PyObject *subject, Py_ssize_t number) {
+    Seal *seal = out->seal;
+    if (seal->keys == NULL || number >= PyTuple_GET_SIZE(seal->keys) || number >= PyTuple_GET_SIZE(seal->suffixes)
+        || !PyDict_CheckExact(PyTuple_GET_ITEM(seal->keys, number))
+        || !PyBytes_CheckExact(PyTuple_GET_ITEM(seal->suffixes, number))
+        || out->at - out->start - front > SEAL_MOST || PyList_GET_SIZE(seal->pool) == 0)
+        return 0;
+    if (PyUnicode_GET_LENGTH(subject) == 0) subject = seal->owner;
+    if (subject == NULL) return 0;
+    PyObject *key = Py_XNewRef(PyDict_GetItemWithError(PyTuple_GET_ITEM(seal->keys, number), subject));
+    if (key == NULL) return PyErr_Occurred() ? -1 : 0;
+    int done = seal_with(out, front, key, number);
     Py_DECREF(key);
     return done;
 }
 
-static int seal_unusual(Out *out, PyObject *seal, PyObject *subject, PyObject *plain, Py_ssize_t number) {
-    PyObject *which = PyLong_FromSsize_t(number);
+static int seal_unusual(Out *out, Py_ssize_t front, PyObject *subject, Py_ssize_t number) {
+    PyObject *unusual = out->seal->unusual;
+    if (unusual == NULL) return -1;
+    PyObject *which = PyLong_FromSsize_t(number), *plain = taken_from(out, front), *sealed = NULL;
     PyObject *call[] = {which, subject, plain};
-    PyObject *sealed = which == NULL ? NULL : PyObject_Vectorcall(seal, call, 3, NULL);
-    Py_XDECREF(which);
+    if (which != NULL && plain != NULL) sealed = PyObject_Vectorcall(unusual, call, 3, NULL);
     int done = -1;
     if (sealed != NULL && PyBytes_CheckExact(sealed))
         done = put_sized(out, PyBytes_AS_STRING(sealed), PyBytes_GET_SIZE(sealed));
+    Py_XDECREF(which);
+    Py_XDECREF(plain);
     Py_XDECREF(sealed);
     return done;
 }
@@ -184,17 +251,8 @@ static int seal_unusual(Out *out, PyObject *seal, PyObject *subject, PyObject *p
 static int write_sealed(Out *out, const Block *block, PyObject *inner, PyObject *subject, Py_ssize_t number) {
     Py_ssize_t front = out->at - out->start;
     if (write_node(out, block->node, inner) < 0) return -1;
-    PyObject *plain = PyBytes_FromStringAndSize((char *)out->start + front, out->at - out->start - front);
-    out->at = out->start + front;
-    if (plain == NULL) return -1;
-    PyObject *seal = out->seal;
-    int done = 0;
-    if (PyTuple_CheckExact(seal)) {
-        done = PyTuple_GET_SIZE(seal) == SEALING ? seal_usual(out, seal, subject, plain, number) : -1;
-        seal = PyTuple_GET_SIZE(seal) == SEALING ? PyTuple_GET_ITEM(seal, SEAL) : NULL;
-    }
-    if (done == 0) done = seal_unusual(out, seal, subject, plain, number);
-    Py_DECREF(plain);
+    int done = seal_usual(out, front, subject, number);
+    if (done == 0) done = seal_unusual(out, front, subject, number);
     return done < 0 ? -1 : 0;
 }
 
@@ -318,23 +376,59 @@ static int write_node(Out *out, const Node *node, PyObject *value) {
     }
 }
 
+/* The bytes of a value behind a prefix; NULL, with an exception or without, when anything is unusual. */
+static PyObject *written(Program *self, PyObject *value, PyObject *prefix, PyObject *splices, Seal *seal) {
+    unsigned char stack[STACK];
+    Out out = {stack, stack, stack + STACK, NULL, splices, seal, self->state};
+    PyObject *data = NULL;
+    if (put(&out, PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix)) == 0 && write_node(&out, self->root, value) == 0)
+        data = PyBytes_FromStringAndSize((const char *)out.start, out.at - out.start);
+    PyMem_Free(out.heap);
+    return data;
+}
+
+/* What chains.c seals events with: never in clear, and nobody else is asked. */
+PyObject *usance_write_sealed(Program *self, PyObject *value, PyObject *prefix, PyObject *splices, Seal *seal) {
+    if (self->root == NULL || !PyBytes_CheckExact(prefix) || !(splices == NULL || PyDict_CheckExact(splices))) return NULL;
+    return written(self, value, prefix, splices != NULL && PyDict_GET_SIZE(splices) ? splices : NULL, seal);
+}
+
+/* What seals a record's blocks: (tables of keys by block and subject, uses by key id, those of before, nonces,
+ * place, suffixes, seal), as Sealer.at in messages/sealed.py makes it; or `seal` alone. */
+enum { KEYS, USES, SEEN, NONCES, PLACE, SUFFIXES, SEAL, SEALING };
+
+static bool is_sealing(PyObject *given) {
+    return PyTuple_CheckExact(given) && PyTuple_GET_SIZE(given) == SEALING;
+}
+
+static bool understood(Seal *seal, PyObject *given) {
+    *seal = (Seal){.unusual = given};
+    if (!PyTuple_CheckExact(given)) return true;
+    if (!is_sealing(given) || usance_bind_place(&seal->record, PyTuple_GET_ITEM(given, PLACE)) < 0) return false;
+    seal->keys = PyTuple_GET_ITEM(given, KEYS);
+    seal->uses = PyTuple_GET_ITEM(given, USES);
+    seal->seen = PyTuple_GET_ITEM(given, SEEN);
+    seal->pool = PyTuple_GET_ITEM(given, NONCES);
+    seal->suffixes = PyTuple_GET_ITEM(given, SUFFIXES);
+    seal->unusual = PyTuple_GET_ITEM(given, SEAL);
+    return PyTuple_CheckExact(seal->keys) && PyDict_CheckExact(seal->uses) && PyDict_CheckExact(seal->seen)
+        && PyList_CheckExact(seal->pool) && PyTuple_CheckExact(seal->suffixes);
+}
+
 PyObject *usance_write(Program *self, PyObject *const *args, Py_ssize_t count) {
     if (count >= 2 && count <= 4 && self->root != NULL && PyBytes_CheckExact(args[1])
         && (count == 2 || PyDict_CheckExact(args[2]))) {
-        unsigned char stack[STACK];
-        Out out = {stack, stack, stack + STACK, NULL, NULL, NULL, self->state};
-        if (count == 4 && args[3] != Py_None) out.seal = args[3];
-        if (count >= 3 && PyDict_GET_SIZE(args[2])) out.splices = args[2];
-        PyObject *data = NULL;
-        if (put(&out, PyBytes_AS_STRING(args[1]), PyBytes_GET_SIZE(args[1])) == 0
-            && write_node(&out, self->root, args[0]) == 0)
-            data = PyBytes_FromStringAndSize((const char *)out.start, out.at - out.start);
-        PyMem_Free(out.heap);
+        PyObject *splices = count >= 3 && PyDict_GET_SIZE(args[2]) ? args[2] : NULL, *data = NULL;
+        bool sealed = count == 4 && args[3] != Py_None;
+        Seal seal = {.record = {.heap = NULL}};
+        if (!sealed) data = written(self, args[0], args[1], splices, NULL);
+        else if (understood(&seal, args[3])) data = written(self, args[0], args[1], splices, &seal);
+        usance_unbind(&seal.record);
         if (data != NULL || grave()) return data;
         PyErr_Clear();
     }
     if (self->writer == NULL) return PyErr_Format(PyExc_RuntimeError, "this codec program is gone");
-    if (count == 4 && PyTuple_CheckExact(args[3]) && PyTuple_GET_SIZE(args[3]) == SEALING) {
+    if (count == 4 && is_sealing(args[3])) {
         PyObject *call[] = {args[0], args[1], args[2], PyTuple_GET_ITEM(args[3], SEAL)};
         return PyObject_Vectorcall(self->writer, call, 4, NULL);
     }

@@ -7,6 +7,7 @@ then runs its generated Python codec, which gives the same bytes. In CI (CI=true
     LD_PRELOAD="$(cc -print-file-name=libasan.so):$(cc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
         PYTHONMALLOC=malloc .venv/bin/pytest tests/messages/test_codec.py tests/messages/test_frames.py \
             tests/messages/test_avro_codegen.py tests/messages/test_decided.py \
+            tests/messages/test_sealed.py tests/crypto/test_cipher.py tests/kernel/test_digests.py \
             tests/adapters/test_sqlite_rows.py tests/adapters/test_proof_files.py \
             tests/engine/test_tree_native.py tests/log/test_kafka_fast.py
 

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from usance.crypto import sealed_ring
+from usance.crypto import sealed_ring, sealing
 from usance.crypto.secret import Secret
 
 WYCHEPROOF = Path(__file__).parent / "vectors" / "wycheproof.json.gz"
@@ -67,12 +67,25 @@ def facts(name: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_gcm_opens_and_refuses_what_nist_says() -> None:
+def compiled_gcm(key: bytes) -> Any:
+    return sealing.COMPILED(key, bytes(18), bytes(16), bytes(16))
+
+
+COMPILED = [
+    pytest.mark.native,
+    pytest.mark.skipif(sealing.COMPILED is None, reason="no libcrypto beside the extension"),
+]
+GCM = [AESGCM, pytest.param(compiled_gcm, marks=COMPILED)]
+"""The ciphers that seal: that of `cryptography`, and the compiled one, which takes keys of 256 bits alone."""
+
+
+@pytest.mark.parametrize("gcm", GCM)
+def test_gcm_opens_and_refuses_what_nist_says(gcm: Any) -> None:
     seen: Counter[str] = Counter()
     for case in published("ciphers/AES/GCM/gcmDecrypt256.rsp"):
         if (case["IVLEN"], case["TAGLEN"]) != ("96", "128"):
             continue  # we use no other
-        cipher, nonce = AESGCM(raw(case, "KEY")), raw(case, "IV")
+        cipher, nonce = gcm(raw(case, "KEY")), raw(case, "IV")
         sealed = raw(case, "CT") + raw(case, "TAG")
         if "FAIL" in case:
             with pytest.raises(InvalidTag):
@@ -85,11 +98,12 @@ def test_gcm_opens_and_refuses_what_nist_says() -> None:
     assert seen["refused"] > 150
 
 
-def test_gcm_seals_to_the_bytes_that_nist_says() -> None:
+@pytest.mark.parametrize("gcm", GCM)
+def test_gcm_seals_to_the_bytes_that_nist_says(gcm: Any) -> None:
     seen = 0
     for case in published("ciphers/AES/GCM/gcmEncryptExtIV256.rsp"):
         if (case["IVLEN"], case["TAGLEN"]) == ("96", "128"):
-            sealed = AESGCM(raw(case, "KEY")).encrypt(
+            sealed = gcm(raw(case, "KEY")).encrypt(
                 raw(case, "IV"), raw(case, "PT"), raw(case, "AAD")
             )
             assert sealed == raw(case, "CT") + raw(case, "TAG")
@@ -150,6 +164,7 @@ def test_scrypt_is_that_of_rfc_7914() -> None:
     ("name", "kind", "valid"),
     [
         ("aes_gcm_test.json", AESGCM, 39),
+        pytest.param("aes_gcm_test.json", compiled_gcm, 39, marks=COMPILED),
         ("aes_gcm_siv_test.json", AESGCMSIV, 50),
         ("chacha20_poly1305_test.json", ChaCha20Poly1305, 200),
     ],

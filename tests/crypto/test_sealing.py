@@ -40,6 +40,17 @@ SCHEMA = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 AAD = place_aad(PLACE, "parties", SCHEMA)
 
 
+@pytest.fixture(params=["cryptography", pytest.param("compiled", marks=pytest.mark.native)])
+def each_cipher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make every key that is made from now on one of this cipher; returns its name."""
+    if request.param == "cryptography":
+        monkeypatch.setattr(sealing, "COMPILED", None)
+    elif sealing.COMPILED is None:
+        pytest.skip("no libcrypto beside the extension")
+    name: str = request.param
+    return name
+
+
 def plain_of(vector: dict[str, Any]) -> bytes:
     return MOST if vector["plain"] == "most" else base64.b64decode(vector["plain"])
 
@@ -56,6 +67,7 @@ def aad_of(vector: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v["name"])
+@pytest.mark.usefixtures("each_cipher")
 def test_an_envelope_of_the_first_day_opens_for_ever(vector: dict[str, Any]) -> None:
     sealed = base64.b64decode(vector["sealed"])
     assert key_of(vector).open(sealed, aad_of(vector)) == plain_of(vector)
@@ -70,6 +82,7 @@ def test_an_implementation_made_from_the_description_opens_it_too(vector: dict[s
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v["name"])
+@pytest.mark.usefixtures("each_cipher")
 def test_sealing_again_with_the_same_nonce_gives_the_same_bytes(vector: dict[str, Any]) -> None:
     sealed = base64.b64decode(vector["sealed"])
     assert key_of(vector).seal(plain_of(vector), aad_of(vector), sealed[18:30]) == sealed
@@ -82,6 +95,7 @@ def test_there_are_forty_vectors_of_every_suite_and_size() -> None:
     assert any(not v["tenant"].isascii() for v in VECTORS)
 
 
+@pytest.mark.usefixtures("each_cipher")
 def test_every_flipped_bit_of_every_vector_is_refused() -> None:
     refused = 0
     for vector in VECTORS:
@@ -99,6 +113,7 @@ def test_every_flipped_bit_of_every_vector_is_refused() -> None:
     assert refused > 40_000
 
 
+@pytest.mark.usefixtures("each_cipher")
 def test_every_truncation_and_any_byte_more_is_refused() -> None:
     for vector in VECTORS:
         key, aad, sealed = key_of(vector), aad_of(vector), base64.b64decode(vector["sealed"])
@@ -108,6 +123,7 @@ def test_every_truncation_and_any_byte_more_is_refused() -> None:
                 key.open(changed, aad)
 
 
+@pytest.mark.usefixtures("each_cipher")
 def test_no_envelope_opens_in_the_place_of_another() -> None:
     small = [v for v in VECTORS if v["plain"] != "most"]
     for one, other in combinations(small, 2):
@@ -131,6 +147,7 @@ def test_no_envelope_opens_in_the_place_of_another() -> None:
         {"tenant": "", "stream": "albionalbion/credit/TF1"},
     ],
 )
+@pytest.mark.usefixtures("each_cipher")
 def test_a_block_moved_to_another_place_is_refused(suite: int, moved: dict[str, Any]) -> None:
     key = SealingKey(bytes(16), bytes(32), suite)
     sealed = key.seal(b"secret", AAD)
@@ -152,6 +169,7 @@ def test_parts_of_a_place_never_run_together() -> None:
     assert place_aad(PLACE, "ab", b"c") != place_aad(PLACE, "a", b"bc")
 
 
+@pytest.mark.usefixtures("each_cipher")
 def test_a_changed_suite_is_refused_before_anything_is_decrypted() -> None:
     secret = os.urandom(32)
     for suite in SUITES:
@@ -166,6 +184,7 @@ def test_a_changed_suite_is_refused_before_anything_is_decrypted() -> None:
         key_id_of(b"\x01\x04" + bytes(100))
 
 
+@pytest.mark.usefixtures("each_cipher")
 def test_one_ciphertext_never_opens_under_two_keys() -> None:
     """GCM alone does not commit: the commitment does, and it is compared before decrypting."""
     one, other = SealingKey(bytes(16), b"\x01" * 32), SealingKey(bytes(16), b"\x02" * 32)
@@ -210,6 +229,7 @@ def test_a_forked_child_draws_nonces_of_its_own() -> None:
     assert not ours & {theirs[at : at + 12] for at in range(0, len(theirs), 12)}
 
 
+@pytest.mark.usefixtures("each_cipher")
 def test_what_is_too_large_is_refused_with_what_to_do() -> None:
     key = SealingKey(bytes(16), bytes(32))
     assert key.open(key.seal(bytes(PLAIN_BYTES_MAX), AAD), AAD) == bytes(PLAIN_BYTES_MAX)
@@ -221,6 +241,7 @@ def test_what_is_too_large_is_refused_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 8, 11, 13, 16, 128])
+@pytest.mark.usefixtures("each_cipher")
 def test_only_nonces_of_twelve_bytes_are_taken(length: int) -> None:
     with pytest.raises(Unreadable):
         SealingKey(bytes(16), bytes(32)).seal(b"", AAD, bytes(length))
@@ -269,6 +290,7 @@ def test_what_was_sealed_opens_and_no_change_of_it_does(
         key.open(bytes(changed), aad)
 
 
+@pytest.mark.usefixtures("each_cipher")
 def test_the_self_test_refuses_to_start_on_a_library_that_lies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

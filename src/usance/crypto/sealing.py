@@ -12,12 +12,17 @@ commitment makes a ciphertext open under one key alone (GCM by itself does not),
 id is found before anything is decrypted. A key is used with one suite. Nonces are random, never a counter,
 drawn many at a time. Python cannot wipe `bytes`: a key lives until its last reference goes.
 
+With the compiled extension suite 1 is `usance._native.Cipher` (native/cipher.c): AES-256-GCM of the libcrypto that
+hashlib is linked against, in one step with the codec. Where there is none, or it fails the known answer, the
+`cryptography` package does the same, as it does everything else.
+
 Fixed from the first sealed record on; vectors that must open for ever: tests/crypto/vectors/sealed.json.
 """
 
 from __future__ import annotations
 
 import hmac
+import importlib
 import os
 import struct
 import weakref
@@ -29,6 +34,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV, ChaCh
 
 from usance.kernel.errors import Tampered, Unreadable
 from usance.kernel.ids import Entropy, system_entropy
+from usance.kernel.native import NATIVE
 
 SEALED = 1
 """First byte of a sealed block; 0x00 stands before one in clear."""
@@ -45,6 +51,8 @@ PLAIN_BYTES_MAX = 64 * 1024
 NO_REVISION = (1 << 64) - 1
 """Revision of records that have none: commands, outcomes, intake."""
 NONCES_AT_ONCE = 256
+NONCES_LEFT = 32
+"""Nonces in store below which more are drawn."""
 
 _LABEL = b"\x00\x0dusance.seal.1"
 _HEAD_END, _NONCE_END = 2 + KEY_ID_BYTES, 2 + KEY_ID_BYTES + NONCE_BYTES
@@ -84,13 +92,16 @@ def tenant_prefix(tenant: str) -> bytes:
 
 def record_prefix(tenant: str, stream: bytes, revision: int, record_id: bytes) -> bytes:
     """Return the AAD up to the record's id, which all blocks of a record share."""
+    return place_prefix(tenant_prefix(tenant), stream, revision, record_id)
+
+
+def place_prefix(prefix: bytes, stream: bytes, revision: int, record_id: bytes) -> bytes:
+    """Return the same where the tenant's part is made already."""
     number = _NUMBERS[revision] if 0 <= revision < 1024 else b"\x00\x08" + _u64(revision)
     size, length = len(stream), len(record_id)
     if size > 1023 or length > 1023:
-        return b"".join((tenant_prefix(tenant), _part(stream), number, _part(record_id)))
-    return b"".join(
-        (tenant_prefix(tenant), _LENGTHS[size], stream, number, _LENGTHS[length], record_id)
-    )
+        return b"".join((prefix, _part(stream), number, _part(record_id)))
+    return b"".join((prefix, _LENGTHS[size], stream, number, _LENGTHS[length], record_id))
 
 
 @lru_cache(maxsize=8_192)
@@ -120,11 +131,20 @@ class Nonces:
         try:
             return self.pool.pop()
         except IndexError:
-            data = self._draw(NONCE_BYTES * NONCES_AT_ONCE)
-            fresh = [data[at : at + NONCE_BYTES] for at in range(0, len(data), NONCE_BYTES)]
+            fresh = self._fresh()
             nonce = fresh.pop()
             self.pool += fresh
             return nonce
+
+    def ready(self) -> list[bytes]:
+        """Return the pool with enough for the blocks of any usual command: for the compiled codec."""
+        if len(self.pool) < NONCES_LEFT:
+            self.pool += self._fresh()
+        return self.pool
+
+    def _fresh(self) -> list[bytes]:
+        data = self._draw(NONCE_BYTES * NONCES_AT_ONCE)
+        return [data[at : at + NONCE_BYTES] for at in range(0, len(data), NONCE_BYTES)]
 
     def clear(self) -> None:
         """Forget what was drawn ahead."""
@@ -143,10 +163,60 @@ os.register_at_fork(after_in_child=_forked)
 NONCES = Nonces()
 
 
-class DataKey:
-    """One version of a data key, ready to open blocks. Shown nowhere, and never pickled."""
+def _compiled() -> Any:
+    """Return the compiled cipher of suite 1, None where there is no libcrypto that gives the known answer."""
+    if NATIVE is None:
+        return None
+    try:
+        where = importlib.import_module("_hashlib").__file__
+        if where is None or not NATIVE.gcm_bind(where, InvalidTag):
+            return None
+        found = NATIVE.Cipher
+        return found if _known(found) else None
+    except (ImportError, AttributeError, RuntimeError):
+        return None
 
-    __slots__ = ("_aead", "commit", "decrypt", "head", "key_id", "suite")
+
+def _known(cipher: Any) -> bool:
+    """Tell whether a compiled cipher gives what NIST's test case 16 for GCM says, again and again."""
+    key, nonce = bytes.fromhex(_NIST_KEY), bytes.fromhex(_NIST_NONCE)
+    plain, aad = bytes.fromhex(_NIST_PLAIN), bytes.fromhex(_NIST_AAD)
+    sealed = bytes.fromhex(_NIST_SEALED)
+    made = cipher(key, bytes(2 + KEY_ID_BYTES), bytes(COMMIT_BYTES), bytes(KEY_ID_BYTES))
+    for _ in range(2):
+        if made.encrypt(nonce, plain, aad) != sealed or made.decrypt(nonce, sealed, aad) != plain:
+            return False
+        try:
+            made.decrypt(nonce, sealed[:-1] + b"\x00", aad)
+        except InvalidTag:
+            continue
+        return False
+    return True
+
+
+_NIST_KEY = "feffe9928665731c6d6a8f9467308308" * 2
+_NIST_NONCE = "cafebabefacedbaddecaf888"
+_NIST_PLAIN = (
+    "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+    "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39"
+)
+_NIST_AAD = "feedfacedeadbeeffeedfacedeadbeefabaddad2"
+_NIST_SEALED = (
+    "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
+    "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662"
+    "76fc6ece0f4e1768cddf8853bb2d551b"
+)
+COMPILED: Any = _compiled()
+"""The compiled cipher of suite 1, or None."""
+
+
+class DataKey:
+    """One version of a data key, ready to open blocks. Shown nowhere, and never pickled.
+
+    `cipher` is the bare cipher: what the compiled codec opens with.
+    """
+
+    __slots__ = ("cipher", "commit", "decrypt", "head", "key_id", "suite")
 
     def __init__(self, key_id: bytes, secret: bytes, suite: int = AES_GCM) -> None:
         if len(key_id) != KEY_ID_BYTES or len(secret) != KEY_BYTES:
@@ -158,8 +228,13 @@ class DataKey:
         self.head = bytes((SEALED, suite)) + key_id
         committing = _hkdf(secret, b"usance/seal/v1/commit")
         self.commit = hmac.digest(committing, self.head[1:], "sha256")[:COMMIT_BYTES]
-        self._aead = SUITES[suite](_hkdf(secret, b"usance/seal/v1/enc"))
-        self.decrypt = self._aead.decrypt
+        encrypting = _hkdf(secret, b"usance/seal/v1/enc")
+        self.cipher = (
+            COMPILED(encrypting, self.head, self.commit, key_id)
+            if suite == AES_GCM and COMPILED is not None
+            else SUITES[suite](encrypting)
+        )
+        self.decrypt = self.cipher.decrypt
         """The bare cipher: `open` is what checks."""
 
     def open(self, sealed: bytes, aad: bytes) -> bytes:
@@ -188,12 +263,14 @@ class DataKey:
 class SealingKey(DataKey):
     """A data key that may still protect: only an active one is ever of this type."""
 
-    __slots__ = ("encrypt",)
+    __slots__ = ("encrypt", "seals")
 
     def __init__(self, key_id: bytes, secret: bytes, suite: int = AES_GCM) -> None:
         super().__init__(key_id, secret, suite)
-        self.encrypt = self._aead.encrypt
+        self.encrypt = self.cipher.encrypt
         """The bare cipher: `seal` is what makes a block."""
+        self.seals = self.cipher
+        """What the compiled codec seals with: no other key has it."""
 
     def seal(self, plain: bytes, aad: bytes, nonce: bytes | None = None) -> bytes:
         """Return the sealed block of some bytes; `nonce` is for vectors alone."""

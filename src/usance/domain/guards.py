@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
 from datetime import UTC, date, datetime, time, timedelta
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -14,6 +12,7 @@ from usance.domain.dates import day_of
 from usance.domain.terms import Terms
 from usance.kernel.authority import tier_missing
 from usance.kernel.decider import Actor, Context, Refusal
+from usance.kernel.digests import hex_digest
 from usance.kernel.money import CURRENCIES, decimals
 
 AMOUNT_MAX = 10**15
@@ -109,9 +108,7 @@ def digest(context: Context, *parts: Any) -> str:
     HMAC-SHA256 under the tenant's key, which erased names cannot be guessed against; plain SHA-256 where the
     log has no keys, and in what such a log or an earlier version wrote.
     """
-    data = _deterministic(parts)
-    key = context.digest_key
-    return (hmac.digest(key, data, "sha256") if key else sha256(data).digest()).hex()
+    return hex_digest(context.digest_key, _deterministic(parts))
 
 
 def unknown_command(command: Any) -> Refusal:

@@ -271,16 +271,20 @@ class Handling:
         share, encoder, events = self.share, self.world.encoder, decision.events
         overlay, sealer, values = share.overlay, encoder.sealer, None
         stream, tail, answers = key.encode(), overlay.tail("events"), overlay.tail("outcomes")
-        if sealer is not None:
+        where = (
+            meta, position, stream, entry.revision + 1, share.instant, share.trace,
+            (tail.next, tail.hash, share.events_to),
+            (answers.next, answers.hash, share.outcomes_to),
+        )  # fmt: skip
+        # What is sent may be sealed with a key that is new here: that is said before the outcome.
+        stepwise = sealer is not None and (sealer.fresh or decision.sends)
+        made = None if stepwise else encoder.decided(events, None, *where)
+        if (
+            made is None and sealer is not None
+        ):  # and events may be, or need a key that is not at hand
             values = encoder.values(events, meta, stream, entry.revision + 1)
-        made = None
-        # What is sent may be sealed with a key that is new here, and so may events: said before the outcome.
-        if sealer is None or not (sealer.fresh or decision.sends):
-            made = encoder.decided(
-                events, values, meta, position, stream, entry.revision + 1, share.instant, share.trace,
-                (tail.next, tail.hash, share.events_to),
-                (answers.next, answers.hash, share.outcomes_to),
-            )  # fmt: skip
+            if not (sealer.fresh or decision.sends):
+                made = encoder.decided(events, values, *where)
         if made is None:
             self._accept_slowly(meta, position, key, decider, entry, state, decision, values)
             return

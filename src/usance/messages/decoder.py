@@ -157,9 +157,11 @@ class Decoder:
             return
         known, entries = self.vault.open_keys, self._entries
         looking = Looking()
-        for headers, value in records:
+        every = list(records)
+        for at in cold([value for _, value in every], known):
+            headers, value = every[at]
             entry = entries.get(value[:5]) if value else None
-            if value is None or (entry is not None and entry.kinds is None) or warm(value, known):
+            if value is None or (entry is not None and entry.kinds is None):
                 continue
             self.looking = looking
             try:
@@ -239,9 +241,10 @@ class Decoder:
         if _foreign(headers):
             value = self._framed(headers, value)
         known = self._entries.get(value[:5]) if value else None
-        if known is not None and known.old is None and known.kinds is None:  # nearly always
+        if known is not None and known.old is None:  # nearly always
+            blocks = self if known.kinds is None else self._opening(known.kinds, headers)
             try:
-                message = known.read(value, 5, self)  # type: ignore[arg-type]
+                message = known.read(value, 5, blocks)  # type: ignore[arg-type]
             except MALFORMED as error:
                 raise unreadable(error) from error
             if len(headers) < 3 or headers[2] != known.header:
@@ -477,6 +480,15 @@ def warm(value: bytes, known: Container[bytes]) -> bool:
             return False
         at = value.find(_HEADS, at + OVERHEAD)
     return True
+
+
+def plain_cold(values: list[bytes | None], known: Container[bytes]) -> list[int]:
+    """Return the places of the values that may name a key which is not at hand."""
+    return [at for at, value in enumerate(values) if value is not None and not warm(value, known)]
+
+
+cold: Callable[[list[bytes | None], Any], list[int]] = NATIVE.cold if NATIVE else plain_cold
+"""The same, compiled where that is built."""
 
 
 def read_blocks(

@@ -240,22 +240,13 @@ class Encoder:
     ) -> list[bytes]:
         """Return the framed Avro of a command's events, their private blocks sealed; raises as `events`."""
         values: list[bytes] = []
-        sealer, ids = self.sealer, namespace_of(meta.command_id)
-        for message in messages:
+        ids = namespace_of(meta.command_id)
+        for n, message in enumerate(messages):
             entry = self._types.get(type(message)) or self._type(type(message))
-            try:
-                if entry.kinds is None or sealer is None:
-                    value = entry.writer(message, entry.prefix, self.splices)
-                else:
-                    n = len(values)
-                    ce_id = self._uuid5(ids, b"0" if n == 0 else str(n).encode())
-                    seal = sealer.at(meta.tenant, stream, revision + n, ce_id, entry.kinds)
-                    value = entry.writer(
-                        message, entry.prefix, self.splices, seal if self._native else sealer.seal
-                    )
-            except UNWRITABLE as error:
-                raise unwritable(error, entry.fullname) from error
-            values.append(value)
+            ce_id = b"" if entry.kinds is None else self._uuid5(ids, str(n).encode())
+            values.append(
+                self._value(entry, message, meta.tenant, stream, revision + n, ce_id, self.splices)
+            )
         return values
 
     def decided(
@@ -273,7 +264,9 @@ class Encoder:
     ) -> Decided | None:
         """Return what `events` and then `answer` make, in one step of C; None where it has to go by those.
 
-        `events` and `outcomes` are next index, chain before, and destination of each.
+        Private blocks are sealed in that step, by keys that are at hand and have sealed here before; where
+        one is missing nothing counts as sealed, and `values` are made first. `events` and `outcomes` are
+        next index, chain before, and destination of each.
         """
         if self._native is None:
             return None
@@ -304,6 +297,7 @@ class Encoder:
             *outcomes,
             instant,
             self._outcome_made,
+            None if self.sealer is None or values is not None else self.sealer.for_all(meta.tenant),
         )
         return made
 

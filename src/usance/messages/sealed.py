@@ -17,8 +17,10 @@ from usance.crypto.sealing import (
     SealingKey,
     block_suffix,
     key_id_of,
+    place_prefix,
     record_prefix,
     tampered,
+    tenant_prefix,
 )
 from usance.crypto.vault import Scope, SubjectErased, Tombstone, Vault
 from usance.kernel.decider import WITHHELD, Denied, Erased
@@ -29,6 +31,16 @@ if TYPE_CHECKING:
 
 class Unopened(Exception):
     """A key is not in memory: ends a reading that only looks for keys."""
+
+
+Where = tuple[bytes, bytes, int, bytes]
+"""Where a record stands, as its blocks are bound to it: its tenant's prefix, stream, revision (-1: none), id."""
+
+
+def prefix_of(place: Where) -> bytes:
+    """Return the AAD's first parts, which all blocks of a record share."""
+    prefix, stream, revision, record_id = place
+    return place_prefix(prefix, stream, NO_REVISION if revision < 0 else revision, record_id)
 
 
 RETAIN, RETAIN_INTAKE = "relationship", "intake"
@@ -73,9 +85,16 @@ class Sealer:
         self._tenant = ""
         self._stream = b""
         self._kinds: Kinds | None = None
-        self._prefix = b""
+        self._place: Where = (b"", b"", 0, b"")
         self._active: dict[Kinds, tuple[dict[str, SealingKey], ...]] = {}
         self._keys: tuple[dict[str, SealingKey], ...] = ()
+
+    def for_all(self, tenant: str) -> tuple[Any, ...]:
+        """Return what a compiled writer seals all events of a command with, by keys that are in use."""
+        if tenant != self._tenant:
+            self._active = {}
+            self._tenant = tenant
+        return (self._active, self.uses, self.seen, NONCES.ready(), tenant_prefix(tenant))
 
     def at(
         self, tenant: str, stream: bytes, revision: int, record_id: bytes, kinds: Kinds
@@ -90,8 +109,10 @@ class Sealer:
             keys = tuple(self.vault.active(tenant, retention) for retention in kinds.retentions)
             self._active[kinds] = keys
         self._keys = keys
-        self._prefix = prefix = record_prefix(tenant, stream, revision, record_id)
-        return (keys, self.uses, self.seen, NONCES.pool, prefix, kinds.suffixes, self.seal)
+        # As it stands in the compiled writer's hands: numbers there have a sign.
+        number = -1 if revision == NO_REVISION else revision
+        self._place = place = (tenant_prefix(tenant), stream, number, record_id)
+        return (keys, self.uses, self.seen, NONCES.pool, place, kinds.suffixes, self.seal)
 
     def seal(self, number: int, subject: str, plain: bytes) -> bytes:
         """Return the sealed bytes of block `number`; raises SubjectErased, KeyUnavailable, Unreadable."""
@@ -109,7 +130,7 @@ class Sealer:
             uses[key_id] = 1
             if key_id not in self.seen:
                 self.fresh.append(key_id)
-        return key.seal(plain, self._prefix + kinds.suffixes[number])
+        return key.seal(plain, prefix_of(self._place) + kinds.suffixes[number])
 
 
 class Opening:
@@ -121,7 +142,7 @@ class Opening:
     """
 
     __slots__ = (
-        "_kinds", "_stream", "_tenant", "clear", "counting", "keys", "looking", "prefix", "splices",
+        "_kinds", "_stream", "_tenant", "clear", "counting", "keys", "looking", "place", "splices",
         "strict", "suffixes", "vault",
     )  # fmt: skip
 
@@ -145,8 +166,7 @@ class Opening:
     def at(self, tenant: str, stream: bytes, revision: int, record_id: bytes, kinds: Kinds) -> None:
         """Say which record's blocks come next; without a revision (-1) it has NO_REVISION."""
         self._tenant, self._stream, self._kinds = tenant, stream, kinds
-        number = revision if revision >= 0 else NO_REVISION
-        self.prefix = record_prefix(tenant, stream, number, record_id)
+        self.place: Where = (tenant_prefix(tenant), stream, revision, record_id)
         self.suffixes = kinds.suffixes
 
     def open(self, number: int, subject: str, sealed: bytes) -> Any:
@@ -157,7 +177,7 @@ class Opening:
             if not isinstance(found, DataKey):
                 return found
             key = found
-        return key.open(sealed, self.prefix + self.suffixes[number])
+        return key.open(sealed, prefix_of(self.place) + self.suffixes[number])
 
     def _found(self, number: int, subject: str, sealed: bytes) -> Any:
         """Return a key that is not at hand, or what stands for the block."""
@@ -181,7 +201,9 @@ class Opening:
         found = self._asked(key_id_of(sealed), name, subject)
         if isinstance(found, Erased):
             return found
-        return found.open(sealed, self.prefix + block_suffix(self._kinds.fullname, name, schema))
+        return found.open(
+            sealed, prefix_of(self.place) + block_suffix(self._kinds.fullname, name, schema)
+        )
 
     def _asked(self, key_id: bytes, name: str, subject: str) -> DataKey | Erased:
         assert self.vault is not None
