@@ -10,7 +10,7 @@ from usance.adapters.kafka_topics import fits, min_insync, wanted
 from usance.bootstrap.roles import ROLES as PROCESS_ROLES
 from usance.bootstrap.store import reactor_topics
 from usance.engine.following import NOTARY_DESK_GROUP, NOTARY_GROUP
-from usance.engine.standby import PROJECTOR_GROUP
+from usance.engine.standby import PROJECTOR_GROUP, RESCREENING_GROUP
 from usance.engine.topics import Topics
 from usance.kernel.errors import Unreadable
 from usance.kernel.ids import RandomIds
@@ -89,12 +89,16 @@ def test_a_prefix_stands_before_every_name():
 
 def test_the_groups_of_the_table_are_those_that_processes_join():
     joined = {f"usance-{name}" for name in reactor_topics(Topics("usance", 1))}
-    joined |= {PROJECTOR_GROUP, NOTARY_GROUP, NOTARY_DESK_GROUP}
+    joined |= {PROJECTOR_GROUP, NOTARY_GROUP, NOTARY_DESK_GROUP, RESCREENING_GROUP}
     assert {
         g for role, access in ACCESS.items() if role != "owner" for g in access.groups
     } == joined
     assert names("intake", "read", "group") == {"usance-scan", "usance-intake"}
-    assert names("saga-router", "read", "group") == {"usance-scan", *ROUTER_GROUPS}
+    assert names("saga-router", "read", "group") == {
+        "usance-scan",
+        *ROUTER_GROUPS,
+        RESCREENING_GROUP,
+    }
     assert names("web", "read", "group") == {"usance-scan"}
 
 

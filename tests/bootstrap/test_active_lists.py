@@ -7,93 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from list_world import World, house
 from msgspec import structs
 
 from usance.aml import activation as act
-from usance.aml.list_formats import read_csv
-from usance.aml.lists import ListSnapshot
-from usance.aml.screening import Labelled, Screener, open_screener
-from usance.bootstrap.lists import ActiveLists, keep, open_active, propose, read_list
-from usance.bootstrap.runtime import Runtime
-from usance.bootstrap.store import Folder, Store
+from usance.aml.screening import Screener, open_screener
+from usance.bootstrap.lists import ActiveLists, open_active, propose, read_list
+from usance.bootstrap.store import Store
 from usance.config import Settings
 from usance.domain.facility_messages import SetFacility
-from usance.engine.reactor import Outgoing
-from usance.kernel.clock import BookClock, SystemClock
+from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Refused, Tampered, Unreadable
-from usance.kernel.ids import derived
 from usance.log.contract import Output
-from usance.testing.trade import MONDAY, application
+from usance.testing.trade import application
 
 NAME = "GRELLVANDER ODOBAS SHIPPING"
-
-
-def house(*names: str, day: str = "2026-11-20") -> ListSnapshot:
-    rows = "".join(f"H-{n},{name},organisation\n" for n, name in enumerate(names))
-    return read_csv(f"uid,name,type\n{rows}".encode(), list_id="house", version=day)
 
 
 @pytest.fixture(scope="module")
 def came_along() -> Screener:
     """A small list in the place of those shipped: to compile them takes seconds."""
     return open_screener([house("PENDRAGHT TOLVANE MARITIME", day="2026-01-01")])
-
-
-class World:
-    """A program over a folder, and people of compliance."""
-
-    def __init__(self, root: Path, screener: Screener) -> None:
-        self.root, self.given = root, screener
-        self.said = 0
-        self.program = self.begin()
-
-    def begin(self) -> Runtime:
-        clock = BookClock(MONDAY)
-        return Runtime(Folder(self.root), Settings(), clock, screener=self.given)
-
-    def again(self) -> None:
-        self.program.close()
-        self.program = self.begin()
-
-    def ask(self, key: str, command: Any, person: str) -> Any:
-        self.said += 1
-        actor, made = self.program.directory.actor(person), derived("lists", self.said)
-        outcome = self.program.ask(Outgoing(key, command, made, "", made, actor))
-        self.program.drive()
-        return outcome
-
-    def propose(self, new: ListSnapshot, person: str = "elif.demir") -> act.ListVersion:
-        book = self.program.store.lists()
-        state = book.state()
-        assert self.program.lists is not None
-        active = self.program.lists.opened(state.active)
-        found = propose(new, active, state, approve_count=True)
-        keep(book, found)
-        assert self.ask(book.key, found.command, person).answer == "accepted"
-        return found.command.version
-
-    def activate(self, new: ListSnapshot) -> act.ListVersion:
-        version = self.propose(new)
-        said = act.ApproveList(proposal=act.proposal_of(version), content=version.content)
-        key = self.program.store.lists().key
-        assert self.ask(key, said, "farid.haddad").answer == "accepted"
-        return version
-
-    def band(self, name: str) -> str:
-        assert self.program.screener is not None
-        strings = [Labelled(field="x", kind="organisation", text=name)]
-        return self.program.screener.screen_parties(strings, "2026-11-24").band
-
-    def decisions(self) -> list[Any]:
-        """Return the screenings recorded, in the order of their partitions."""
-        store, found = self.program.store, []
-        for number in range(store.topics.partitions):
-            place = store.topics.at("compliance", "events", number)
-            for record in store.log.scan(place, 0):
-                message = store.decoder.message(record.headers, record.value)
-                if type(message).__name__ == "ScreeningDecided":
-                    found.append(message)
-        return found
 
 
 @pytest.fixture

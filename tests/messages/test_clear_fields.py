@@ -43,9 +43,7 @@ DATES = """
 base_date date expiry expiry_date horizon issue_date last_day latest_shipment maturity on_board_date presented
 shipment_period
 """
-DIGESTS = (
-    "content content_hash digest evidence_hash narrative_digest parties_digest sha256 indexes.tree"
-)
+DIGESTS = "content contents content_hash digest evidence_hash narrative_digest parties_digest sha256 indexes.tree"
 PROGRAMS_WORDS = (
     "cause explanation hint inputs message suggested reason facts grounds statement text"
 )

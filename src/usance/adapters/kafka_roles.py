@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from usance.engine.following import NOTARY_DESK_GROUP, NOTARY_GROUP
 from usance.engine.owner import OWNER_GROUP
-from usance.engine.standby import PROJECTOR_GROUP
+from usance.engine.standby import PROJECTOR_GROUP, RESCREENING_GROUP
 from usance.engine.topics import CONTEXTS, OWNED_KINDS, Topics
 
 Role = Literal["owner", "intake", "notary", "projector", "saga-router", "web", "auditor"]
@@ -73,7 +73,9 @@ ACCESS: dict[Role, Access] = {
     ),
     "projector": Access(reads=(*OBSERVED, "keys"), writes=("keys",), groups=(PROJECTOR_GROUP,)),
     "saga-router": Access(
-        reads=("events", "outcomes", "keys"), writes=("commands", "keys"), groups=ROUTER_GROUPS
+        reads=("events", "outcomes", "keys"),
+        writes=("commands", "keys"),
+        groups=(*ROUTER_GROUPS, RESCREENING_GROUP),
     ),
     "web": Access(
         reads=("intake", "commands", *OBSERVED, "replies", "keys"),

@@ -96,6 +96,24 @@ class WithdrawList(msgspec.Struct, frozen=True, kw_only=True):
     proposal: str
 
 
+class RecordRescreening(msgspec.Struct, frozen=True, kw_only=True):
+    """Record that what earlier versions screened was held against what is new in the active ones.
+
+    `contents` are the active versions by list; `ends` the places in the log of screenings, by its partition,
+    up to which this holds: what is screened later than that names its own versions. Counts are of streams
+    looked at, of strings in them, of cases opened, of streams whose business was over, and of streams whose
+    strings nobody can read any more.
+    """
+
+    contents: dict[str, str]
+    ends: list[int]
+    streams: int
+    strings: int
+    cases: int
+    over: int
+    erased: int
+
+
 class ListProposed(msgspec.Struct, frozen=True, kw_only=True):
     """A version waits for a second person of compliance."""
 
@@ -136,15 +154,29 @@ class ListWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
     by: str
 
 
+class ListsRescreened(msgspec.Struct, frozen=True, kw_only=True):
+    """What was screened before was held against what is new in the active versions; see `RecordRescreening`."""
+
+    contents: dict[str, str]
+    ends: list[int]
+    streams: int
+    strings: int
+    cases: int
+    over: int
+    erased: int
+
+
 MESSAGES: tuple[tuple[type, str], ...] = (
     (ProposeList, "command"),
     (ApproveList, "command"),
     (RejectList, "command"),
     (WithdrawList, "command"),
+    (RecordRescreening, "command"),
     (ListProposed, "event"),
     (ListActivated, "event"),
     (ListRejected, "event"),
     (ListWithdrawn, "event"),
+    (ListsRescreened, "event"),
 )
 """Every message about list versions with its kind."""
 
@@ -159,11 +191,21 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class ListState(msgspec.Struct):
-    """What is active and what waits, by list; `activated` is the proposal that became active, by list."""
+    """What is active and what waits, by list; `activated` is the proposal that became active, by list.
+
+    `rescreened` are the contents that all earlier screenings were held against, up to `ends`.
+    """
 
     active: dict[str, ListVersion] = {}
     activated: dict[str, str] = {}
     waiting: dict[str, Waiting] = {}
+    rescreened: dict[str, str] = {}
+    ends: list[int] = []
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """The digests of what is active, by list."""
+        return {list_id: version.content for list_id, version in self.active.items()}
 
 
 def proposal_of(version: ListVersion) -> str:
@@ -175,7 +217,7 @@ class ListDecider:
     """Decides which list versions are active: four eyes on each, bound to the content seen."""
 
     category = "list"
-    fold_id = "list/1"
+    fold_id = "list/2"
 
     def initial(self, key: str) -> ListState:  # noqa: ARG002
         """Return the state before any proposal: what came with the program is active."""
@@ -183,6 +225,8 @@ class ListDecider:
 
     def decide(self, state: ListState, command: Any, context: Context) -> Decision | Refusal:
         """Answer a command; never raises."""
+        if isinstance(command, RecordRescreening):
+            return _rescreened(state, command, context)
         if not isinstance(command, ProposeList | ApproveList | RejectList | WithdrawList):
             return unknown_command(command)
         if not is_person(context.actor):
@@ -228,6 +272,8 @@ class ListDecider:
                 new.waiting = _without(state.waiting, list_id)
             case ListRejected() | ListWithdrawn():
                 new.waiting = _without(state.waiting, event.list_id)
+            case ListsRescreened():
+                new.rescreened, new.ends = event.contents, event.ends
         return new
 
 
@@ -236,6 +282,21 @@ _NOT_OPEN = Refusal(
     "No such proposal waits: it was answered, taken back, or never made.",
     hint="See what waits: usance list show.",
 )
+
+
+def _rescreened(
+    state: ListState, command: RecordRescreening, context: Context
+) -> Decision | Refusal:
+    """Note a rescreening of what is active; one of versions that were replaced meanwhile says nothing."""
+    elsewhere = wrong_key(context, IDENTITY)
+    if elsewhere is not None:
+        return elsewhere
+    if is_person(context.actor):
+        return Refusal("NOT_BY_HAND", "The program itself records what it screened again.")
+    if command.contents != state.contents or command.contents == state.rescreened:
+        return NOTHING
+    names = ListsRescreened.__struct_fields__
+    return Decision((ListsRescreened(**{name: getattr(command, name) for name in names}),))
 
 
 def _without(waiting: dict[str, Waiting], list_id: str) -> dict[str, Waiting]:

@@ -130,6 +130,13 @@ class ActiveLists:
         """Return a screener over versions in the place of the lists that this process began with."""
         return self._open(versions)
 
+    def contents(self) -> dict[str, str] | None:
+        """Return the digests of the activated versions that are loaded, by list; None while loading."""
+        busy = self._thread is not None and self._thread.is_alive()
+        if busy or self._active is None or not self.screener.ready:
+            return None
+        return {list_id: version.content for list_id, version in self._active.items()}
+
     def step(self, wait: float = 0.0) -> int:
         """Look once; with `wait` a new version is compiled beside everything else."""
         busy = self._thread is not None and self._thread.is_alive()

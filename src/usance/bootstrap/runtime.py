@@ -20,6 +20,7 @@ from usance.bootstrap.people import Directory, read_directory
 from usance.bootstrap.proof_serving import ProofDesk
 from usance.bootstrap.proving import Sealing, make_sealing
 from usance.bootstrap.rereading import reread
+from usance.bootstrap.rescreening import Again, make_rescreening
 from usance.bootstrap.roles import ALL, INTAKE, NOTARY, OWNER, PROJECTOR, SAGA_ROUTER, WEB
 from usance.bootstrap.standing import Standing, standing
 from usance.bootstrap.store import (
@@ -142,6 +143,7 @@ class Runtime:
         self.fatal: UsanceError | None = None
         self.lists: ActiveLists | None = None
         self.screener: CompilingScreener | None = None
+        self.rescreening: Again | None = None
         self.standby: Standby | None = None
         self.sealing: Sealing | None = None
         self.desk: Standby | None = None
@@ -286,6 +288,9 @@ class Runtime:
         self._reactor("screening", screening.react)
         self._reactor("fin-out", self.fin_out.react)
         self.parts["lists"] = self.lists
+        elected = bool(self.settings.bootstrap_servers)
+        made = make_rescreening(store, self.lists, self.clock, elected=elected)
+        self.rescreening = self.parts["rescreening"] = made
         self.parts |= {n: r for n, r in self.reactors.items() if n != "intake"}
 
     def _make_notary(self) -> None:
@@ -554,10 +559,9 @@ class Runtime:
         for reactor in self.reactors.values():
             reactor.close()
         self._close_sealing(clean=clean)
-        if self.standby is not None:
-            self.standby.close()
-        else:
-            self.projector.close()
+        if self.rescreening is not None:
+            self.rescreening.close()
+        (self.standby or self.projector).close()
         self.views.close()
         self.store.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -131,6 +131,12 @@ def _show_proposal(reference: str) -> None:
         say(f"\nNext: usance list approve {reference} --seen {seen_as(found)}")
 
 
+def _screened_again(row: Any) -> str:
+    if row.rescreened:
+        return f"{row.rescreened_streams:,}, {row.rescreened_cases} cases"
+    return "under way" if row.activated else ""
+
+
 @verb(lists, "list")
 def list_lists() -> None:
     """List the versions that people brought in, and those that wait for a second person."""
@@ -143,6 +149,7 @@ def list_lists() -> None:
         Column("Entries", lambda s: f"{s.entries:,}" if s.entries else "", right=True),
         Column("By", lambda s: f"{s.proposer}, {s.approver}" if s.approver else ""),
         Column("Since", lambda s: instant(s.activated) if s.activated else ""),
+        Column("Screened again", _screened_again),
         Column("Waits", lambda s: s.waiting.proposal if s.waiting else ""),
         Column(
             "Brings",

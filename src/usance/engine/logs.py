@@ -47,6 +47,7 @@ Event = Literal[
     "file_taken",
     "file_unreadable",
     "list_loaded",
+    "lists_rescreened",
     "backup_written",
     "tiles_made_again",
     "request_failed",

@@ -11,6 +11,7 @@ from usance.kernel.clock import Clock
 from usance.log.contract import Assigned, Log, Membership, Revoked, TopicPartition
 
 PROJECTOR_GROUP = "usance-projector"
+RESCREENING_GROUP = "usance-rescreening"
 
 
 class Single(Protocol):

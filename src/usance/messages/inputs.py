@@ -55,7 +55,7 @@ INTERNAL = frozenset(
     """BeginComplianceCheck CompleteComplianceCheck ConsumeReservation DeemAmendmentAccepted Drain
     ExaminePresentation FireTimer HoldMargin HonourDrawing IncreaseReservation IntakePassed
     VoidAmendment ReleaseIncrease
-    NoteDelivery ObserveEvent ObserveOutcome OpenCase QueueMessage RecordAck RecordNak RecordSent
+    NoteDelivery ObserveEvent ObserveOutcome OpenCase QueueMessage RecordAck RecordNak RecordRescreening RecordSent
     RegisterDrawing RegisterSchema ReleaseDrawing ReleaseHold ReleaseMargin ReleaseReservation
     ReserveLimit SettleDrawing UnreadableInput UseGlass""".split()
 )

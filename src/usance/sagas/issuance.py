@@ -27,7 +27,7 @@ from usance.engine.saga_steps import Act, Definition, Facts, Step
 from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE
 from usance.kernel.decider import key_parts
 from usance.messages.swift.outbound import free_message
-from usance.sagas.facts import beside, fields, identity_of, mur, nothing
+from usance.sagas.facts import NOT_YET, beside, fields, identity_of, mur, nothing
 
 CHASER_MS = 5 * MS_PER_DAY
 CHASES_MAX = 2
@@ -105,6 +105,7 @@ ISSUANCE = Definition(
         "ReservationConsumed": nothing,
     },
     identity=_identity,
+    not_yet=NOT_YET,
     steps=(
         Step(
             "application",

@@ -32,6 +32,7 @@ from usance.kernel.ids import derived
 from usance.log.contract import Record, header
 from usance.messages.outcome import Outcome
 from usance.sagas.facts import beside
+from usance.sagas.rescreening import AGAIN, credit_of, hold
 
 OWN_CHECK = "check"
 ROUTER = Actor("engine", "", "system")
@@ -175,8 +176,17 @@ def _disposed(stream: str, event: DispositionApproved, history: History) -> list
         # A message that the bank turns away is over; what it was about goes on without it.
         turned_away = event.disposition == "reject" and step.startswith("message:")
         clear = event.disposition == "clear" or turned_away
-        found += check_result(subject, saga, clear, stream, step)
+        about = credit_of(subject, history) if step.startswith(AGAIN) else subject
+        found += check_result(about, saga, clear, stream, step)
     return found
+
+
+def _came_up(stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
+    """Hold the credit of a case about an earlier screening; every other case has a saga that waits."""
+    if not event.step.startswith(AGAIN):
+        return []
+    opened = next(p.message for p in history.stream(stream) if isinstance(p.message, CaseOpened))
+    return hold(opened.subject_stream, event.step, history)
 
 
 def check_result(
@@ -221,6 +231,9 @@ REACTIONS: dict[type, Reaction] = {
     MessageAcked: _acked,
     MessageNaked: _naked,
     DispositionApproved: _disposed,
+    CaseOpened: _came_up,
+    CaseReopened: _came_up,
+    AlertAttached: _came_up,
 }
 
 
@@ -238,6 +251,9 @@ def merged(*tables: Mapping[type, Reaction]) -> dict[type, Reaction]:
         for cls, reaction in table.items():
             found.setdefault(cls, []).append(reaction)
     return {cls: chained(reactions) for cls, reactions in found.items()}
+
+
+_NEUTRAL = (cr.BeginComplianceCheck, cr.CompleteComplianceCheck, ObserveEvent)
 
 
 class Reactions:
@@ -269,7 +285,7 @@ class Reactions:
             command_id = derived(event_id, *what, seen[what])
             seen[what] += 1
             cause, matter = f"event:{event_id}", meta.correlation
-            if isinstance(command, cr.CompleteComplianceCheck | ObserveEvent):
+            if isinstance(command, _NEUTRAL):
                 cause, matter = f"check:{command_id}", self._matter(key, command)
             found.append(
                 Outgoing(key, command, command_id, cause, matter, ROUTER, _instant(record))

@@ -127,6 +127,8 @@ class Screening:
         }
 
     def _credit(self, stream: str, event: Any, history: History) -> list[tuple[str, Any]]:
+        if event.check:  # begun for what was found already
+            return []
         origin = next(
             p
             for p in history.stream(stream)

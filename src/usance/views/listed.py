@@ -24,6 +24,7 @@ LISTS = Table(
         *texts("key", "list_id", "active", "active_proposal", "proposer", "approver"),
         *texts("waiting", "waiting_proposal", "maker", "content_hash", "answer", "answered_by"),
         *numbers("activated", "proposed", "revision", "answered"),
+        *numbers("rescreened", "rescreened_streams", "rescreened_cases"),
         *personal("reason"),
     ),
     key=("key", "list_id"),
@@ -31,7 +32,8 @@ LISTS = Table(
     stream="key",
 )
 """`active` is a ListVersion as JSON, `waiting` a ListProposed; `answer` tells what became of the last
-proposal: activated, rejected or withdrawn."""
+proposal: activated, rejected or withdrawn. `rescreened` is when earlier screenings were held against the active
+version, zero while that is not over."""
 
 _NONE_WAITS = {"waiting": "", "waiting_proposal": "", "maker": "", "content_hash": ""}
 
@@ -63,6 +65,7 @@ def _activated(fact: Fact, rows: Rows) -> None:
         proposer=event.proposer,
         approver=event.approver,
         activated=fact.instant,
+        rescreened=0,
     )
 
 
@@ -82,12 +85,20 @@ def _withdrawn(fact: Fact, rows: Rows) -> None:
     _answered(fact, rows, fact.message.list_id, "withdrawn", fact.message.by)
 
 
+def _rescreened(fact: Fact, rows: Rows) -> None:
+    event = fact.message
+    counts = {"rescreened_streams": event.streams, "rescreened_cases": event.cases}
+    for list_id in event.contents:
+        rows.patch("lists", (fact.key, list_id), rescreened=fact.instant, **counts)
+
+
 HANDLERS: dict[type, Handler] = {
     act.ListProposed: _proposed,
     act.ListActivated: _activated,
     act.ListRejected: _rejected,
     act.ListWithdrawn: _withdrawn,
+    act.ListsRescreened: _rescreened,
 }
 
-LISTED = Projection("lists", 1, (LISTS,), HANDLERS, contexts=("system",))
+LISTED = Projection("lists", 2, (LISTS,), HANDLERS, contexts=("system",))
 """Sanctions lists."""

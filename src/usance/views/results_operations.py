@@ -114,6 +114,8 @@ class ListRow(msgspec.Struct, frozen=True, kw_only=True):
     """A sanctions list that people brought in; fields of the active version are empty before the first.
 
     `answer` is what became of the newest proposal that is not waiting: activated | rejected | withdrawn.
+    `rescreened` (ms UTC, zero while not over) is when earlier screenings were held against what is new in the
+    active versions: of how many streams, and how many cases that opened.
     """
 
     key: str
@@ -127,6 +129,9 @@ class ListRow(msgspec.Struct, frozen=True, kw_only=True):
     proposer: str
     approver: str
     activated: int
+    rescreened: int
+    rescreened_streams: int
+    rescreened_cases: int
     waiting: ListWaiting | None
     answer: str
     answered_by: str

@@ -172,6 +172,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "ListActivated": ("{version.list_id} {version.version} is active from here on", ""),
     "ListRejected": ("Proposal {proposal} turned down", ""),
     "ListWithdrawn": ("Proposal {proposal} taken back", ""),
+    "ListsRescreened": ("{streams} earlier screenings held against what is new: {cases} cases", ""),
     # compliance
     "CaseOpened": ("Case opened: screening found candidates", ""),
     "AlertAttached": ("The same evidence was found again", ""),

@@ -7,7 +7,7 @@ from typing import Any
 from usance.domain import posting
 from usance.domain.credit import messages as m
 from usance.domain.credit.balances import expiry_timer, home_of, to_facility, voucher
-from usance.domain.credit.state import BEFORE_ISSUE, CreditState
+from usance.domain.credit.state import BEFORE_ISSUE, ENDED, CreditState
 from usance.domain.credit.validation import application_flaw, draws_on_applicant, parties_complete
 from usance.domain.guards import (
     amount_flaw,
@@ -113,7 +113,12 @@ def validate(state: CreditState, _command: m.ValidateApplication, context: Conte
 
 
 def begin_check(state: CreditState, command: m.BeginComplianceCheck, _context: Context) -> Answer:
-    """Note that checks began."""
+    """Note that checks began: the credit's own, or a named one that what is known already must pass again."""
+    if command.check:
+        if not state.known or state.state in ENDED:
+            return _not_now(state, "a credit that is not over")
+        begun = m.ComplianceCheckStarted(check=command.check)
+        return NOTHING if command.check in state.checks else Decision((begun,))
     if state.check:
         return NOTHING
     if state.state not in ("SUBMITTED", "IN_PROCESS", "RECEIVED", "AUTHENTICATED"):
@@ -148,10 +153,11 @@ def message_check(mt: str, reference: str) -> str:
 def in_process(state: CreditState, check: str = "") -> Refusal | None:
     """Return the neutral answer while checks run: the same for a second and for a week.
 
-    What is not about one named `check` waits for the credit's own, and all for those of messages.
+    What is not about one named `check` waits for the credit's own, and all for those of messages and for
+    those that came up again.
     """
     own = check in state.checks if check else state.check == "running"
-    if own or state.message_held:
+    if own or state.held:
         return still_in_process("credit")
     return None
 
@@ -165,8 +171,9 @@ def request_approval(state: CreditState, _command: m.RequestApproval, context: C
         return (still_in_process("credit") if running else None) or _not_now(
             state, "validated and checked", "Validate the application and run its checks first."
         )
-    if state.check == "running":
-        return still_in_process("credit")
+    held = in_process(state)
+    if held:
+        return held
     terms = state.stipulated
     liability = max_liability(terms)
     event = m.ApprovalRequested(
@@ -198,6 +205,9 @@ def approve(state: CreditState, command: m.ApproveCredit, context: Context) -> A
         return NOTHING
     if state.state != "AWAITING_APPROVAL":
         return _not_now(state, "awaiting approval")
+    held = in_process(state)
+    if held:
+        return held
     terms = state.stipulated
     flaw = approver_missing(context.actor, max_liability(terms), terms.currency, state.maker)
     if flaw:
@@ -243,6 +253,9 @@ def issue(state: CreditState, command: m.IssueCredit, context: Context) -> Answe
         return NOTHING
     if state.state != "APPROVED":
         return _not_now(state, "approved", "A second person must approve first.")
+    held = in_process(state)
+    if held:
+        return held
     terms = state.stipulated
     if terms.expiry_date < _today(state, context):
         return Refusal(

@@ -102,7 +102,10 @@ def _validated(new: CreditState, _event: m.ApplicationValidated) -> None:
     new.valid, new.state = True, "IN_PROCESS"
 
 
-def _check_started(new: CreditState, _event: m.ComplianceCheckStarted) -> None:
+def _check_started(new: CreditState, event: m.ComplianceCheckStarted) -> None:
+    if event.check:
+        _checking(new, event.check)
+        return
     new.check = "running"
     if new.side == "import":
         new.state = "IN_PROCESS"

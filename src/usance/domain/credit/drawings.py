@@ -146,8 +146,8 @@ def _honour_flaw(state: CreditState, command: HonourDrawing, amount: int) -> Ref
 
 
 def _held(state: CreditState) -> Refusal | None:
-    """Return the neutral answer while the check of a message about the credit runs."""
-    return still_in_process("credit") if state.message_held else None
+    """Return the neutral answer while a check about all of the credit runs."""
+    return still_in_process("credit") if state.held else None
 
 
 def _entries(state: CreditState, command: HonourDrawing, context: Context) -> list[Posting]:

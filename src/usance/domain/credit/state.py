@@ -43,6 +43,8 @@ OPERATIVE = ("ISSUED", "ADVISED", "CONFIRMED", "PARTLY_DRAWN")
 IN_FORCE = (*OPERATIVE, "FULLY_DRAWN", "EXPIRED")
 """Undertakings of the credit may still be open."""
 OVER = ("CLOSED", "CANCELLED")
+ENDED = (*OVER, "REJECTED", "WITHDRAWN", "VOIDED", "DECLINED")
+"""Nothing can come of the credit any more."""
 
 
 class DrawingLine(msgspec.Struct, frozen=True, gc=False):
@@ -126,9 +128,9 @@ class CreditState(msgspec.Struct, gc=False):
         return self.terms is not None
 
     @property
-    def message_held(self) -> bool:
-        """Whether the check of a message about this credit is not over."""
-        return any(name.startswith("message:") for name in self.checks)
+    def held(self) -> bool:
+        """Whether a check about all of this credit is not over: of a message, or one that came up again."""
+        return any(not name.startswith("amendment:") for name in self.checks)
 
     @property
     def stipulated(self) -> Terms:
