@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usance.engine.gather import GATHER_MAX_S, TARGET_P50_S, Load, Pace, gather
+from usance.engine.gather import (
+    GATHER_MAX_S,
+    HOLD_MAX_S,
+    TARGET_P50_S,
+    Load,
+    Pace,
+    gather,
+    hold,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +74,19 @@ def test_a_steady_trickle_never_waits_and_a_stream_is_read_a_gathering_apart() -
             pace.asked(now)
             pace.committed(now + 0.003)
         assert pace.pause(now) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rate", "commit", "holds"),
+    [
+        (0, 0, True),
+        (200, 0.004, True),
+        (5_000, 0.008, True),
+        (20_000, 0.008, False),
+        (40_000, 0.03, False),
+    ],
+)
+def test_the_unit_before_is_let_through_first_except_where_deciding_takes_longer(
+    rate: float, commit: float, holds: bool
+) -> None:
+    assert hold(Load(rate, commit)) == (HOLD_MAX_S if holds else 0.0)

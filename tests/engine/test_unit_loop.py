@@ -8,6 +8,7 @@ import pytest
 from sim_world import Make, sim, simulated
 
 from usance.engine import unit_loop
+from usance.engine.gather import HOLD_MAX_S, Load, Pace
 from usance.engine.owner import Owner
 from usance.kernel.errors import NotFound, Unavailable, Unreadable
 from usance.log.contract import Assigned, Change, Lost, Output
@@ -204,3 +205,46 @@ def most_outputs(monkeypatch: pytest.MonkeyPatch) -> int:
     assert world.balances() == dict.fromkeys(keys, 20)
     assert sum(sizes) >= 640
     return max(sizes)
+
+
+class Writing:
+    """A pending commit that notes how long its loop waits for it to be written, and what is done meanwhile."""
+
+    def __init__(self, pending: Any, meanwhile: Any) -> None:
+        self.pending = pending
+        self.meanwhile = meanwhile
+        self.waits: list[float] = []
+
+    def done(self) -> bool:
+        return bool(self.pending.done())
+
+    def written(self, timeout: float) -> bool:
+        self.waits.append(timeout)
+        if timeout:
+            self.meanwhile()
+        return True
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self.pending.result(timeout)
+
+
+@pytest.mark.parametrize(("load", "together"), [(Load(), True), (Load(50_000.0, 0.03), False)])
+def test_what_comes_while_a_unit_is_written_is_in_the_next_one_at_a_low_rate(
+    load: Load, together: bool
+) -> None:
+    """Read at once it would stand ready and wait for its turn, and what comes then would wait for two units."""
+    world = simulated(batch=10)
+    owner = world.owner()
+    owner.pace = Pace()
+    world.pay("a", [1])
+    while owner.flight is None:
+        owner.step()
+    world.pay("a", [2], "next")
+    owner.pace.load = load
+    writing = Writing(owner.flight.pending, lambda: world.pay("a", [4], "late"))
+    owner.flight = owner.flight._replace(pending=writing)
+    owner.step()
+    assert writing.waits == [HOLD_MAX_S if together else 0.0]
+    assert owner.flight is not None and owner.flight.builder.batch_count == (2 if together else 1)
+    world.settle(owner)
+    assert world.balances() == {"a": 7 if together else 3}

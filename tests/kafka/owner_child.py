@@ -49,11 +49,11 @@ def arm(what: str, stage: str) -> None:
         if units[0] == UNIT and here == stage:
             happens(what)
 
-    def committing(self: UnitProducer, unit: Any) -> None:
+    def committing(self: UnitProducer, unit: Any, *more: Any) -> None:
         units[0] += 1
         sends[0] = 0
         at("before-produce")
-        commit(self, unit)
+        commit(self, unit, *more)
         at("after-commit")
 
     def sending(self: UnitProducer, client: Any, rows: Any, deadline: float) -> None:

@@ -69,6 +69,7 @@ def test_an_event_that_was_not_committed_is_missing_for_the_reader(kafka: str) -
 def test_open_loop_times_run_from_the_intended_send(stage: Stage) -> None:
     found = open_loop(stage, Runner("usance", "latency"), 300.0, 0.2, 0.6)
     assert found["counted"] == 240 and 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
+    assert 0 < found["units"] <= 240
 
 
 @pytest.mark.slow

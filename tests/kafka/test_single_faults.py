@@ -103,7 +103,11 @@ def test_a_zombies_unit_never_appears(kafka: str, prefix: str, world: World, sta
         until(lambda: Path(f"/proc/{zombie.pid}/stat").read_text().split()[2] == "T")
         owner = world.owner(alone=False)
         every = len(KEYS) * len(AMOUNTS)
-        stepped(owner, world, lambda: len(owner.states) == 6 and owner.decided >= every - 8)
+        stepped(
+            owner,
+            world,
+            lambda: len(owner.states) == len(world.topics.places()) and owner.decided >= every - 8,
+        )
         world.settle(owner)
         whole(world)
         zombie.send_signal(signal.SIGCONT)

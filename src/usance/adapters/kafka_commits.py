@@ -41,10 +41,19 @@ class KafkaPending:
         self._receipt: Receipt | None = None
         self._error: BaseException | None = None
         self._over = threading.Event()
+        self._written = threading.Event()
 
     def done(self) -> bool:
         """Tell whether `result` would return at once."""
         return self._over.is_set()
+
+    def written(self, timeout: float) -> bool:
+        """Wait at most so many seconds until the cluster has all of the unit, or its commit is over."""
+        return self._written.wait(timeout)
+
+    def ends(self) -> None:
+        """Note that all of the unit is written: its commit alone is left."""
+        self._written.set()
 
     def result(self, timeout: float | None = None) -> Receipt:
         """Wait for the receipt; raises what the contract says."""
@@ -70,11 +79,13 @@ class KafkaPending:
         """Publish the receipt; called once."""
         self._receipt = receipt
         self._over.set()
+        self._written.set()
 
     def fail(self, error: BaseException) -> None:
         """Publish an error; called once."""
         self._error = error
         self._over.set()
+        self._written.set()
 
 
 class Committer:
@@ -138,7 +149,7 @@ class Committer:
 
         def commit() -> None:
             try:
-                pending.succeed(self._commit(staged, after))
+                pending.succeed(self._commit(staged, after, pending.ends))
             except BaseException as exc:  # noqa: BLE001  whoever waits must hear of it
                 if isinstance(exc, Uncertain) or not isinstance(exc, Exception):
                     self._last = None
@@ -150,7 +161,9 @@ class Committer:
             self._jobs.put(commit)
         return pending
 
-    def _commit(self, staged: KafkaUnit, after: Receipt | Start) -> Receipt:
+    def _commit(
+        self, staged: KafkaUnit, after: Receipt | Start, written: Callable[[], None]
+    ) -> Receipt:
         expected = after.number if isinstance(after, Receipt) else -after.fence_epoch
         if self._last != expected:
             raise Fenced(
@@ -158,7 +171,7 @@ class Committer:
                 hint="abort, rewind and take over again",
             )
         self._check(staged.unit)
-        self._pool.next().commit(staged.sealed)
+        self._pool.next().commit(staged.sealed, written)
         if self.given_up:
             raise Uncertain("the commit came too late", hint="take over again")
         self._committed(staged.unit)

@@ -55,6 +55,10 @@ class Sealed(NamedTuple):
     footers: Sequence[Row]
 
 
+def nobody() -> None:
+    """Hear of nothing."""
+
+
 class UnitProducer:
     """One transactional id; used by one thread at a time."""
 
@@ -144,8 +148,8 @@ class UnitProducer:
         elif self.state is State.OPEN or self.state is State.IDLE:
             self._to(Event.LOST)
 
-    def commit(self, unit: Sealed) -> None:
-        """Write a unit and commit it.
+    def commit(self, unit: Sealed, written: Callable[[], None] = nobody) -> None:
+        """Write a unit and commit it; `written` hears when only the commit is left.
 
         Raises Unavailable or Unreadable (certainly not committed), Uncertain, or Fenced (a twin).
         """
@@ -175,6 +179,7 @@ class UnitProducer:
                 ) from exc
             raise found from exc
         self._to(Event.COMMIT)
+        written()
         began = self._clock.monotonic()
         try:
             with self._call():

@@ -58,6 +58,12 @@ class Job(Generic[T]):
         """Tell whether `result` would return at once."""
         return self._finished
 
+    def written(self, timeout: float) -> bool:
+        """Wait for the end: what is written is committed at once."""
+        if not self._finished and self._gate.acquire(timeout=timeout):
+            self._gate.release()
+        return self._finished
+
     def result(self, timeout: float | None = None) -> T:
         """Wait for the value. Raises the job's error, or Uncertain when `timeout` seconds pass."""
         if not self._finished:

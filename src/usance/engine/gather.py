@@ -17,6 +17,10 @@ TARGET_P50_S = 0.010
 GATHER_MAX_S = 0.005
 CROWD = 2.0
 """Records that arrive within one commit from which on gathering pays."""
+THRONG = 64.0
+"""Records that arrive within one commit from which on they are decided while it is under way: fewer are decided
+faster than a commit ends, and those of a unit that waits ready to be sent keep later ones out of it."""
+HOLD_MAX_S = 0.02
 
 
 class Load(NamedTuple):
@@ -46,6 +50,11 @@ def gather(load: Load, target: float = TARGET_P50_S) -> float:
     return min(GATHER_MAX_S, target / 3.0)
 
 
+def hold(load: Load) -> float:
+    """Return seconds for which to wait for the unit under way to be written before reading for the next."""
+    return HOLD_MAX_S if load.rate * load.commit < THRONG else 0.0
+
+
 class Pace:
     """The load as a loop meets it, and when it last began a unit."""
 
@@ -60,6 +69,10 @@ class Pace:
         if self._begun_at is None:
             return 0.0
         return max(0.0, self._begun_at + gather(self.load) - now)
+
+    def hold(self) -> float:
+        """Return how long to wait for the unit under way before more is read."""
+        return hold(self.load)
 
     def read(self, records: int, now: float) -> None:
         """Note a read that ended now."""

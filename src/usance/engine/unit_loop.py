@@ -172,11 +172,17 @@ class UnitLoop(Taking):
                 self.member.resume([self.topics.input(place)])
 
     def _read(self, limit: int, wait: float) -> Batch:
-        """Read a batch; where commits queue, let records gather first."""
+        """Read a batch; where commits queue, let records gather first.
+
+        At a low rate the unit before is let through first: else what is read now would stand ready and wait, and
+        what comes meanwhile would wait for two units.
+        """
         assert self.member is not None
         pace = self.pace
         if pace is None:
             return self.log.read(self.member, limit, wait)
+        if self.flight is not None:
+            self.flight.pending.written(pace.hold())
         pause = pace.pause(self.clock.monotonic())
         if pause > 0.0:
             self.clock.sleep(pause)

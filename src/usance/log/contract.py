@@ -148,6 +148,13 @@ class Pending(Protocol):
         """Tell whether `result` would return at once."""
         ...
 
+    def written(self, timeout: float) -> bool:
+        """Wait at most so many seconds until all of the unit is written, or it is over; tells whether that is so.
+
+        What is left then is to end it: whoever reads and decides meanwhile has the next unit ready in time.
+        """
+        ...
+
     def result(self, timeout: float | None = None) -> Receipt:
         """Wait for the receipt.
 

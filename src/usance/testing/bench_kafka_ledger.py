@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,10 @@ class Ledger:
             self._note(staged.sealed)
             return staged
 
-        def committing(producer: UnitProducer, unit: Sealed) -> None:
+        def committing(producer: UnitProducer, unit: Sealed, written: Callable[[], None]) -> None:
             start = clock.monotonic()
             try:
-                commit(producer, unit)
+                commit(producer, unit, written)
             finally:
                 self.wrote += clock.monotonic() - start
 

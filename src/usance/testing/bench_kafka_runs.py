@@ -12,7 +12,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,7 +139,7 @@ def _our_topics(stage: Stage, runner: Runner, prefix: str) -> Topic:
         log.set_positions(JOB_GROUP, dict.fromkeys(places, 0))
     finally:
         log.close()
-    names = [prefix + topics.name("trade", kind) for kind in ("commands", "events")]
+    names = [prefix + topics.name("trade", kind) for kind in ("commands", "outcomes")]
     return Topic(prefix, names[0], names[1], prefix + JOB_GROUP, RandomIds().fresh())
 
 
@@ -375,7 +375,7 @@ def saturate(
         return _told(runner, found, speed) | shares | {
             "cpu_us_per_event": round(spent / (number - first) * 1e6, 1) if span else 0.0,
             "rss_mb": round(after.rss_mb),
-            "units": int(sum(s.get("units", 0) for s in said)) or None,
+            "units": _units(said),
             "box_bound": sum(shares.values()) > 0.8 * (os.cpu_count() or 1),
         }  # fmt: skip
 
@@ -402,7 +402,7 @@ def open_loop(
             after = usage(running.pids)
             generator.join()
             took = stage.clock.monotonic() - start
-            running.end()
+            said = running.end()
             positions = _positions(stage, made, runner)
         finally:
             running.kill()
@@ -421,11 +421,16 @@ def open_loop(
             "p99_ms": round(at_share(times, 0.99), 1),
             "max_ms": round(times[-1], 1),
             "samples": len(times),
+            "units": _units(said),
             "generator_late_p99_ms": round(late, 2),
             "generator_in_time": late <= LATE_MS,
             "cpu_us_per_event": round((after.seconds - before.seconds) / number * 1e6, 1),
             "rss_mb": round(after.rss_mb),
         }
+
+
+def _units(said: Sequence[Mapping[str, float]]) -> int | None:
+    return int(sum(one.get("units", 0) for one in said)) or None
 
 
 def _settle(stage: Stage, running: Running) -> None:

@@ -142,6 +142,10 @@ class SimulatedPending:
             self.delay -= 1
         return self.answer is not None
 
+    def written(self, timeout: float) -> bool:  # noqa: ARG002 - never waits
+        """Tell whether the result is there."""
+        return self.done()
+
     def result(self, timeout: float | None = None) -> Receipt:  # noqa: ARG002 - never waits
         """Return the receipt or raise the commit's error."""
         self._log.settle(self)
