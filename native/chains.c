@@ -156,7 +156,6 @@ typedef struct {
     PyObject *part[6];          /* correlation, causation, command id, body hash; partition, offset */
     PyObject *middle, *types, *values, *ids;
     Seal seal;
-    PyObject *owner;            /* the stream as text */
 } Decided;
 
 static int look_up(Decided *now) {
@@ -178,10 +177,9 @@ static bool is_sealing(PyObject *given) {
 static int prepare_seal(Decided *now) {
     PyObject *given = now->args[D_SEALING], *stream = now->args[D_STREAM];
     if (!is_sealing(given) || !PyBytes_CheckExact(stream)) return -1;
-    now->owner = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(stream), PyBytes_GET_SIZE(stream), NULL);
     now->seal.counted = PyList_New(0);
-    if (now->owner == NULL || now->seal.counted == NULL) return -1;
-    now->seal.owner = now->owner;
+    if (now->seal.counted == NULL) return -1;
+    now->seal.owner = stream;
     now->seal.uses = PyTuple_GET_ITEM(given, S_USES);
     now->seal.seen = PyTuple_GET_ITEM(given, S_SEEN);
     now->seal.pool = PyTuple_GET_ITEM(given, S_POOL);
@@ -366,7 +364,6 @@ PyObject *usance_decided(PyObject *module, PyObject *const *args, Py_ssize_t cou
     Py_XDECREF(now.types);
     Py_XDECREF(now.values);
     Py_XDECREF(now.ids);
-    Py_XDECREF(now.owner);
     Py_XDECREF(now.seal.counted);
     return made_or_none(made);
 }

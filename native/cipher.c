@@ -9,6 +9,9 @@
 
 #include <dlfcn.h>
 
+/* What a sealed block begins with, twice: that it is sealed, and the suite. */
+#define SEAL_MARK 1
+
 enum { CTRL_GET_TAG = 0x10, CTRL_SET_TAG = 0x11 };
 
 static struct {
@@ -248,9 +251,17 @@ int usance_bind_place(Record *record, PyObject *place) {
                               PyTuple_GET_ITEM(place, 3));
 }
 
+/* Finds the next place that may begin a sealed block of suite 1. */
+static const char *next_block(const char *at, const char *end) {
+    while (end - at > 1 && (at = memchr(at, SEAL_MARK, (size_t)(end - at - 1))) != NULL) {
+        if (at[1] == SEAL_MARK) return at;
+        at++;
+    }
+    return NULL;
+}
+
 /* cold(values, keys): places in a list of values at which one may name a data key that is not among the keys */
 PyObject *usance_cold(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    static const char HEADS[2] = {1, 1};
     if (count != 2 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1]))
         return PyErr_Format(PyExc_TypeError, "cold takes a list and a dictionary");
     PyObject *found = PyList_New(0);
@@ -259,7 +270,7 @@ PyObject *usance_cold(PyObject *module, PyObject *const *args, Py_ssize_t count)
         if (!PyBytes_CheckExact(value)) continue;
         const char *at = PyBytes_AS_STRING(value), *end = at + PyBytes_GET_SIZE(value);
         int cold = 0;
-        while (!cold && (at = memmem(at, (size_t)(end - at), HEADS, 2)) != NULL) {
+        while (!cold && at < end && (at = next_block(at, end)) != NULL) {
             PyObject *id = PyBytes_FromStringAndSize(at + 2, end - at - 2 < 16 ? end - at - 2 : 16);
             cold = id == NULL ? -1 : !PyDict_Contains(args[1], id);
             Py_XDECREF(id);

@@ -137,7 +137,7 @@ typedef struct {
 typedef struct {
     PyObject *keys, *uses, *seen, *pool, *suffixes;     /* tables of keys, counts, nonces; NULL keys: none at hand */
     PyObject *unusual;      /* unusual(number of the block, subject, plain) -> sealed; NULL: nobody is asked */
-    PyObject *owner;        /* whose data blocks without a subject are, as text; NULL: that is unusual */
+    PyObject *owner;        /* whose data blocks without a subject are, in UTF-8; NULL: that is unusual */
     PyObject *counted;      /* ids of keys in the order of their uses; NULL: they need not be taken back */
     Record record;
 } Seal;

@@ -223,9 +223,16 @@ static int seal_usual(Out *out, Py_ssize_t front, PyObject *subject, Py_ssize_t 
         || !PyBytes_CheckExact(PyTuple_GET_ITEM(seal->suffixes, number))
         || out->at - out->start - front > SEAL_MOST || PyList_GET_SIZE(seal->pool) == 0)
         return 0;
-    if (PyUnicode_GET_LENGTH(subject) == 0) subject = seal->owner;
-    if (subject == NULL) return 0;
-    PyObject *key = Py_XNewRef(PyDict_GetItemWithError(PyTuple_GET_ITEM(seal->keys, number), subject));
+    PyObject *whose = subject;
+    if (PyUnicode_GET_LENGTH(subject) == 0) {
+        if (seal->owner == NULL) return 0;
+        whose = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(seal->owner), PyBytes_GET_SIZE(seal->owner), NULL);
+    } else {
+        Py_INCREF(whose);
+    }
+    if (whose == NULL) return -1;
+    PyObject *key = Py_XNewRef(PyDict_GetItemWithError(PyTuple_GET_ITEM(seal->keys, number), whose));
+    Py_DECREF(whose);
     if (key == NULL) return PyErr_Occurred() ? -1 : 0;
     int done = seal_with(out, front, key, number);
     Py_DECREF(key);

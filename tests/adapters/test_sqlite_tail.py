@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usance.adapters.sqlite_log import SqliteLog
-from usance.adapters.sqlite_read import TAIL_RECORDS_MAX
+from usance.adapters.sqlite_read import AHEAD_RECORDS, TAIL_RECORDS_MAX
 from usance.log.contract import Output, TopicPartition, TopicSettings
 
 TP = TopicPartition("usance.trade.snapshots", 0)
@@ -64,5 +64,28 @@ def test_a_tail_is_bounded_and_ends_with_what_compaction_and_retention_take(tmp_
         assert [r.value for r in log.scan(TP, log.end(TP) - 50)] == [b"599"]
         log.expire(TP, log.end(TP))
         assert [*log.scan(TP, log.end(TP) - 50)] == []
+    finally:
+        log.close()
+
+
+def test_who_follows_in_small_steps_finds_the_next_records_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = opened(tmp_path)
+    asked: list[int] = []
+    fetched = log._fetched
+    monkeypatch.setattr(log, "_fetched", lambda *a: asked.append(a[-1]) or fetched(*a))
+    try:
+        count = 2 * AHEAD_RECORDS + 10
+        log.append([Output(TP.topic, 0, b"k%d" % n, b"%d" % n) for n in range(count)])
+        log.set_positions("g", {TP: 0})
+        member = log.join("g", [TP.topic])
+        member.poll()
+        seen = []
+        while (batch := log.read(member, 50, 0.0)).count:
+            assert batch.count <= 50
+            seen += batch.records[TP]
+        assert [r.value for r in seen] == [b"%d" % n for n in range(count)]
+        assert len([a for a in asked if a > 1]) <= 4  # and not one question for each step
     finally:
         log.close()

@@ -315,7 +315,8 @@ def _first_of(change: str, world: Sealing) -> Any:
                 replace(samples.EVENT, guarantor=replace(guarantor, name="x" * 65_536)),
             )
         case "no nonces":
-            NONCES.ready, world.kept = lambda: NONCES.pool[:3], NONCES.ready
+            world.nonces = world.nonces[:3]
+            NONCES.ready = lambda: NONCES.pool
         case "another tenant's types":
             sealer._active = {}
         case "a value that is not as usual":

@@ -25,6 +25,7 @@ from sample_messages import (
 from usance.crypto.vault import KeyUnavailable, SubjectErased
 from usance.kernel.decider import Denied, Erased
 from usance.kernel.errors import Tampered, Unreadable
+from usance.log.contract import Record
 from usance.messages.envelope import Decoder, Encoder, Meta
 from usance.messages.headers import unpack_headers
 from usance.messages.registry import registered
@@ -266,7 +267,8 @@ def test_a_batch_asks_the_key_service_once(world: Sealed) -> None:
     world.vault.forget()
     world.service.calls.clear()
     batch = [(headers, value) for _, (_, value, headers) in wires]
-    world.decoder.prefetch(batch)
+    records = [Record("t", 0, n, None, v, h, 0) for n, (h, v) in enumerate(batch)]
+    world.decoder.prefetch([records[:120], records[120:], []])
     read = [world.decoder.message(headers, value) for headers, value in batch]
     assert read == [message for message, _ in wires]
     unwraps = [c for c in world.service.calls if c[0] == "unwrap"]

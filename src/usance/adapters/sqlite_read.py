@@ -42,6 +42,8 @@ FRESH_SECONDS = 0.001
 
 TAIL_RECORDS_MAX = 1_000
 """Newest records of a partition that are kept for the next one who reads them."""
+AHEAD_RECORDS = 256
+"""Records of a partition that are read at once, whatever the step of the one who reads on."""
 
 _UNKNOWN: tuple[int, float, dict[int, tuple[int, int]]] = (-1, 0.0, {})
 
@@ -259,15 +261,17 @@ class SqliteReader:
                 left = count - len(run)
                 run += self._fetch_run(connection, partition, tail.end, mark, left, sure=sure)
             return run
-        run = self._fetched(connection, partition, start, mark, count)
+        # A reader that follows in small steps finds the next ones in memory.
+        ahead = max(count, AHEAD_RECORDS) if sure else count
+        run = self._fetched(connection, partition, start, mark, ahead)
         if len(run) <= TAIL_RECORDS_MAX and (tail is None or start >= tail.end):
             before = tail.records if tail is not None and tail.end == start else []
             kept = [*before[max(0, len(before) + len(run) - TAIL_RECORDS_MAX) :], *run]
-            whole = sure and len(run) < count and _bytes(run) < READ_BYTES_MAX // 2
+            whole = sure and len(run) < ahead and _bytes(run) < READ_BYTES_MAX // 2
             end = mark if whole else run[-1].offset + 1 if run else start
             if kept:
                 self._tails[partition] = _Tail(kept[0].offset, end, kept)
-        return run
+        return run[:count]
 
     def _fetched(
         self,

@@ -118,9 +118,7 @@ class Owner(UnitLoop):
         """Have the data keys of a batch in memory, all for one question to the key service."""
         if self.world.vault is not None:
             self.world.vault.tick()
-            self.world.decoder.prefetch(
-                (r.headers, r.value) for records in batch.records.values() for r in records
-            )
+            self.world.decoder.prefetch(batch.records.values())
 
     def idle(self) -> bool:
         """Tell whether nothing is under way, due or waiting to be read."""

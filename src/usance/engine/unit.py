@@ -91,6 +91,8 @@ class PartitionUnit:
         self.trace: bytes | None = None
         self.outputs: list[Output] = []
         self.answers: list[tuple[str, Outcome]] = []
+        self.weight = self.weighed = 0
+        """Bytes of the first so many outputs' values."""
         self.counts = {"events": 0, "outcomes": 0, "parked": 0, "dead-letters": 0, "elsewhere": 0}
         topics = world.topics
         self.names = {
@@ -142,6 +144,13 @@ class PartitionUnit:
         """Take over the staged outputs of a record that succeeded."""
         self.outputs += outputs
         self.counts[kind] += len(outputs)
+
+    def weigh(self) -> int:
+        """Return the bytes of all values so far; each output is looked at once."""
+        fresh = self.outputs[self.weighed :] if self.weighed else self.outputs
+        self.weight += sum([len(output[3] or b"") for output in fresh])
+        self.weighed = len(self.outputs)
+        return self.weight
 
     def footer(self) -> Output:
         """Close the partition's share: fix the scalars and return the unit footer (rule 16)."""

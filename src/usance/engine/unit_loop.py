@@ -37,7 +37,6 @@ from usance.log.contract import (
     Batch,
     Log,
     Lost,
-    Output,
     Receipt,
     Record,
     Revoked,
@@ -329,36 +328,33 @@ class UnitLoop(Taking):
                     del builder.shares[place]
         return builder
 
-    def _fills(self, outputs: list[Output]) -> Callable[[], bool]:
-        """Return what tells whether the unit, to which a share adds `outputs`, takes no further record.
+    def _fills(self, share: PartitionUnit) -> Callable[[], bool]:
+        """Return what tells whether the unit, to which a share adds outputs, takes no further record.
 
         All shares count: a unit over the log's bounds would be taken apart record by record.
         """
         assert self.building is not None
-        shares = self.building.shares.values()
-        others = [share.outputs for share in shares if share.outputs is not outputs]
-        most = OUTPUTS_MAX - sum(map(len, others))
-        left = VALUES_MAX - sum(len(o.value or b"") for made in others for o in made)
-        weighed = 0
+        others = [other for other in self.building.shares.values() if other is not share]
+        most = OUTPUTS_MAX - sum([len(other.outputs) for other in others])
+        left = VALUES_MAX - sum([other.weigh() for other in others])
+        outputs = share.outputs
 
         def full() -> bool:
-            nonlocal left, weighed
             made = len(outputs)
-            if made - weighed >= WEIGHED:
-                left -= sum([len(o.value or b"") for o in outputs[weighed:]])
-                weighed = made
-            return made >= most or left <= 0
+            if made - share.weighed >= WEIGHED:
+                share.weigh()
+            return made >= most or share.weight >= left
 
         return full
 
     def _decide_run(self, place: Place, share: PartitionUnit, records: list[Record]) -> int:
         """Handle records of one partition in order; returns how many of them the unit takes."""
         handling = self._handling(share)
-        outputs, caution = share.outputs, self.cautions[place]
+        caution = self.cautions[place]
         watched = caution.watches()
         tracing = self.spans_records and self.telemetry.tracing
         began = self.clock.monotonic()
-        full = self._fills(outputs)
+        full = self._fills(share)
         for taken, record in enumerate(records):
             if full():
                 return taken

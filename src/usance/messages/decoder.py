@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from usance.crypto.sealing import AES_GCM, OVERHEAD, SEALED
+from usance.crypto.sealing import AES_GCM, OVERHEAD, SEALED, tenant_prefix
 from usance.crypto.vault import KeyUnavailable, Scope, SubjectErased, Vault
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Tampered, Unavailable, Unreadable
@@ -42,6 +42,15 @@ class Valued(Protocol):
     @property
     def value(self) -> bytes | None:
         """Its value."""
+        ...
+
+
+class Sealable(Valued, Protocol):
+    """A record, for whoever reads it."""
+
+    @property
+    def headers(self) -> Headers:
+        """Its headers."""
         ...
 
 
@@ -147,7 +156,7 @@ class Decoder:
             vault=vault,
         )
 
-    def prefetch(self, records: Iterable[tuple[Headers, bytes | None]]) -> None:
+    def prefetch(self, runs: Iterable[Sequence[Sealable]]) -> None:
         """Bring the data keys into memory that records need, all in one question to the key service.
 
         A record whose keys are all there costs a look at its bytes. What fails here, fails again where the
@@ -157,9 +166,8 @@ class Decoder:
             return
         known, entries = self.vault.open_keys, self._entries
         looking = Looking()
-        every = list(records)
-        for at in cold([value for _, value in every], known):
-            headers, value = every[at]
+        for record in [run[at] for run in runs for at in cold([r.value for r in run], known)]:
+            headers, value = record.headers, record.value
             entry = entries.get(value[:5]) if value else None
             if value is None or (entry is not None and entry.kinds is None):
                 continue
@@ -374,8 +382,10 @@ class Decoder:
             opening = _Opening(self, self.vault if headers else None)
             if self.strict and headers:  # of one thread
                 self._reused = opening
-        opening.looking = self.looking
-        opening.at(meta.tenant, stream, meta.revision, record_id, kinds)
+        tenant = meta.tenant
+        opening.looking, opening.kinds, opening.suffixes = self.looking, kinds, kinds.suffixes
+        opening.tenant, opening.stream = tenant, stream
+        opening.place = (tenant_prefix(tenant), stream, meta.revision, record_id)
         return opening
 
     def read(self, read: Read, table: dict[bytes, Private]) -> dict[str, Any]:
@@ -452,7 +462,7 @@ class _Opening(Opening):
         if block[:1] != bytes((SEALED,)):
             return self._decoder.in_clear(spec, subject, schema, block)
         if schema == spec.schema.fingerprint:
-            plain = self.open(self._kinds.names.index(spec.field), subject.decode(), block)
+            plain = self.open(self.kinds.names.index(spec.field), subject.decode(), block)
         else:
             plain = self.open_old(spec.field, subject.decode(), schema, block)
         if stands_in(plain):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from usance.crypto.sealing import (
     NO_REVISION,
     NONCES,
+    NONCES_LEFT,
     PLAIN_BYTES_MAX,
     DataKey,
     SealingKey,
@@ -82,7 +83,7 @@ class Sealer:
         self.seen: dict[bytes, int] = {}
         """Keys that have sealed before: what is neither here nor in `uses` is `fresh`."""
         self.fresh: list[bytes] = []
-        self._tenant = ""
+        self._tenant, self._prefix = "", tenant_prefix("")
         self._stream = b""
         self._kinds: Kinds | None = None
         self._place: Where = (b"", b"", 0, b"")
@@ -92,17 +93,21 @@ class Sealer:
     def for_all(self, tenant: str) -> tuple[Any, ...]:
         """Return what a compiled writer seals all events of a command with, by keys that are in use."""
         if tenant != self._tenant:
-            self._active = {}
-            self._tenant = tenant
-        return (self._active, self.uses, self.seen, NONCES.ready(), tenant_prefix(tenant))
+            self._enter(tenant)
+        pool = NONCES.pool
+        if len(pool) < NONCES_LEFT:
+            pool = NONCES.ready()
+        return (self._active, self.uses, self.seen, pool, self._prefix)
+
+    def _enter(self, tenant: str) -> None:
+        self._active, self._tenant, self._prefix = {}, tenant, tenant_prefix(tenant)
 
     def at(
         self, tenant: str, stream: bytes, revision: int, record_id: bytes, kinds: Kinds
     ) -> tuple[Any, ...]:
         """Say which record's blocks come next; returns what a compiled writer seals them with."""
         if tenant != self._tenant:
-            self._active = {}
-            self._tenant = tenant
+            self._enter(tenant)
         self._stream, self._kinds = stream, kinds
         keys = self._active.get(kinds)
         if keys is None:
@@ -111,7 +116,7 @@ class Sealer:
         self._keys = keys
         # As it stands in the compiled writer's hands: numbers there have a sign.
         number = -1 if revision == NO_REVISION else revision
-        self._place = place = (tenant_prefix(tenant), stream, number, record_id)
+        self._place = place = (self._prefix, stream, number, record_id)
         return (keys, self.uses, self.seen, NONCES.pool, place, kinds.suffixes, self.seal)
 
     def seal(self, number: int, subject: str, plain: bytes) -> bytes:
@@ -142,8 +147,8 @@ class Opening:
     """
 
     __slots__ = (
-        "_kinds", "_stream", "_tenant", "clear", "counting", "keys", "looking", "place", "splices",
-        "strict", "suffixes", "vault",
+        "clear", "counting", "keys", "kinds", "looking", "place", "splices", "stream", "strict",
+        "suffixes", "tenant", "vault",
     )  # fmt: skip
 
     def __init__(
@@ -165,7 +170,7 @@ class Opening:
 
     def at(self, tenant: str, stream: bytes, revision: int, record_id: bytes, kinds: Kinds) -> None:
         """Say which record's blocks come next; without a revision (-1) it has NO_REVISION."""
-        self._tenant, self._stream, self._kinds = tenant, stream, kinds
+        self.tenant, self.stream, self.kinds = tenant, stream, kinds
         self.place: Where = (tenant_prefix(tenant), stream, revision, record_id)
         self.suffixes = kinds.suffixes
 
@@ -181,7 +186,7 @@ class Opening:
 
     def _found(self, number: int, subject: str, sealed: bytes) -> Any:
         """Return a key that is not at hand, or what stands for the block."""
-        kinds, vault = self._kinds, self.vault
+        kinds, vault = self.kinds, self.vault
         if vault is None:
             return Denied(kinds.names[number], subject)
         key_id = key_id_of(sealed)
@@ -189,8 +194,8 @@ class Opening:
             self.counting[key_id] = self.counting.get(key_id, 0) + 1
         key = vault.open_keys.get(key_id)
         if key is None and self.looking is not None:
-            owner = subject or self._stream.decode()
-            self.looking.needs(key_id, Scope(self._tenant, owner, kinds.retentions[number]))
+            owner = subject or self.stream.decode()
+            self.looking.needs(key_id, Scope(self.tenant, owner, kinds.retentions[number]))
             raise Unopened
         return key or self._asked(key_id, kinds.names[number], subject)
 
@@ -202,12 +207,12 @@ class Opening:
         if isinstance(found, Erased):
             return found
         return found.open(
-            sealed, prefix_of(self.place) + block_suffix(self._kinds.fullname, name, schema)
+            sealed, prefix_of(self.place) + block_suffix(self.kinds.fullname, name, schema)
         )
 
     def _asked(self, key_id: bytes, name: str, subject: str) -> DataKey | Erased:
         assert self.vault is not None
-        found = self.vault.opens(key_id, self._tenant, subject or self._stream.decode())
+        found = self.vault.opens(key_id, self.tenant, subject or self.stream.decode())
         if not isinstance(found, Tombstone):
             return found
         if self.strict:

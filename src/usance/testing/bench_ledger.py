@@ -118,7 +118,11 @@ def _decided(rig: Rig, work: Workload) -> dict[str, float]:
         for case in cases:
             case.decider.decide(case.state, case.message, case.context)
 
+    def ahead() -> None:
+        rig.owner._ahead(batch)  # noqa: SLF001
+
     return {
+        "keys ahead": _least(ahead, count),
         "decode meta": _least(lambda: [decoder.meta(c.record.headers) for c in cases], count),
         "decode message": _least(
             lambda: [decoder.message(c.record.headers, c.record.value) for c in cases], count
@@ -147,6 +151,7 @@ def _cases(rig: Rig, batch: Batch) -> list[_Case]:
             context = Context(
                 key, 0, record.timestamp, meta.tenant, meta.actor,
                 meta.command_id, meta.correlation, meta.causation,
+                b"" if rig.vault is None else rig.vault.digest_key(meta.tenant),
             )  # fmt: skip
             decision = decider.decide(state, message, context)
             if not isinstance(decision, Decision):
@@ -162,10 +167,9 @@ def _recorded(case: _Case) -> None:
     """Make the records of events and outcome: at once in C, else step by step."""
     encoder, events, meta = case.share.world.encoder, case.decision.events, case.meta
     stream, instant = case.context.key.encode(), case.context.instant
-    values = encoder.values(events, meta, stream, 1) if encoder.sealer is not None else None
     to, answers_to, prev = case.share.events_to, case.share.outcomes_to, bytes(32)
     made = encoder.decided(
-        events, values, meta, case.position, stream, 1, instant, None,
+        events, None, meta, case.position, stream, 1, instant, None,
         (1_000, prev, to), (1_000, prev, answers_to),
     )  # fmt: skip
     if made is not None:
@@ -173,9 +177,7 @@ def _recorded(case: _Case) -> None:
     place: dict[str, Any] = {
         "index": 1_000, "prev": prev, "instant": instant, "input": case.position,
     }  # fmt: skip
-    _, receipts, _ = encoder.events(
-        events, meta, stream=stream, revision=1, to=to, values=values, **place
-    )
+    _, receipts, _ = encoder.events(events, meta, stream=stream, revision=1, to=to, **place)
     said = Outcome(
         command_id=meta.command_id,
         body_hash=meta.body_hash,

@@ -49,7 +49,7 @@ class PresentDocuments(msgspec.Struct, frozen=True, kw_only=True):
 
     def apart(self) -> PresentDocuments:
         """Return it with every name in the private block; drawees of documents stand there by their place."""
-        drawees = ["" if is_code(d.drawee) else d.drawee for d in self.documents]
+        drawees = ["" if not d.drawee or is_code(d.drawee) else d.drawee for d in self.documents]
         presenter = "" if is_code(self.presenter) else self.presenter
         if not presenter and not any(drawees):
             return self
