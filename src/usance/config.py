@@ -337,9 +337,24 @@ def _converted(name: str, value: Any, source: str, kind: Any) -> Any:
     except msgspec.ValidationError as error:
         raise Unreadable(
             "settings",
-            f"{name}, set in {source}: {error}",
+            f"{name}, set in {source}: {_said(name, error)}",
             hint="`usance config show` lists all settings with their values and sources.",
         ) from error
+
+
+FROM_FLAG = "set in flag"
+FORMS = {
+    "log": "sqlite, or kafka://HOST:PORT with more brokers after commas",
+    "views": "sqlite, or postgresql://USER@HOST/DATABASE",
+    "keys.service": "file:, pkcs11:, vault: or aws: with what each needs behind it",
+    "bank.tenant": "a word of small letters, digits and dashes",
+    "bank.bic": "a BIC of 8 or 11 signs",
+}
+"""What is taken, in words, where a pattern says it otherwise."""
+
+
+def _said(name: str, error: msgspec.ValidationError) -> str:
+    return f"expected {FORMS[name]}" if name in FORMS else str(error)
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:

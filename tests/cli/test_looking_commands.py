@@ -329,3 +329,43 @@ def test_exported_ids_are_all_that_is_registered(read: Run) -> None:
         (s["subject"], s["version"], s["id"]) for s in listed
     }
     assert all(json.loads(r["schema"]) for r in rows)
+
+
+@pytest.mark.parametrize(
+    "noun",
+    "credit presentation facility message work approval saga incident event dead-letter".split(),
+)
+def test_another_tenant_sees_nothing_of_a_book(noun: str, read: Run) -> None:
+    own = read(noun, "list")
+    found = read(noun, "list", "--tenant", "other")
+    rows = found if isinstance(found, list) else found["rows"]
+    assert rows == []
+    if noun in ("credit", "facility", "event", "message", "saga"):
+        assert own if isinstance(own, list) else own["rows"]
+
+
+def test_another_tenant_reaches_nothing_by_its_whole_key(run: Run, read: Run) -> None:
+    event = read("event", "list")["rows"][0]["event_id"]
+    for said in (
+        ("credit", "show", f"albion/credit/{CREDIT}"),
+        ("credit", "timeline", f"albion/credit/{CREDIT}"),
+        ("approval", "show", f"credit:albion/credit/{CREDIT}"),
+        ("event", "show", event),
+    ):
+        assert run(*said).exit_code == 0, said
+        assert run(*said, "--tenant", "other").exit_code == 1, said
+    acted = ("approval", "approve", f"credit:albion/credit/{CREDIT}", "--dry-run")
+    assert run(*acted, "--tenant", "other", "--as", SENIOR).exit_code == 1
+
+
+@pytest.mark.parametrize("address", ["foo", "kafka://"])
+def test_a_log_that_is_none_is_wrong_usage_and_says_what_is_taken(address: str, run: Run) -> None:
+    result = run("status", "--log", address)
+    assert result.exit_code == 64 and "kafka://HOST:PORT" in result.stderr
+
+
+def test_a_batch_with_a_line_that_cannot_be_read_answers_the_others(run: Run) -> None:
+    result = run("screen", "--batch", "-", input='abc\n{"id":"1","name":"Zzyzx Qwolten"}\n')
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert first["line"] == 1 and first["error"] and second["band"] == "clear"
+    assert result.exit_code == 2 and "1 line" in result.stderr

@@ -67,6 +67,20 @@ def test_a_started_program_serves_and_ends_without_loss(started: Started) -> Non
     assert all(json.loads(line)["event"] for line in told)
 
 
+def test_a_program_that_nobody_listens_to_ends_on_the_first_signal(data: Path) -> None:
+    found = start_program("--data", str(data), cwd=data.parent)
+    child = found["child"]
+    try:
+        wait_ready(found)
+        child.stderr.close()
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=30) == 0
+    finally:
+        child.kill()
+        child.stdout.close()
+        child.wait()
+
+
 def test_a_second_start_names_the_first_one(running: Started, tmp_path: Path) -> None:
     second = program("start", "--port", "0", "--data", running["data"], cwd=tmp_path)
     assert second.returncode == 4

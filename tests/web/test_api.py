@@ -118,7 +118,7 @@ def test_a_batch_beyond_its_bound_is_refused_whole(web):
         ("/commands/SetFacility", b"\xff\xfe", JSON, 400),
         ("/commands/SetFacility", b"[]", JSON, 400),
         ("/commands/SetFacility", b'{"facility": 1}', JSON, 400),
-        ("/commands/SetFacility", b"{}", {"content-type": "text/plain"}, 400),
+        ("/commands/SetFacility", b"{}", {"content-type": "text/plain"}, 415),
         ("/commands/Nonsense", b"{}", JSON, 404),
         ("/commands/ObserveEvent", b"{}", JSON, 404),
         ("/commands/CompleteComplianceCheck", b"{}", JSON, 404),
@@ -193,6 +193,34 @@ def test_an_outcome_can_be_asked_for_by_command_id(web):
     assert web.get(f"/outcomes/{told['command_id']}").json()["outcome"] == "accepted"
     unknown = web.get("/outcomes/00000000-0000-0000-0000-000000000000")
     assert (unknown.status_code, unknown.json()["outcome"]) == (202, "pending")
+
+
+def test_an_id_under_which_nothing_is_decided_is_not_said_to_be_kept(web):
+    answer = web.get("/outcomes/zzz")
+    assert answer.status_code == 404 and "UUID" in answer.json()["hint"]
+    open_ = web.get("/outcomes/0a4e94cf-1d5c-5d9b-8a3e-2f6f6e3f0001")
+    assert open_.status_code == 202 and open_.json()["outcome"] == "pending"
+    assert "kept" not in open_.json()["hint"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/credits.json", "GET"),
+        ("DELETE", "/credits", "GET"),
+        ("GET", "/commands/SetFacility", "POST"),
+    ],
+)
+def test_a_method_that_is_not_answered_tells_those_that_are(web, method, path, allowed):
+    answer = web.request(method, path)
+    assert answer.status_code == 405 and allowed in answer.headers["allow"]
+    assert allowed in answer.json()["hint"] and answer.json()["code"] == "METHOD_NOT_ALLOWED"
+
+
+@pytest.mark.parametrize("path", ["/credits.json?limit=abc", "/work.json?limit=-1"])
+def test_a_number_of_the_query_that_is_none_is_named(web, path):
+    answer = web.get(path)
+    assert answer.status_code == 400 and "limit" in answer.json()["detail"]
 
 
 def test_many_callers_at_once_each_get_their_own_answer(web):

@@ -26,6 +26,8 @@ Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,99}$")]
 Loose = Annotated[str, msgspec.Meta(pattern="^([a-z0-9][a-z0-9._-]{0,99})?$")]
 
 _log = logging.getLogger("usance.kafka")
+_log.addHandler(logging.NullHandler())
+"""Where a program keeps logs, the client's own lines go there; a single command says what went wrong itself."""
 
 
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -320,6 +320,7 @@ def make_queries(store: Store, views: Views) -> Queries:
         store.topics,
         store.deciders,
         definitions={d.name: d for d in DEFINITIONS},
+        tenant=store.settings.bank.tenant,
     )
 
 

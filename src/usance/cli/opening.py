@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
+
 from usance.bootstrap.desk import Desk, act, folder_of, look
 from usance.bootstrap.people import Directory
 from usance.bootstrap.store import Folder
 from usance.cli.options import say, session
-from usance.config import Effective, Settings, load
+from usance.config import FROM_FLAG, Effective, Settings, load
 from usance.kernel.decider import Actor
-from usance.kernel.errors import Refused
+from usance.kernel.errors import Refused, Unreadable
 from usance.views.queries import Queries
 
 NOBODY = Actor("", "command-line", "")
@@ -20,10 +22,18 @@ NOBODY = Actor("", "command-line", "")
 
 
 def effective(**flags: str | int | None) -> Effective:
-    """Return the effective settings; flags are dotted names with `__` for the dot."""
+    """Return the effective settings; flags are dotted names with `__` for the dot.
+
+    A flag that says nothing is wrong usage, not a file that cannot be read.
+    """
     said = {**session().flags, **{k.replace("__", "."): v for k, v in flags.items()}}
-    data = load(None, said).settings.data
-    return load(Path(data), said)
+    try:
+        data = load(None, said).settings.data
+        return load(Path(data), said)
+    except Unreadable as error:
+        if FROM_FLAG not in error.message:
+            raise
+        raise click.UsageError(f"{error.message}. {error.hint}") from error
 
 
 def settings(**flags: str | int | None) -> Settings:

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -207,8 +208,9 @@ def sentence(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Say something to the person: on stderr, so that stdout holds data alone."""
-    click.echo(text, err=True)
+    """Say something to the person: on stderr, so that stdout holds data alone. Nobody need be listening."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def verb(group: click.Group, name: str | None = None, **more: Any) -> Callable[..., Any]:

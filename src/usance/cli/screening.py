@@ -36,15 +36,24 @@ def screen(
     "score","entry","list","list_version","explanation"}. Example: usance screen "KIM YONG CHOL"
     """
     from usance.aml.screening import screen_batch
+    from usance.kernel.errors import Unreadable
 
     if (name is None) == (batch is None):
         raise click.UsageError("Give one NAME, or --batch FILE.")
     screener = _screener()
     if batch is not None:
+        unread = 0
         out = sys.stdout.buffer
         for line in screen_batch(screener, batch):
             out.write(line + b"\n")
+            unread += b'"band":"' not in line
         out.flush()
+        if unread:
+            raise Unreadable(
+                "validate",
+                f"{unread} line{'s' if unread > 1 else ''} could not be read; the others are answered",
+                hint="Each answer with an error names its line and what to correct.",
+            )
         return
     from usance.aml.screening import Result
     from usance.cli.show import emit, facts

@@ -232,9 +232,9 @@ def _on_signals(server: ConsoleServer, runtime: Runtime) -> None:
         if came:
             os._exit(128 + number)
         came.append(number)
-        say("Finishing what is under way; once more ends at once.")
         server.should_exit = True
         runtime.stopping.set()
+        say("Finishing what is under way; once more ends at once.")
 
     server.handle_exit = stop  # type: ignore[method-assign, assignment]
     for number in (signal.SIGINT, signal.SIGTERM):

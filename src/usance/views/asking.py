@@ -19,6 +19,7 @@ from usance.kernel.words import text_of
 from usance.log.contract import Log, Record, TopicPartition
 from usance.messages.decoder import Decoder
 from usance.views import results as r
+from usance.views.tenancy import key_columns, part_of
 
 COMPLIANCE_ROLES = frozenset({"compliance", "compliance_officer", "auditor"})
 """Roles that may know of cases (tipping-off law); everybody else sees "in process"."""
@@ -101,6 +102,7 @@ class Asking:
         *,
         definitions: Mapping[str, Any] | None = None,
         projections: Sequence[Projection] = (),
+        tenant: str = "",
     ) -> None:
         self.store = store
         self.log = log
@@ -108,17 +110,29 @@ class Asking:
         self.topics = topics
         self.deciders = deciders
         self.definitions = definitions or {}
+        self.tenant = tenant
+        self._key_columns = key_columns(projections)
         store.know(projections)
 
     @contextmanager
     def reading(self, viewer: Actor) -> Iterator[Reading]:
         """Open the views for a viewer: the one place that decides who may see which tables."""
         with self.store.reading(restricted=sees_compliance(viewer)) as reading:
-            yield reading
+            yield part_of(reading, self.tenant, self._key_columns) if self.tenant else reading
 
     def key(self, category: str, reference: str, tenant: str) -> str:
-        """Return the aggregate key of a reference; a whole key is returned as it is."""
-        return reference if reference.count("/") > 1 else key_of(tenant, category, reference)
+        """Return the aggregate key of a reference; a whole key is returned as it is.
+
+        Raises NotFound for the key of another tenant.
+        """
+        if reference.count("/") < 2:
+            return key_of(tenant, category, reference)
+        whose = reference.partition("/")[0]
+        if whose != tenant:
+            raise NotFound(
+                f"{reference} is not in the book of {tenant}", hint=f"Say --tenant {whose}."
+            )
+        return reference
 
     # -- pages
 

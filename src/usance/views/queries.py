@@ -22,7 +22,7 @@ from usance.views.asking_operations import OperationQuestions
 class Queries(AccessQuestions, OperationQuestions):
     """Every read of console, API and CLI; safe across threads.
 
-    `definitions` are saga definitions by name, for their pictures.
+    `definitions` are saga definitions by name, for their pictures. With a `tenant` only that one's book is read.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Queries(AccessQuestions, OperationQuestions):
         deciders: Mapping[str, Decider[Any]],
         *,
         definitions: Mapping[str, Any] | None = None,
+        tenant: str = "",
     ) -> None:
         super().__init__(
             store,
@@ -43,4 +44,5 @@ class Queries(AccessQuestions, OperationQuestions):
             deciders,
             definitions=definitions,
             projections=PROJECTIONS,
+            tenant=tenant,
         )

@@ -7,6 +7,7 @@ does not. `Idempotency-Key` makes the command id (uuid5 of tenant and key), `Usa
 from __future__ import annotations
 
 import asyncio
+import re
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
@@ -34,7 +35,7 @@ from usance.web.commands import CommandType, command_type
 from usance.web.guard import BODY_MAX, Headers, send_body, send_problem, too_large
 from usance.web.matching import expected, unmoved
 from usance.web.previews import Forecast, forecast, settling
-from usance.web.problems import Problem, problem_of
+from usance.web.problems import Problem, problem, problem_of
 
 BATCH_MAX = 500
 ACTING_AS = "usance_as"
@@ -44,6 +45,7 @@ ID_MAX = 200
 GLASS_LOOKS, GLASS_LOOK_S = 100, 0.05
 """How often, and how many seconds apart, the answer to an act behind broken glass is looked for."""
 
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _encode = msgspec.json.Encoder().encode
 _ACTORS_MAX = 1_000
 
@@ -231,6 +233,14 @@ def refusal_of(answer: Answer) -> Problem:
     )
 
 
+NOT_JSON = problem(
+    415,
+    "UNSUPPORTED_MEDIA_TYPE",
+    "The body is not declared as application/json.",
+    "Send the header Content-Type: application/json, and one JSON object.",
+)
+
+
 class CommandEndpoint:
     """The hot path: a bare ASGI endpoint behind the guard."""
 
@@ -251,7 +261,8 @@ class CommandEndpoint:
         kind = command_type(scope["path"][10:])
         query = parse_qs(scope["query_string"].decode("latin-1")) if scope["query_string"] else {}
         if not headers.get(b"content-type", b"").startswith(b"application/json"):
-            raise Unreadable("decode", "the body is not declared as application/json")
+            await send_problem(send, NOT_JSON)
+            return
         body = await read_body(receive)
         if body is None:
             await send_problem(send, too_large())
@@ -338,5 +349,13 @@ async def outcome(request: Request) -> Response:
     command_id = request.path_params["command_id"]
     viewer = request.app.state.viewer_of(request)
     answer = await desk.answered(command_id, "", viewer)
+    if answer is None:
+        if not _UUID.fullmatch(command_id):
+            hint = "It is the command_id that an answer named: a UUID."
+            raise NotFound("nothing is decided under this id, and it is no command's", hint=hint)
+        unknown = (
+            "Nothing is decided under this id. If the command was sent, ask again; if not, send it."
+        )
+        answer = Answer(command_id=command_id, outcome="pending", hint=unknown)
     status, content, media = response_of(answer, command_id)
     return Response(content, status, media_type=media)

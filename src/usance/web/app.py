@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from usance.kernel.errors import Refused, UsanceError
+from usance.kernel.errors import NotFound, Refused, UsanceError
 from usance.web import audit_pages, listing, openapi, packs, registry, rereading
 from usance.web.answers import Answers
 from usance.web.api import CommandEndpoint, Desk, batch, outcome
@@ -66,6 +66,11 @@ async def metrics(request: Request) -> Response:
     return Response(told, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+async def to_post(request: Request) -> Response:
+    """Stand for the commands, which the guard answers: whoever asks otherwise learns that they are posted."""
+    raise NotFound(f"no command is called {request.path_params['name'][:60]}")
+
+
 async def _health(request: Request, part: str) -> Response:
     told = await run_in_threadpool(request.app.state.backend.health)
     body = msgspec.json.encode(told)
@@ -79,22 +84,29 @@ async def _failed(request: Request, error: Exception) -> Response:
     """Answer any error: a problem for programs, a page for people, never a trace."""
     if isinstance(error, BodyTooLarge):
         raise error
+    allowed = ""
     if isinstance(error, HTTPException):
+        allowed = {k.lower(): v for k, v in (error.headers or {}).items()}.get("allow", "")
         told = problem(
             error.status_code,
             {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "HTTP"),
             "There is no such page." if error.status_code == 404 else str(error.detail),
-            "Choose a page in the rail; /openapi.json lists what programs can ask.",
+            f"It answers {allowed}; /openapi.json lists what programs can ask."
+            if allowed
+            else "Choose a page in the rail; /openapi.json lists what programs can ask.",
         )
     else:
         told = problem_of(error)
+    headers = {"allow": allowed} if allowed else {}
     if "text/html" in request.headers.get("accept", "") and not request.url.path.endswith(".json"):
         site: Site = request.app.state.site
         try:
-            return await run_in_threadpool(site.problem_page, request, told)
+            page = await run_in_threadpool(site.problem_page, request, told)
+            page.headers.update(headers)
+            return page
         except Exception:  # noqa: BLE001  where even the frame fails, the problem is told plainly
-            return problem_response(told)
-    return problem_response(told)
+            return problem_response(told, headers)
+    return problem_response(told, headers)
 
 
 def create_app(backend: Backend) -> Starlette:
@@ -111,6 +123,7 @@ def create_app(backend: Backend) -> Starlette:
 
     routes = [
         Route("/commands:batch", batch, methods=["POST"]),
+        Route("/commands/{name}", to_post, methods=["POST"]),
         Route("/outcomes/{command_id}", outcome, methods=["GET"]),
         Route("/dead-letters/{ref}/reread", rereading.endpoint, methods=["POST"]),
         Route("/openapi.json", openapi_json, methods=["GET"]),

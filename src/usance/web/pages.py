@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from usance.kernel.decider import Actor
-from usance.kernel.errors import NotFound
+from usance.kernel.errors import NotFound, Unreadable
 from usance.messages.swift.report import parse_report, validate_report
 from usance.views import results as r
 from usance.views.queries import Queries
@@ -48,9 +48,17 @@ class Visit(NamedTuple):
 
     @property
     def limit(self) -> int:
-        """Rows wanted, within bounds."""
-        said = whole_number(self.query.get("limit", ""))
+        """Rows wanted, within bounds; raises Unreadable for what is no number."""
+        said = self.number("limit")
         return PAGE_ROWS if said is None else min(max(said, 1), PAGE_ROWS_MAX)
+
+    def number(self, name: str) -> int | None:
+        """Return a whole number of the query, None where it is not there; raises Unreadable."""
+        text = self.query.get(name, "")
+        found = whole_number(text)
+        if text and found is None:
+            raise Unreadable("validate", f"{name}: no whole number", hint=f"Such as {name}=50.")
+        return found
 
     def key(self, category: str) -> str:
         """Return the aggregate key that the address means."""
@@ -118,7 +126,7 @@ def _with_history(visit: Visit, key: str, shown: Shown) -> Shown:
         extra["timeline"] = queries.timeline(viewer, key, visit.cursor)
         extra["twin"] = extra["timeline"]
     elif tab == "state":
-        said = whole_number(visit.query.get("revision", ""))
+        said = visit.number("revision")
         revision = (shown.revision or 0) if said is None else said
         extra["at"] = queries.state_at(viewer, key, revision)
         extra["twin"] = extra["at"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -441,9 +442,9 @@ def twin_address(request: Request) -> str:
     return with_query("/today.json" if path == "/" else f"{path}.json", query)
 
 
-def problem_response(told: Problem) -> Response:
-    """Return a problem as JSON."""
-    headers = {"cache-control": "no-store"}
+def problem_response(told: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a problem as JSON; `headers` such as `Allow` go with it."""
+    headers = {"cache-control": "no-store", **(headers or {})}
     return Response(told.encode(), told.status, media_type=MEDIA_TYPE, headers=headers)
 
 

@@ -234,3 +234,8 @@ def test_the_fields_to_use_instead_are_those_of_the_same_party() -> None:
     text = TEXTS["707"].replace(":31C:", ":50B:ALBION TREASURY\n:31C:", 1)
     (finding,) = [f for f in findings("707", text) if f.rule == "unknown-50B"]
     assert finding.message.endswith("use 50E, 50I, 50M, 50U, 50W")
+
+
+def test_an_option_that_a_field_does_not_have_is_one_mistake() -> None:
+    text = re.sub(r"(?m)^:41[AD]:", ":41B:", TEXTS["700"])
+    assert [f.rule for f in findings("700", text)] == ["unknown-41B"]

@@ -39,7 +39,7 @@ def validate(message: Message, release: str = CURRENT) -> list[Finding]:
         *_order(message.fields, table),
         *_missing(message.fields, table),
     ]
-    view = View(message.fields, year)
+    view = View(tuple(field for field in message.fields if field.tag in table.index), year)
     broken = [finding for rule in RULES[kind] if (finding := rule(view))]
     formats = [
         finding
@@ -157,14 +157,18 @@ def _longest_run(places: list[int]) -> set[int]:
 def _missing(fields: tuple[Field, ...], table: Layout) -> list[Finding]:
     """Name mandatory fields that are absent, at the line where each should have begun.
 
-    A group that is absent as a whole is named by its first field.
+    A group that is absent as a whole is named by its first field. A field that stands there with an
+    option that the type does not have is named as that.
     """
+    numbers = {field.tag[:2] for field in fields if field.tag not in table.index}
     present = {table.index[field.tag] for field in fields if field.tag in table.index}
     groups = {table.slots[place].group for place in present}
     skipped = table.optional_groups - groups
     findings = []
     for place, slot in enumerate(table.slots):
         if not slot.mandatory or place in present or slot.group in skipped:
+            continue
+        if slot.name.endswith("a") and slot.name[:2] in numbers:
             continue
         if slot.group and slot.group not in groups:
             skipped |= {slot.group}
