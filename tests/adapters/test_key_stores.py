@@ -35,6 +35,12 @@ def record(number: int, **more: Any) -> KeyRecord:
     return KeyRecord(**found | more)
 
 
+def order(number: int) -> Hold:
+    return Hold(
+        tenant=TENANT, subject=SUBJECT, reason="order", by="mlro", since=number, id=f"H{number}"
+    )
+
+
 def log_of(tmp_path: Path) -> SqliteLog:
     log = SqliteLog.open(tmp_path / "log.sqlite")
     for topic in Topics("usance", 1).settings():
@@ -79,13 +85,83 @@ def test_what_was_written_is_given_out_and_everything_about_it_may_change(store:
 
 def test_a_hold_stands_in_the_store_itself(store: KeyStore) -> None:
     store.put([record(1)])
-    store.hold(Hold(tenant=TENANT, subject=SUBJECT, reason="order", by="mlro", since=1))
-    with pytest.raises(Refused, match="legal hold"):
-        store.destroy(TENANT, SUBJECT, 9, "certificate")
-    store.release(TENANT, SUBJECT)
+    for number in (1, 2):
+        store.hold(order(number))
+    for number in (1, 2):
+        assert [h.id for h in store.holds(TENANT, SUBJECT)] == ["H1", "H2"][number - 1 :]
+        with pytest.raises(Refused, match="legal hold H" + str(number)):
+            store.destroy(TENANT, SUBJECT, 9, "certificate")
+        store.release(TENANT, SUBJECT, f"H{number}")
     with pytest.raises(Refused, match="must be kept"):
         store.destroy(TENANT, SUBJECT, 9, "certificate", ["credit LC1 is issued"])
     assert not store.by_id([record(1).key_id])[record(1).key_id].dead
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [{"id": "H2"}, {"by": "x"}, {"since": 2}, {"reason": "r"}, {"subject": "s"}, {"tenant": "t"}],
+    ids=str,
+)
+def test_no_part_of_a_hold_can_be_altered(altered: dict[str, Any]) -> None:
+    signed = MAC.signed_hold(order(1))
+    assert MAC.demand_hold(signed) is signed
+    for wrong in (replace(signed, **altered), order(1), replace(signed, mac=bytes(16))):
+        with pytest.raises(Tampered, match="legal hold"):
+            MAC.demand_hold(wrong)
+
+
+def test_a_hold_that_somebody_rewrote_stops_the_destruction(tmp_path: Path) -> None:
+    store = SqliteKeys(tmp_path / "keys.sqlite")
+    store.bind(MAC)
+    store.put([record(1)])
+    store.hold(order(1))
+    with sqlite3.connect(tmp_path / "keys.sqlite") as thief:
+        thief.execute("UPDATE holds SET id = 'H9'")
+    thief.close()
+    with pytest.raises(Tampered, match="legal hold"):
+        store.destroy(TENANT, SUBJECT, 9, "certificate")
+    store.close()
+
+
+def test_a_hold_in_the_topic_is_signed_and_its_own(tmp_path: Path) -> None:
+    log = log_of(tmp_path)
+    one, other = LogKeys(log, PLACE), LogKeys(log, PLACE)
+    for store in (one, other):
+        store.bind(MAC)
+    one.hold(order(1))
+    other.hold(order(2))  # by another process at the same time: none of the two is lost
+    assert [h.id for h in one.holds(TENANT, SUBJECT)] == ["H1", "H2"]
+    forged = msgspec.msgpack.encode(replace(order(1), by="nobody"))
+    name = f"order/{TENANT}/{SUBJECT}/H1".encode()
+    log.append([Output(*PLACE, name, forged)])
+    with pytest.raises(Tampered, match="not as this log wrote it"):
+        one.holds(TENANT, SUBJECT)
+    log.append([Output(*PLACE, name, msgspec.msgpack.encode(MAC.signed_hold(order(2))))])
+    with pytest.raises(Tampered, match="another hold's"):
+        one.holds(TENANT, SUBJECT)
+    log.close()
+
+
+def test_holds_of_an_earlier_version_are_believed_once_they_are_signed(tmp_path: Path) -> None:
+    log = log_of(tmp_path)
+    old = [Hold(tenant=TENANT, subject=SUBJECT, reason="order", by="mlro", since=1)]
+    raw = msgspec.msgpack.encode(old)
+    log.append([Output(*PLACE, f"hold/{TENANT}/{SUBJECT}".encode(), raw)])
+    in_topic = LogKeys(log, PLACE)
+    in_file = SqliteKeys(tmp_path / "keys.sqlite")
+    in_file.hold(old[0])
+    in_memory = MemoryKeys()
+    in_memory.hold(old[0])
+    for store in (in_topic, in_file, in_memory):
+        store.bind(MAC)
+        with pytest.raises(Tampered, match="legal hold"):
+            store.destroy(TENANT, SUBJECT, 9, "certificate")
+        assert len(store.unsigned_holds()) == 1
+        store.sign_holds([replace(old[0], id="H0")])
+        assert [h.id for h in store.holds(TENANT, SUBJECT)] == ["H0"]
+        assert not store.unsigned_holds()
+    log.close()
+    in_file.close()
 
 
 ALTERED: list[dict[str, Any]] = [
@@ -202,6 +278,8 @@ def test_a_file_of_the_first_format_is_opened_and_its_records_are_not_believed(
     store.close()
     with sqlite3.connect(path) as old:
         old.execute("ALTER TABLE keys DROP COLUMN mac")
+        old.execute("ALTER TABLE holds DROP COLUMN mac")
+        old.execute("ALTER TABLE holds DROP COLUMN id")
         old.execute("PRAGMA user_version=1")
     old.close()
     store = SqliteKeys(path)

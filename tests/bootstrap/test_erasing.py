@@ -201,9 +201,9 @@ def test_an_erasure_needs_a_reason_two_other_people_and_no_hold(world: World) ->
     desk = world.desk
     assert erasing.request(desk, "cust-1", " ", COMPLIANCE).code == "REASON_REQUIRED"
     assert erasing.request(desk, "cust-1", "letter", MAKER).code == "ROLE_NEEDED"
-    erasing.hold(desk, "cust-1", "court", OFFICER, release=False)
+    erasing.hold(desk, "cust-1", "court", OFFICER)
     assert erasing.request(desk, "cust-1", "letter", COMPLIANCE).code == "LEGAL_HOLD"
-    erasing.hold(desk, "cust-1", "over", OFFICER, release=True)
+    erasing.hold(desk, "cust-1", "over", OFFICER, release="H1")
     assert erasing.request(desk, "cust-1", "letter", COMPLIANCE).answer == "accepted"
     assert erasing.approve(desk, "cust-1", COMPLIANCE).code == "SELF_APPROVAL"
     assert erasing.approve(desk, "cust-1", OFFICER).answer == "accepted"
@@ -214,12 +214,41 @@ def test_an_erasure_needs_a_reason_two_other_people_and_no_hold(world: World) ->
     # A hold that comes last is looked for again, where the keys are.
     vault = erasing.demand_vault(world.store)
     name = vault.pseudonym("albion", "cust-1")
-    vault.store.hold(erasing.Hold(tenant="albion", subject=name, reason="court", by="x", since=1))
+    last = erasing.Hold(tenant="albion", subject=name, reason="court", by="x", since=1, id="H9")
+    vault.store.hold(last)
     with pytest.raises(Refused, match="court"):
         erasing.execute(desk, "cust-1")
     with pytest.raises(Refused, match="legal hold"):
         vault.store.destroy("albion", name, 1, "c")
     assert not any(r.dead for r in vault.store.records())
+
+
+def test_an_order_is_lifted_by_its_own_release_alone(world: World) -> None:
+    desk, vault = world.desk, erasing.demand_vault(world.store)
+    name = vault.pseudonym("albion", "cust-1")
+
+    def held(*, release: str = "") -> str:
+        found = erasing.hold(desk, "cust-1", "order", OFFICER, release=release)
+        return found.code or found.answer
+
+    def stand() -> tuple[list[str], list[str]]:
+        key = erasing.subject_key(world.store, "cust-1")
+        return list(erasing.holds_of(world.store, key)), [
+            h.id for h in vault.store.holds("albion", name)
+        ]
+
+    assert held() == held() == "accepted"
+    assert stand() == (["H1", "H2"], ["H1", "H2"])
+    assert held(release="H1") == "accepted"
+    assert stand() == (["H2"], ["H2"]), "the second court's order stands on"
+    assert erasing.request(desk, "cust-1", "letter", COMPLIANCE).code == "LEGAL_HOLD"
+    assert held(release="H1") == "accepted", "it is gone already"
+    assert held(release="H7") == "NO_SUCH_HOLD"
+    vault.store.release("albion", name, "H2")  # whoever writes the store alone lifts nothing
+    with pytest.raises(Refused, match="legal hold H2"):
+        erasing._demand_free(world.store, vault, "albion", name)
+    assert held(release="H2") == "accepted" and stand() == ([], [])
+    assert held() == "accepted" and stand() == (["H3"], ["H3"]), "no id is given twice"
 
 
 def test_an_obligation_stands_against_an_erasure(

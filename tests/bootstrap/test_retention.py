@@ -106,7 +106,7 @@ class World:
         found = erasing.approve(self.desk, PARTY, actor)
         return found.code or found.answer
 
-    def hold(self, *, release: bool = False, actor: Actor = OFFICER) -> str:
+    def hold(self, *, release: str = "", actor: Actor = OFFICER) -> str:
         found = erasing.hold(self.desk, PARTY, "court order", actor, release=release)
         return found.code or found.answer
 
@@ -299,21 +299,21 @@ def test_a_hold_stands_against_every_step_and_each_refusal_is_recorded(world: Wo
     world.hold()
     assert world.kept().state == "held"
     assert world.propose(partial=True) == "LEGAL_HOLD"
-    world.hold(release=True)
+    world.hold(release="H1")
     assert world.propose(partial=True) == "accepted"
     world.hold()
     assert world.approve(OFFICER) == "LEGAL_HOLD"
-    assert world.hold(release=True, actor=COMPLIANCE) == "SELF_APPROVAL", "who asked for it"
-    world.hold(release=True)
+    assert world.hold(release="H2", actor=COMPLIANCE) == "SELF_APPROVAL", "who asked for it"
+    world.hold(release="H2")
     world.approve(OFFICER)
     world.approve(SENIOR)
     world.at("2026-12-10")
     world.hold()
     with pytest.raises(Refused, match="hold"):
         erasing.execute(world.desk, PARTY)
-    world.hold(release=True)
+    world.hold(release="H3")
     # A hold on a part alone, which the log's stream of the person does not know: the key store does.
-    erasing.hold(world.desk, "LC1", "court order", OFFICER, release=False)
+    erasing.hold(world.desk, "LC1", "court order", OFFICER)
     with pytest.raises(Refused, match="hold"):
         erasing.execute(world.desk, PARTY)
     assert world.read("LC1").note.text == "words on LC1"

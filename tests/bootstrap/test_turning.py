@@ -128,6 +128,7 @@ def test_an_older_record_put_back_is_found_by_what_the_log_says(world: World) ->
     """Its MAC is right: the log wrote it, some time ago."""
     desk, key = world.desk, a_key(world)
     keys = world.root / "keys.sqlite"
+    assert erasing.hold(desk, "cust-1", "court order", OFFICER).answer == "accepted"
 
     def row() -> Any:
         with sqlite3.connect(keys) as thief:
@@ -151,6 +152,27 @@ def test_an_older_record_put_back_is_found_by_what_the_log_says(world: World) ->
     with sqlite3.connect(keys) as thief:
         thief.execute("UPDATE keys SET state = 'suspended' WHERE key_id = ?", (bytes.fromhex(key),))
     assert audit() == ["KEY_RECORD"]
+
+
+def test_a_hold_taken_from_the_store_alone_is_told_and_adopted_again(world: World) -> None:
+    """Whoever writes the store takes a row with its MAC: the log says that the hold stands."""
+    assert erasing.hold(world.desk, "cust-1", "court order", OFFICER).answer == "accepted"
+    with sqlite3.connect(world.root / "keys.sqlite") as thief:
+        thief.execute("DELETE FROM holds")
+    thief.close()
+    store = world.store
+
+    def audit() -> list[str]:
+        found = KeyAudit(store.log, store.topics, store.closed, vault_of(world).store)
+        found.verify()
+        return [f"{f.code}: {f.reason}" for f in found.findings]
+
+    (told,) = audit()
+    assert told.startswith("KEY_RECORD: legal hold H1") and "gone from the key store" in told
+    with pytest.raises(Refused, match="AdoptKeys is for"):
+        turning.adopt(store, "put back", SENIOR)
+    assert [h.id for h in turning.adopt(store, "put back", OFFICER).holds] == ["H1"]
+    assert audit() == []
 
 
 def test_a_backup_of_the_key_store_put_back_is_told_by_the_certificate(world: World) -> None:
@@ -203,6 +225,7 @@ def test_the_commands_do_it_and_a_store_of_an_earlier_version_is_adopted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, root = a_key(world), world.root
+    erasing.hold(world.desk, "cust-1", "court order", OFFICER)
     world.close()
 
     def run(*words: str, person: str = "") -> Result:
@@ -228,14 +251,26 @@ def test_the_commands_do_it_and_a_store_of_an_earlier_version_is_adopted(
     # A store without MACs, as an earlier version wrote it.
     with sqlite3.connect(root / "keys.sqlite") as old:
         old.execute("UPDATE keys SET mac = x''")
+        old.execute("UPDATE holds SET mac = x'', id = ''")
     assert run("key", "list").exit_code == 5
-    count = int(read("key", "adopt", "--dry-run")["would sign"])
+    nobody, maker = run("key", "adopt"), run("key", "adopt", person="amara.okafor")
+    assert nobody.exit_code == maker.exit_code == 1
+    assert "Nobody is named" in nobody.stderr and "AdoptKeys is for" in maker.stderr
+    engineer = "henrik.solberg"
+    count = int(read("key", "adopt", "--dry-run", person=engineer)["would sign keys"])
     assert count > 2 and run("key", "list").exit_code == 5
-    assert int(read("key", "adopt")["signed"]) == count
-    assert len(read("key", "list")) == count
+    assert "needs a reason" in run("key", "adopt", person=engineer).stderr
+    assert run("key", "list").exit_code == 5, "nothing was signed"
+    done = read("key", "adopt", "--reason", "upgrade", person=engineer)
+    assert (int(done["signed keys"]), done["signed holds"]) == (count, "1")
+    assert len(read("key", "list")) > count, "the record of the adoption is sealed"
+    (event,) = read("event", "list", "--stream", "albion/keystate/adoption", person="elif.demir")[
+        "rows"
+    ]
+    assert event["type"] == "KeysAdopted" and engineer in event["actor"]
     # One whose key the log did not announce is not believed.
     with sqlite3.connect(root / "keys.sqlite") as old:
         old.execute("UPDATE keys SET mac = x'', check_value = x'0011223344556677'")
-    refused = run("key", "adopt")
+    refused = run("key", "adopt", "--reason", "upgrade", person=engineer)
     assert refused.exit_code == 5 and "not as the log says" in refused.stderr
     monkeypatch.setattr(world, "close", lambda: None)

@@ -63,12 +63,13 @@ def test_the_engineer_never_acts_on_business() -> None:
     assert business == {
         "RetryStep", "SkipStep", "MarkDoneOutside", "CompensateSaga", "ApproveAct", "RejectAct",
         "Discard", "Redrive", "Release", "Reread", "ClaimWork", "ReleaseWork", "TurnKey", "ApproveTurn",
+        "AdoptKeys",
     }  # fmt: skip
 
 
 SHARED = (
     *("ClaimWork", "ReleaseWork", "ExportPack", "RecordReveal", "ApproveErasure"),
-    *("TurnKey", "ApproveTurn"),
+    *("TurnKey", "ApproveTurn", "AdoptKeys"),
 )
 """What neither decides a case nor a credit."""
 

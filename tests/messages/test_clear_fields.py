@@ -23,10 +23,10 @@ credit customer dead_letter_id event event_id examiner facility file incident_id
 pack party person presentation presenter_reference proposal proposer reference reviewer saga sender_reference
 snapshot_id source source_event stream subject subject_stream subjects target tenant work acknowledged
 documents.reference postings.credit received acknowledges obliged list_id base replaced command incident letter
-resource
+resource hold
 """
 """Opaque ids, references of banks, pseudonyms and streams; `obliged` names credits by their number, `base` and
-`replaced` versions of lists; `resource` is a reference or the path of a page, never its query; `letter` a number."""
+`replaced` versions of lists; `resource` is a reference or the path of a page, never its query; `letter` and `hold` numbers."""
 BANKS = """
 available_with confirming_bank reimbursing_bank issuing_bank advising_bank sender receiver presentee presenter
 drawee draft_on

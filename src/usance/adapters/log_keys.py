@@ -21,7 +21,8 @@ from usance.crypto.keystore import Hold, KeyRecord, MemoryKeys, demand_no_hold, 
 from usance.kernel.errors import Tampered
 from usance.log.contract import Log, Output, TopicPartition
 
-HOLD, ACK = b"hold/", b"ack/"
+HOLD, OLD_HOLD, ACK = b"order/", b"hold/", b"ack/"
+"""Prefixes of record keys: one hold, all holds of a subject as an earlier version wrote them, who let go."""
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -59,9 +60,15 @@ class LogKeys(MemoryKeys):
 
     def _take(self, key: bytes, value: bytes | None, offset: int) -> None:
         if key.startswith(HOLD):
-            tenant, _, subject = key.removeprefix(HOLD).decode().partition("/")
-            found = msgspec.msgpack.decode(value, type=list[Hold]) if value else []
-            self._holds[tenant, subject] = found
+            tenant, subject, name = key.removeprefix(HOLD).decode().split("/", 2)
+            self._take_hold(key, (tenant, subject), name, value)
+        elif key.startswith(OLD_HOLD):
+            tenant, _, subject = key.removeprefix(OLD_HOLD).decode().partition("/")
+            old = msgspec.msgpack.decode(value, type=list[Hold]) if value else []
+            of = self._holds.setdefault((tenant, subject), {})
+            of.pop("", None)
+            if old:
+                of[""] = old[0]
         elif key.startswith(ACK):
             name = key.removeprefix(ACK).decode()
             if value is None:
@@ -85,6 +92,18 @@ class LogKeys(MemoryKeys):
                 # An offset means the same to every process, compacted or not, as a count of its own would not.
                 self._generation = offset + 1
             self.keep(record)
+
+    def _take_hold(self, key: bytes, of: tuple[str, str], name: str, value: bytes | None) -> None:
+        if value is None:
+            self._holds.get(of, {}).pop(name, None)
+            return
+        found = msgspec.msgpack.decode(value, type=Hold)
+        if (found.tenant, found.subject, found.id) != (*of, name):
+            raise Tampered(
+                f"the record of legal hold {key.decode()} is another hold's",
+                hint="Find who wrote it, and compare with the log: usance subject show.",
+            )
+        self._holds.setdefault(of, {})[name] = found
 
     def by_id(self, ids: Sequence[bytes]) -> dict[bytes, KeyRecord]:
         """Return the records of keys; those in memory are looked for in the topic all the same."""
@@ -157,18 +176,21 @@ class LogKeys(MemoryKeys):
 
     def hold(self, hold: Hold) -> None:
         """Put a legal hold on a subject."""
+        signed = self._signed_hold(hold)
+        name = f"{hold.tenant}/{hold.subject}/{hold.id}".encode()
+        self._write(HOLD + name, msgspec.msgpack.encode(signed))
+
+    def release(self, tenant: str, subject: str, hold: str) -> None:
+        """Take one hold of a subject away."""
+        if hold:
+            self._write(HOLD + f"{tenant}/{subject}/{hold}".encode(), None)
+        else:
+            self._write(OLD_HOLD + f"{tenant}/{subject}".encode(), None)
+
+    def unsigned_holds(self) -> list[Hold]:
+        """Return the holds that have no MAC."""
         self._follow()
-        super().hold(hold)
-        self._write_holds(hold.tenant, hold.subject)
-
-    def release(self, tenant: str, subject: str) -> None:
-        """Take the holds of a subject away."""
-        super().release(tenant, subject)
-        self._write_holds(tenant, subject)
-
-    def _write_holds(self, tenant: str, subject: str) -> None:
-        value = msgspec.msgpack.encode(self._holds.get((tenant, subject), []))
-        self._write(HOLD + f"{tenant}/{subject}".encode(), value)
+        return super().unsigned_holds()
 
     def holds(self, tenant: str, subject: str) -> list[Hold]:
         """Return the holds on a subject."""

@@ -20,8 +20,8 @@ from usance.crypto.keyservice import KeyState, Purpose
 from usance.crypto.keystore import Hold, KeyRecord, RecordMac, demand_no_hold, destroyed
 from usance.kernel.errors import Tampered, Unavailable
 
-FORMAT = 2
-"""2: each record with its MAC; one without is refused until `usance key adopt`."""
+FORMAT = 3
+"""2: each record with its MAC; 3: each hold with id and MAC. One without is refused until `usance key adopt`."""
 IN_ONE_QUESTION = 500
 
 _TABLES = """
@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS keys (
 CREATE INDEX IF NOT EXISTS keys_of ON keys (tenant, subject, version);
 CREATE TABLE IF NOT EXISTS holds (
     tenant TEXT NOT NULL, subject TEXT NOT NULL, reason TEXT NOT NULL, by TEXT NOT NULL,
-    since INTEGER NOT NULL);
+    since INTEGER NOT NULL, id TEXT NOT NULL, mac BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS acks (instance TEXT PRIMARY KEY, generation INTEGER NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS generation (number INTEGER NOT NULL);
 """
@@ -41,6 +41,7 @@ _COLUMNS = (
     "key_id, tenant, subject, retention, version, purpose, state, kek, blob, check_value, created,"
     " destroyed, certificate, mac"
 )
+_HOLD_COLUMNS = "tenant, subject, reason, by, since, id, mac"
 _CHANGE = (
     "UPDATE keys SET state = ?, kek = ?, blob = ?, destroyed = ?, certificate = ?, mac = ?"
     " WHERE key_id = ?"
@@ -55,6 +56,7 @@ class SqliteKeys:
         self._path = path
         self._lock = threading.RLock()
         self._mac: RecordMac | None = None
+        self._trusted: dict[bytes, KeyRecord] = {}
         try:
             fresh = not path.exists()
             if fresh:
@@ -80,6 +82,9 @@ class SqliteKeys:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 1:
             db.execute("ALTER TABLE keys ADD COLUMN mac BLOB NOT NULL DEFAULT x''")
+        if version in (1, 2):
+            db.execute("ALTER TABLE holds ADD COLUMN id TEXT NOT NULL DEFAULT ''")
+            db.execute("ALTER TABLE holds ADD COLUMN mac BLOB NOT NULL DEFAULT x''")
             db.execute(f"PRAGMA user_version={FORMAT}")
             version = FORMAT
         if version not in (0, FORMAT):
@@ -133,7 +138,16 @@ class SqliteKeys:
     def _records(self, where: str, values: Sequence[Any]) -> list[KeyRecord]:
         rows = self._do(f"SELECT {_COLUMNS} FROM keys {where}", values)
         found = [_record(row) for row in rows]
-        return found if self._mac is None else [self._mac.demand(record) for record in found]
+        return [self._checked(record) for record in found]
+
+    def _checked(self, record: KeyRecord) -> KeyRecord:
+        if self._mac is None or self._trusted.get(record.key_id) == record:
+            return record
+        return self._mac.demand(record)
+
+    def trust(self, records: Sequence[KeyRecord]) -> None:
+        """Give out unsigned records that somebody held against the log."""
+        self._trusted |= {r.key_id: r for r in records}
 
     def unsigned(self) -> list[KeyRecord]:
         """Return the records that have no MAC, as they are."""
@@ -227,23 +241,46 @@ class SqliteKeys:
 
     def hold(self, hold: Hold) -> None:
         """Put a legal hold on a subject."""
-        values = (hold.tenant, hold.subject, hold.reason, hold.by, hold.since)
-        self._do("INSERT INTO holds VALUES (?, ?, ?, ?, ?)", values)
+        with self._writing():
+            self._put_hold(hold)
 
-    def release(self, tenant: str, subject: str) -> None:
-        """Take the holds of a subject away."""
-        self._do("DELETE FROM holds WHERE tenant = ? AND subject = ?", (tenant, subject))
+    def _put_hold(self, hold: Hold) -> None:
+        self._drop_hold(hold.tenant, hold.subject, hold.id)
+        h = hold if self._mac is None else self._mac.signed_hold(hold)
+        values = (h.tenant, h.subject, h.reason, h.by, h.since, h.id, h.mac)
+        self._db.execute(
+            f"INSERT INTO holds ({_HOLD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", values
+        )
+
+    def _drop_hold(self, tenant: str, subject: str, hold: str) -> None:
+        of = "WHERE tenant = ? AND subject = ? AND id = ?"
+        self._db.execute(f"DELETE FROM holds {of}", (tenant, subject, hold))
+
+    def release(self, tenant: str, subject: str, hold: str) -> None:
+        """Take one hold of a subject away."""
+        with self._writing():
+            self._drop_hold(tenant, subject, hold)
 
     def holds(self, tenant: str, subject: str) -> list[Hold]:
         """Return the holds on a subject."""
-        rows = self._do(
-            "SELECT reason, by, since FROM holds WHERE tenant = ? AND subject = ? ORDER BY since",
-            (tenant, subject),
-        )
-        return [
-            Hold(tenant=tenant, subject=subject, reason=reason, by=by, since=since)
-            for reason, by, since in rows
-        ]
+        found = self._holds("WHERE tenant = ? AND subject = ? ORDER BY since", (tenant, subject))
+        return found if self._mac is None else [self._mac.demand_hold(h) for h in found]
+
+    def _holds(self, where: str, values: Sequence[Any]) -> list[Hold]:
+        rows = self._do(f"SELECT {_HOLD_COLUMNS} FROM holds {where}", values)
+        names = _HOLD_COLUMNS.split(", ")
+        return [Hold(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def unsigned_holds(self) -> list[Hold]:
+        """Return the holds that have no MAC, as they are."""
+        return self._holds("WHERE mac = x''", ())
+
+    def sign_holds(self, holds: Sequence[Hold]) -> None:
+        """Put holds, held against the log, in the place of the unsigned ones of their subjects."""
+        with self._writing():
+            for hold in holds:
+                self._drop_hold(hold.tenant, hold.subject, "")
+                self._put_hold(hold)
 
     # -- who has heard of what was destroyed
 

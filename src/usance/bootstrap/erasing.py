@@ -12,7 +12,7 @@ Events stay as they are: chains verify, replay goes on, with `Erased` where the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from usance.bootstrap import clocks
@@ -20,10 +20,11 @@ from usance.bootstrap.clocks import Clock
 from usance.bootstrap.desk import Desk
 from usance.bootstrap.store import Store, make_projector
 from usance.crypto.keyservice import KeyState
-from usance.crypto.keystore import Hold, KeyRecord
+from usance.crypto.keystore import Hold, KeyRecord, demand_no_hold
 from usance.crypto.vault import Vault
 from usance.engine import secrecy as m
 from usance.engine.control import SealBarrier
+from usance.engine.history import Past
 from usance.engine.projector import Projector
 from usance.engine.reactor import Outgoing
 from usance.kernel.clock import MS_PER_DAY, iso
@@ -221,24 +222,51 @@ def standing_of(store: Store, subject: str) -> m.SubjectState:
     return state
 
 
-def hold(desk: Desk, subject: str, reason: str, actor: Actor, *, release: bool) -> Outcome:
-    """Put a legal hold on a subject or take it away, in the log and in the key store."""
+def hold(desk: Desk, subject: str, reason: str, actor: Actor, *, release: str = "") -> Outcome:
+    """Put one more legal hold on a subject, or take the one away whose id is `release`: in log and key store."""
     store = desk.store
     vault, tenant = demand_vault(store), store.settings.bank.tenant
     words = Words(text=reason)
-    command = m.LiftHold(reason=words) if release else m.PlaceHold(reason=words)
+    command = m.LiftHold(hold=release, reason=words) if release else m.PlaceHold(reason=words)
     outcome = send(desk, subject_key(store, subject), command, actor)
-    if outcome.answer == "accepted":
+    if outcome.answer in ("accepted", "duplicate"):
         name = vault.pseudonym(tenant, subject)
         if release:
-            vault.store.release(tenant, name)
-        elif not vault.store.holds(tenant, name):
-            placed = Hold(
-                tenant=tenant, subject=name, reason="a legal hold", by=actor.person,
-                since=desk.clock.now(),
-            )  # fmt: skip
-            vault.store.hold(placed)
+            vault.store.release(tenant, name, release)
+        keep_holds(vault, tenant, name, holds_of(store, subject_key(store, subject)))
     return outcome
+
+
+def holds_of(store: Store, key: str) -> dict[str, Past]:
+    """Return the legal holds that the log says stand on a data subject, by id."""
+    try:
+        past = store.history.stream(key)
+    except NotFound:
+        return {}
+    found: dict[str, Past] = {}
+    for event in past:
+        if isinstance(event.message, m.HoldPlaced):
+            found[event.message.hold] = event
+        elif isinstance(event.message, m.HoldReleased):
+            found.pop(event.message.hold, None)
+    return found
+
+
+def hold_record(tenant: str, name: str, placed: Past) -> Hold:
+    """Return what the key store keeps of a legal hold: its reason stays in the log, sealed."""
+    said: m.HoldPlaced = placed.message
+    return Hold(
+        tenant=tenant, subject=name, reason="a legal hold", by=said.by, since=placed.instant,
+        id=said.hold,
+    )  # fmt: skip
+
+
+def keep_holds(vault: Vault, tenant: str, name: str, standing: Mapping[str, Past]) -> None:
+    """Put every hold that stands into the key store: one that a crash kept out of it, too."""
+    there = {h.id for h in vault.store.holds(tenant, name)}
+    for hold_id, placed in standing.items():
+        if hold_id not in there:
+            vault.store.hold(hold_record(tenant, name, placed))
 
 
 def execute(desk: Desk, subject: str) -> Certificate:
@@ -253,7 +281,7 @@ def execute(desk: Desk, subject: str) -> Certificate:
     names = list(standing_of(store, subject).subjects)
     records = [r for rs in vault.store.of_subjects(tenant, names).values() for r in rs]
     for name in names:
-        _demand_free(vault, tenant, name)
+        _demand_free(store, vault, tenant, name)
     vault.store.turn([r.key_id for r in records if not r.dead], KeyState.SUSPENDED)
     barriers = _barriers(desk, key, names)
     now = desk.clock.now()
@@ -282,13 +310,11 @@ def _number(store: Store, subject: str) -> tuple[str, ...]:
     return (str(len(parts)),) if parts else ()
 
 
-def _demand_free(vault: Vault, tenant: str, name: str) -> None:
-    for placed in vault.store.holds(tenant, name):
-        raise Refused(
-            "LEGAL_HOLD",
-            f"{placed.reason} stands since {iso(placed.since)[:10]}",
-            hint="Release it first: usance subject hold SUBJECT --release --reason WHY",
-        )
+def _demand_free(store: Store, vault: Vault, tenant: str, name: str) -> None:
+    """Raise Refused while log or key store knows a hold: one that is gone from the store stands in the log."""
+    said = holds_of(store, key_of(tenant, m.SUBJECT, name))
+    demand_no_hold([hold_record(tenant, name, placed) for placed in said.values()], ())
+    demand_no_hold(vault.store.holds(tenant, name), ())
 
 
 def _barriers(desk: Desk, key: str, names: list[str]) -> list[str]:

@@ -47,6 +47,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     over: list[str]
     approvals: int
     held: bool
+    holds: list[str]
     certificate: str
     certificates: list[str]
     letter: str
@@ -83,16 +84,17 @@ def kept(store: Store, subject: str, now: int, seen: Survey | None = None) -> Ke
     parts = erasing.parts_of(store, found, seen.book)
     whole, over = _whole(parts), sorted(n for n, c in parts.items() if c.over(now))
     if store.vault is None:
-        state, held, key = m.SubjectState(), False, ""
+        state, holds, key = m.SubjectState(), set[str](), ""
     else:
         tenant = store.settings.bank.tenant
         state, key = erasing.standing_of(store, subject), erasing.subject_key(store, subject)
         names = [store.vault.pseudonym(tenant, name) for name in found.subjects]
-        held = state.held or any(store.vault.store.holds(tenant, name) for name in names)
+        kept = (h for name in names for h in store.vault.store.holds(tenant, name))
+        holds = {*state.holds, *(h.id for h in kept)}
     return Kept(
         subject=subject,
         stream=key,
-        state=_state(state, whole, now, held=held),
+        state=_state(state, whole, now, held=bool(holds)),
         retention=parts[subject].retention if subject in parts else whole.retention,
         started=day(whole.started),
         due="" if whole.due == clocks.OPEN else day(whole.due),
@@ -100,7 +102,8 @@ def kept(store: Store, subject: str, now: int, seen: Survey | None = None) -> Ke
         why="" if whole.over(now) else whole.why,
         over=over,
         approvals=len(state.approvers),
-        held=held,
+        held=bool(holds),
+        holds=sorted(holds),
         certificate=state.certificate,
         certificates=list(state.parts),
         letter=state.letter,
@@ -283,6 +286,7 @@ def certificate(store: Store, subject: str) -> dict[str, Any]:
         ],
         "holds": [
             {
+                "hold": p.message.hold,
                 "placed": isinstance(p.message, m.HoldPlaced),
                 "by": p.message.by,
                 "at": iso(p.instant),

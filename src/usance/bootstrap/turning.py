@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import hmac
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from usance.bootstrap.desk import Desk
-from usance.bootstrap.erasing import ENGINE, demand_vault, send
+from usance.bootstrap.erasing import ENGINE, demand_vault, hold_record, send
 from usance.bootstrap.store import Store
 from usance.crypto.keyservice import KekId, KeyState, Purpose
-from usance.crypto.keystore import KeyRecord
+from usance.crypto.keystore import Hold, KeyRecord
 from usance.crypto.sealing import AES_GCM, SealingKey
 from usance.crypto.secret import Secret
-from usance.crypto.vault import CHECK_BYTES
+from usance.crypto.vault import CHECK_BYTES, Vault
 from usance.engine import key_turns as m
+from usance.engine.history import Past
 from usance.engine.keys import KeyCreated
-from usance.engine.secrecy import SubjectErased
-from usance.kernel.decider import Actor, key_of
+from usance.engine.reactor import Outgoing
+from usance.engine.secrecy import HoldPlaced, HoldReleased, SubjectErased
+from usance.kernel.authority import demand_role
+from usance.kernel.clock import SystemClock
+from usance.kernel.decider import Actor, key_of, key_parts
 from usance.kernel.errors import NotFound, Refused, Tampered
+from usance.kernel.ids import RandomIds
 from usance.kernel.words import Words
 from usance.log.contract import header
 from usance.messages.outcome import Outcome
 
 KEY_ID_DIGITS = 32
+SAID = (b".KeyCreated", b".SubjectErased", b".HoldPlaced", b".HoldReleased")
 
 
 class Named(NamedTuple):
@@ -149,42 +156,118 @@ def _demand_spare(store: Store, found: Named, to: str) -> None:
 # -- a store without MACs
 
 
-def adopt(store: Store, *, dry: bool = False) -> int:
-    """Sign the records that an earlier version wrote without a MAC; returns how many.
+class Adoption(NamedTuple):
+    """What of a key store has no MAC, each held against the log; and holds that only the log still knows."""
 
-    Each must be as the log says: living ones open to the key that was announced, dead ones are in a
-    certificate. Raises Tampered for one that is not, and signs none then.
+    keys: list[KeyRecord]
+    holds: list[Hold]
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to sign."""
+        return bool(self.keys or self.holds)
+
+
+def adoptable(store: Store) -> Adoption:
+    """Return what may be signed. Each is as the log says, or nothing is: raises Tampered.
+
+    Living keys open to the one that was announced, dead ones are in a certificate, holds were placed. A hold
+    that stands in the log and is gone from the store comes back.
     """
     vault = demand_vault(store)
     unsigned = vault.store.unsigned()
-    announced, erased = _announced(store)
+    said = _said(store)
     living = [r for r in unsigned if not r.dead]
     opened = vault.service.unwrap([r.wrapped for r in living]) if living else []
     for record, answer in zip(living, opened, strict=True):
-        if not isinstance(answer, Secret) or not _is_announced(record, answer, announced):
+        if not isinstance(answer, Secret) or not _is_announced(record, answer, said.announced):
             raise _not_ours(record)
     for record in unsigned:
-        if record.dead and record.key_id.hex() not in erased:
+        if record.dead and record.key_id.hex() not in said.erased:
             raise _not_ours(record)
-    if not dry and unsigned:
-        vault.store.sign(unsigned)
-    return len(unsigned)
+    return Adoption(unsigned, _holds(vault, said))
 
 
-def _announced(store: Store) -> tuple[dict[str, str], set[str]]:
-    """Return check values by key, and the keys of all certificates, as events say."""
-    announced: dict[str, str] = {}
-    erased: set[str] = set()
+def adopt(store: Store, reason: str, actor: Actor) -> Adoption:
+    """Have the records signed that an earlier version wrote without a MAC.
+
+    The command that says so is in the log before anything is signed: an owner decides it as soon as one can
+    open the store. Raises Refused, Tampered.
+    """
+    demand_role(actor, m.AdoptKeys.__name__)
+    if not reason.strip():
+        raise Refused(
+            "REASON_REQUIRED", "to adopt a key store needs a reason", hint="Give --reason."
+        )
+    vault, tenant = demand_vault(store), store.settings.bank.tenant
+    found = adoptable(store)
+    if not found:
+        return found
+    mac = vault.mac
+    signed = sorted((r.key_id, mac.of(r)) for r in found.keys)
+    holds = sorted((f"{h.subject}/{h.id}".encode(), mac.of_hold(h)) for h in found.holds)
+    digest = sha256(b"".join(name + code for name, code in [*signed, *holds])).hexdigest()
+    words = Words(text=reason)
+    command = m.AdoptKeys(keys=len(found.keys), holds=len(found.holds), digest=digest, reason=words)
+    vault.store.trust(found.keys)
+    command_id = RandomIds().fresh()
+    stream = key_of(tenant, m.CATEGORY, m.ADOPTION)
+    asked = Outgoing(stream, command, command_id, f"person:{actor.person}", actor=actor)
+    store.commands().append([asked], SystemClock().now())
+    vault.store.sign(found.keys)
+    vault.store.sign_holds(found.holds)
+    return found
+
+
+class _Said(NamedTuple):
+    """What events say: check values by key, keys of all certificates, holds that stand, holds that stood."""
+
+    announced: dict[str, str]
+    erased: set[str]
+    standing: dict[tuple[str, str], dict[str, Hold]]
+    lifted: set[tuple[str, str]]
+
+
+def _holds(vault: Vault, said: _Said) -> list[Hold]:
+    """Return the holds to be signed: every one that stands in the log and not, signed, in the store."""
+    unsigned = {(h.tenant, h.subject) for h in vault.store.unsigned_holds()}
+    for subject in unsigned - said.standing.keys():
+        if subject not in said.lifted:
+            raise Tampered(
+                f"a legal hold on {subject[1]} was placed by nobody that the log knows",
+                hint="Put the key store's backup back; nothing was signed.",
+            )
+    found = []
+    for subject, holds in said.standing.items():
+        there = set() if subject in unsigned else {h.id for h in vault.store.holds(*subject)}
+        found += [hold for name, hold in holds.items() if name not in there]
+    return found
+
+
+def _said(store: Store) -> _Said:
+    """Return what the log says of keys and holds."""
+    found = _Said({}, set(), {}, set())
     for place in store.topics.all_at("events"):
         for record in store.log.scan(place, store.log.begin(place), None, 5_000):
             kind = header(record.headers, "ce_type") or b""
-            if kind.endswith((b".KeyCreated", b".SubjectErased")):
+            if kind.endswith(SAID):
                 said = store.closed.message(record.headers, record.value)
-                if isinstance(said, KeyCreated):
-                    announced[said.key] = said.check
-                elif isinstance(said, SubjectErased):
-                    erased |= set(said.keys)
-    return announced, erased
+                _note(found, Past(None, said, record))
+    return found
+
+
+def _note(found: _Said, past: Past) -> None:
+    tenant, _, name = key_parts((past.record.key or b"").decode())
+    match past.message:
+        case KeyCreated() as made:
+            found.announced[made.key] = made.check
+        case SubjectErased() as erased:
+            found.erased.update(erased.keys)
+        case HoldPlaced() as placed:
+            standing = found.standing.setdefault((tenant, name), {})
+            standing[placed.hold] = hold_record(tenant, name, past)
+        case HoldReleased() as released:
+            found.standing.get((tenant, name), {}).pop(released.hold, None)
+            found.lifted.add((tenant, name))
 
 
 def _is_announced(record: KeyRecord, secret: Secret, announced: dict[str, str]) -> bool:

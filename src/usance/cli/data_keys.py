@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from usance.bootstrap.desk import Desk
     from usance.crypto.keystore import KeyRecord
     from usance.crypto.vault import Vault
+    from usance.kernel.decider import Actor
 
 BATCH = 500
 
@@ -141,25 +142,53 @@ def _turned(name: str, to: str, reason: str, dry: bool) -> None:
 
 
 @verb(key, "adopt")
+@click.option(
+    "--reason", default="", help="Why they are believed, such as the upgrade; needed to sign."
+)
 @dry_run
-def adopt(dry_run: bool) -> None:
+def adopt(reason: str, dry_run: bool) -> None:
     """Sign the records of a key store that an earlier version wrote, each held against the log.
 
-    Example: usance key adopt --dry-run
+    Records of keys and legal holds carry a MAC: whoever can only write the store changes none unseen.
+    Those of an earlier version have none, and are refused until somebody of compliance or an engineer
+    adopts them. Each key must open to the one that the log announced, each end have a certificate, each
+    hold have been placed; where one is not so, nothing is signed. Who adopted what and why is an event
+    (KeysAdopted), in the log before anything is signed.
+
+    Example: usance key adopt --reason "upgrade of 3 May" --as henrik.solberg
     """
     from usance.bootstrap import turning
+    from usance.bootstrap.people import read_directory
     from usance.bootstrap.store import Store
-    from usance.cli.opening import folder, settings
+    from usance.cli.opening import actor, folder, settings
     from usance.cli.show import emit, facts
+    from usance.kernel.authority import demand_role
     from usance.kernel.clock import SystemClock
 
+    place = folder()
+    person = actor(read_directory(place.people))
+    demand_role(person, "AdoptKeys")
     # Nothing but the log and the keys is opened: views cannot be read before.
-    store = Store(folder(), settings(), SystemClock(), owner=False)
+    store = Store(place, settings(), SystemClock(), owner=False)
     try:
-        count = turning.adopt(store, dry=dry_run)
+        found = turning.adoptable(store) if dry_run else turning.adopt(store, reason, person)
     finally:
         store.close()
-    emit({"would sign" if dry_run else "signed": str(count)}, facts)
+    if found and not dry_run:
+        _decided(person)
+    told = {"keys": str(len(found.keys)), "holds": str(len(found.holds))}
+    emit({f"would sign {k}" if dry_run else f"signed {k}": n for k, n in told.items()}, facts)
+
+
+def _decided(person: Actor) -> None:
+    """Open the folder as ever, now that its keys can be read: whoever owns it decides what was recorded."""
+    from usance.cli.opening import acting
+
+    with acting() as (desk, _):
+        if desk.runtime is not None:
+            desk.runtime.drive()
+        else:
+            say(f"An owner (process {desk.owner}) records {person.person}'s adoption.")
 
 
 @verb(key, "rotate")

@@ -118,7 +118,7 @@ def _lines(row: Kept) -> list[str]:
             "since": row.started,
             "until": row.due or "an instrument runs",
             "why": row.why or "its time is over",
-            "legal hold": "stands" if row.held else "none",
+            "legal hold": ", ".join(row.holds) or "none",
             "approvals": f"{row.approvals} of 2",
             "parts over": ", ".join(row.over),
             "letter": row.letter,

@@ -41,6 +41,7 @@ def _shown(name: str) -> None:
 
 def _facts(desk: Desk, name: str) -> dict[str, Any]:
     from usance.bootstrap import erasing
+    from usance.kernel.clock import iso
 
     store = desk.store
     vault, tenant = erasing.demand_vault(store), store.settings.bank.tenant
@@ -54,6 +55,10 @@ def _facts(desk: Desk, name: str) -> dict[str, Any]:
         "streams": found.streams,
         "subjects": found.subjects,
         "keys": [{"key": r.key_id.hex(), "state": r.state.value} for r in records],
+        "holds": [
+            {"hold": hold, "since": iso(placed.instant), "by": placed.message.by}
+            for hold, placed in erasing.holds_of(store, key).items()
+        ],
         "held": state.held or bool(vault.store.holds(tenant, vault.pseudonym(tenant, name))),
         "erasure": state.phase,
         "approvals": len(state.approvers),
@@ -71,7 +76,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
         "subject": told["subject"],
         "streams": str(len(told["streams"])),
         "keys": str(len(told["keys"])),
-        "legal hold": "stands" if told["held"] else "none",
+        "legal holds": _holds_line(told),
         "erasure": told["erasure"] or "not asked for",
         "approvals": f"{told['approvals']} of 2",
         "must be kept": "; ".join(told["obliged"]) or "nothing obliges the bank",
@@ -80,25 +85,34 @@ def _lines(told: dict[str, Any]) -> list[str]:
     return [*facts(plain), *(f"  {stream}" for stream in told["streams"])]
 
 
+def _holds_line(told: dict[str, Any]) -> str:
+    said = [f"{h['hold']} since {h['since'][:10]} by {h['by']}" for h in told["holds"]]
+    return ", ".join(said) or ("stands in the key store alone" if told["held"] else "none")
+
+
 @verb(subject, "hold")
 @click.argument("name", metavar="SUBJECT")
 @click.option("--reason", required=True, help="Why it stands, or why it may go.")
-@click.option("--release", is_flag=True, help="Take the hold away.")
+@click.option("--release", metavar="HOLD", default="", help="Take this hold away: H1, H2.")
 @dry_run
-def hold(name: str, reason: str, *, release: bool, dry_run: bool) -> None:
-    """Put a legal hold on a data subject, or release it: while it stands no key is destroyed.
+def hold(name: str, reason: str, *, release: str, dry_run: bool) -> None:
+    """Put one more legal hold on a data subject, or release one: while any stands no key is destroyed.
 
+    Each order is a hold of its own with an id (`usance subject show`), and goes by that id alone.
     Example: usance subject hold party-1 --reason "court order 7 O 12/26" --as farid.haddad
     """
     from usance.bootstrap import erasing
     from usance.cli.opening import acting
+    from usance.cli.show import emit, facts
 
     with acting() as (desk, person):
         erasing.demand_vault(desk.store)
         if dry_run:
-            say(f"Would {'release' if release else 'place'} a legal hold.")
+            say(f"Would release {release}." if release else "Would place a legal hold.")
             return
         told(erasing.hold(desk, name, reason, person, release=release))
+        stand = list(erasing.holds_of(desk.store, erasing.subject_key(desk.store, name)))
+        emit({"stand": stand}, lambda t: facts({"holds": ", ".join(t["stand"]) or "none"}))
 
 
 @verb(subject, "erase")

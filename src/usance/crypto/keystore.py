@@ -27,6 +27,7 @@ from usance.crypto.keyservice import (
     Wrapped,
     length_prefixed,
 )
+from usance.kernel.clock import iso
 from usance.kernel.errors import Refused, Tampered
 
 DEAD = frozenset((KeyState.DESTROYED, KeyState.DESTROYED_COMPROMISED))
@@ -73,7 +74,24 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 MAC_VERSION = b"usance.keyrecord.1"
+HOLD_VERSION = b"usance.holdrecord.1"
 MAC_BYTES = 16
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A legal hold: while it stands, no key of the subject is destroyed.
+
+    `id` tells it from the subject's other holds, as the log does; empty in what an earlier version wrote, when
+    there was but one.
+    """
+
+    tenant: str
+    subject: str
+    reason: str
+    by: str
+    since: int
+    id: str = ""
+    mac: bytes = b""
 
 
 class RecordMac:
@@ -108,15 +126,27 @@ class RecordMac:
             )
         return record
 
+    def of_hold(self, hold: Hold) -> bytes:
+        """Return the MAC of everything in a hold; no MAC of a record is one of a hold."""
+        said = length_prefixed(
+            HOLD_VERSION, hold.tenant.encode(), hold.subject.encode(), hold.id.encode(),
+            hold.reason.encode(), hold.by.encode(), hold.since.to_bytes(8, "big"),
+        )  # fmt: skip
+        return hmac.digest(self._key, said, "sha256")[:MAC_BYTES]
 
-class Hold(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A legal hold: while it stands, no key of the subject is destroyed."""
+    def signed_hold(self, hold: Hold) -> Hold:
+        """Return a hold with its MAC."""
+        return msgspec.structs.replace(hold, mac=self.of_hold(hold))
 
-    tenant: str
-    subject: str
-    reason: str
-    by: str
-    since: int
+    def demand_hold(self, hold: Hold) -> Hold:
+        """Return a hold as it is; raises Tampered where its MAC is not ours."""
+        if not hmac.compare_digest(hold.mac, self.of_hold(hold)):
+            raise Tampered(
+                f"the legal hold {hold.id or '(without id)'} on {hold.subject} is not as this log wrote it",
+                hint="Compare the key store with its backup; one that an earlier version wrote:"
+                " usance key adopt.",
+            )
+        return hold
 
 
 class KeyStore(Protocol):
@@ -161,6 +191,10 @@ class KeyStore(Protocol):
         """Return the records that have no MAC, as they are: an earlier version wrote them."""
         ...
 
+    def trust(self, records: Sequence[KeyRecord]) -> None:
+        """Give out unsigned records that somebody held against the log, as long as this store is open."""
+        ...
+
     def sign(self, records: Sequence[KeyRecord]) -> None:
         """Sign records that somebody held against the log."""
         ...
@@ -184,15 +218,23 @@ class KeyStore(Protocol):
         ...
 
     def hold(self, hold: Hold) -> None:
-        """Put a legal hold on a subject."""
+        """Put a legal hold on a subject, beside those of other ids."""
         ...
 
-    def release(self, tenant: str, subject: str) -> None:
-        """Take the holds of a subject away."""
+    def release(self, tenant: str, subject: str, hold: str) -> None:
+        """Take one hold of a subject away, by its id; the others stand on."""
         ...
 
     def holds(self, tenant: str, subject: str) -> list[Hold]:
-        """Return the holds on a subject."""
+        """Return the holds on a subject, oldest first."""
+        ...
+
+    def unsigned_holds(self) -> list[Hold]:
+        """Return the holds that have no MAC, as they are: an earlier version wrote them."""
+        ...
+
+    def sign_holds(self, holds: Sequence[Hold]) -> None:
+        """Put holds, held against the log, in the place of the unsigned ones of their subjects."""
         ...
 
     def generation(self) -> int:
@@ -221,8 +263,8 @@ def demand_no_hold(holds: Sequence[Hold], obliged: Iterable[str]) -> None:
     for hold in holds:
         raise Refused(
             "LEGAL_HOLD",
-            f"a legal hold stands since {hold.since}: {hold.reason}",
-            hint="It goes first: usance subject hold SUBJECT --release.",
+            f"legal hold {hold.id} stands since {iso(hold.since)[:10]}: {hold.reason}",
+            hint=f"It goes first: usance subject hold SUBJECT --release {hold.id}.",
         )
     for reason in obliged:
         raise Refused(
@@ -238,10 +280,11 @@ class MemoryKeys:
     def __init__(self) -> None:
         self._records: dict[bytes, KeyRecord] = {}
         self._subjects: dict[tuple[str, str], list[bytes]] = {}
-        self._holds: dict[tuple[str, str], list[Hold]] = {}
+        self._holds: dict[tuple[str, str], dict[str, Hold]] = {}
         self._acks: dict[str, tuple[int, int]] = {}
         self._generation = 0
         self._mac: RecordMac | None = None
+        self._trusted: dict[bytes, KeyRecord] = {}
 
     def bind(self, mac: RecordMac) -> None:
         """Sign and check records from now on."""
@@ -251,7 +294,13 @@ class MemoryKeys:
         return record if self._mac is None else self._mac.signed(record)
 
     def _checked(self, record: KeyRecord) -> KeyRecord:
-        return record if self._mac is None else self._mac.demand(record)
+        if self._mac is None or self._trusted.get(record.key_id) == record:
+            return record
+        return self._mac.demand(record)
+
+    def trust(self, records: Sequence[KeyRecord]) -> None:
+        """Give out unsigned records that somebody held against the log."""
+        self._trusted |= {r.key_id: r for r in records}
 
     def by_id(self, ids: Sequence[bytes]) -> dict[bytes, KeyRecord]:
         """Return the records of keys."""
@@ -336,15 +385,30 @@ class MemoryKeys:
 
     def hold(self, hold: Hold) -> None:
         """Put a legal hold on a subject."""
-        self._holds.setdefault((hold.tenant, hold.subject), []).append(hold)
+        signed = self._signed_hold(hold)
+        self._holds.setdefault((hold.tenant, hold.subject), {})[hold.id] = signed
 
-    def release(self, tenant: str, subject: str) -> None:
-        """Take the holds of a subject away."""
-        self._holds.pop((tenant, subject), None)
+    def _signed_hold(self, hold: Hold) -> Hold:
+        return hold if self._mac is None else self._mac.signed_hold(hold)
+
+    def release(self, tenant: str, subject: str, hold: str) -> None:
+        """Take one hold of a subject away."""
+        self._holds.get((tenant, subject), {}).pop(hold, None)
 
     def holds(self, tenant: str, subject: str) -> list[Hold]:
         """Return the holds on a subject."""
-        return list(self._holds.get((tenant, subject), ()))
+        found = sorted(self._holds.get((tenant, subject), {}).values(), key=lambda h: h.since)
+        return found if self._mac is None else [self._mac.demand_hold(h) for h in found]
+
+    def unsigned_holds(self) -> list[Hold]:
+        """Return the holds that have no MAC."""
+        return [h for of in self._holds.values() for h in of.values() if not h.mac]
+
+    def sign_holds(self, holds: Sequence[Hold]) -> None:
+        """Put holds in the place of unsigned ones."""
+        for hold in holds:
+            self.release(hold.tenant, hold.subject, "")
+            self.hold(hold)
 
     def generation(self) -> int:
         """Return a number that grows whenever keys are destroyed or change their state."""

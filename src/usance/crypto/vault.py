@@ -112,7 +112,8 @@ class Vault:
         self._secret = secret
         self._pseudonyms = self.derived("pseudonym")
         self._digest_keys: dict[str, bytes] = {}
-        store.bind(record_mac(secret))
+        self.mac = record_mac(secret)
+        store.bind(self.mac)
         self._entropy = entropy
         self._cached_max = cached_max
         self._lock = threading.RLock()

@@ -19,13 +19,15 @@ from usance.crypto.keystore import KeyStore
 from usance.engine.key_turns import KEK, KeyTurned
 from usance.engine.keys import KeyCreated
 from usance.engine.sealing import folder_of
-from usance.engine.secrecy import SubjectErased
+from usance.engine.secrecy import HoldPlaced, HoldReleased, SubjectErased
 from usance.engine.topics import Topics
 from usance.kernel.decider import key_parts
 from usance.kernel.errors import Tampered, UsanceError
 from usance.log.contract import Log, Record, TopicPartition, header
 
 CREATED, TURNED, ERASED = b".KeyCreated", b".KeyTurned", b".SubjectErased"
+PLACED, LIFTED = b".HoldPlaced", b".HoldReleased"
+SAID = (CREATED, TURNED, ERASED, PLACED, LIFTED)
 BLOCK = re.compile(rb"(?=\x01[\x01-\x03](.{16}).{12}(.{16}))", re.DOTALL)
 """A sealed block wherever it stands: its key's id, and the commitment."""
 
@@ -40,12 +42,13 @@ class KeyAudit:
         self.store = store
         self.created: dict[bytes, tuple[bytes, str]] = {}
         self.turned: dict[bytes, tuple[str, str]] = {}
+        self.held: dict[tuple[str, str, str], str] = {}
         self.findings: list[Finding] = []
 
     def verify(self) -> None:
         """Check every key that seals, and every block that was sealed."""
         for place, record in self.records():
-            if (header(record.headers, "ce_type") or b"").endswith((CREATED, TURNED, ERASED)):
+            if (header(record.headers, "ce_type") or b"").endswith(SAID):
                 said = self.closed.message(record.headers, record.value)
                 where = f"{folder_of(place)}@{record.offset}"
                 if isinstance(said, KeyCreated):
@@ -53,11 +56,16 @@ class KeyAudit:
                 elif isinstance(said, SubjectErased):
                     gone = KeyState.DESTROYED.value
                     self.turned |= {bytes.fromhex(key): (gone, where) for key in said.keys}
+                elif isinstance(said, HoldPlaced | HoldReleased):
+                    tenant, _, name = key_parts((record.key or b"").decode())
+                    self.held[tenant, name, said.hold] = where
+                    if isinstance(said, HoldReleased):
+                        del self.held[tenant, name, said.hold]
                 elif isinstance(said, KeyTurned):
                     identity = key_parts((record.key or b"").decode()).identity
                     if not identity.startswith(KEK):
                         self.turned[bytes.fromhex(identity)] = (said.to, where)
-        for check in (self._blocks, self._stored):
+        for check in (self._blocks, self._stored, self._holds):
             try:
                 check()
             except Detected as found:
@@ -112,6 +120,22 @@ class KeyAudit:
                     "KEY_COMMITMENT",
                     f"the key store has another key under {key_id.hex()} than the one that was made",
                     where=where,
+                )
+
+    def _holds(self) -> None:
+        if self.store is None:
+            return
+        for (tenant, name, hold), where in self.held.items():
+            try:
+                kept = {h.id for h in self.store.holds(tenant, name)}
+            except Tampered as altered:
+                raise Detected("KEY_RECORD", altered.message, where="keys") from altered
+            if hold not in kept:
+                raise Detected(
+                    "KEY_RECORD",
+                    f"legal hold {hold} on {name} stands in the log, and is gone from the key store",
+                    where=where,
+                    hint="usance key adopt puts it back; find out who took it away.",
                 )
 
 

@@ -21,6 +21,8 @@ from usance.kernel.words import Words, text_of
 
 CATEGORY = "keystate"
 KEK = "kek-"
+ADOPTION = "adoption"
+"""The stream of adoptions stands in the place of a key's id."""
 CONTEXT = "system"
 
 
@@ -38,6 +40,28 @@ class ApproveTurn(msgspec.Struct, frozen=True, kw_only=True):
 
 class RecordTurn(msgspec.Struct, frozen=True, kw_only=True):
     """Say that the key store or the key service has done it."""
+
+
+class AdoptKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """Say that the records of a key store from an earlier version are to be signed: how many, and a digest.
+
+    `digest` (hex) is over the MACs that they get, in the order of their ids: it says which state was believed.
+    """
+
+    keys: int
+    holds: int
+    digest: str
+    reason: Words
+
+
+class KeysAdopted(msgspec.Struct, frozen=True, kw_only=True):
+    """A person had records signed that had no MAC; fields as in `AdoptKeys`."""
+
+    by: str
+    keys: int
+    holds: int
+    digest: str
+    reason: Words
 
 
 class KeyTurnRequested(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,9 +92,11 @@ MESSAGES: tuple[tuple[type, str], ...] = (
     (TurnKey, "command"),
     (ApproveTurn, "command"),
     (RecordTurn, "command"),
+    (AdoptKeys, "command"),
     (KeyTurnRequested, "event"),
     (KeyTurnApproved, "event"),
     (KeyTurned, "event"),
+    (KeysAdopted, "event"),
 )
 
 
@@ -114,6 +140,8 @@ class TurnDecider:
                 if not state.approved:
                     return Refusal("NOT_APPROVED", "This is not approved by two other people.")
                 return Decision((KeyTurned(was=state.was, to=state.to),))
+            case AdoptKeys():
+                return _adopted(command, context)
         return Refusal("UNKNOWN_COMMAND", "A key's state takes no such command.")
 
     def _request(self, state: TurnState, command: TurnKey, context: Context) -> Decision | Refusal:
@@ -193,3 +221,13 @@ def supersedes(state: TurnState, was: str, to: str) -> bool:
         return to != state.to and approvals_needed(KeyState(was), KeyState(to)) == 0
     except ValueError:
         return False
+
+
+def _adopted(command: AdoptKeys, context: Context) -> Decision | Refusal:
+    if key_parts(context.key).identity != ADOPTION:
+        return Refusal("UNKNOWN_COMMAND", "Adoptions have a stream of their own.")
+    if not text_of(command.reason):
+        hint = "Say which earlier version wrote the store."
+        return Refusal("REASON_REQUIRED", "To adopt a key store needs a reason.", hint=hint)
+    said = {name: getattr(command, name) for name in command.__struct_fields__}
+    return Decision((KeysAdopted(by=context.actor.person, **said),))

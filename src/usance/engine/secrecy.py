@@ -23,14 +23,15 @@ CONTEXT = "system"
 
 
 class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
-    """Put a legal hold on a data subject: no key of it is destroyed until it goes."""
+    """Put one more legal hold on a data subject: no key of it is destroyed while one stands."""
 
     reason: Words
 
 
 class LiftHold(msgspec.Struct, frozen=True, kw_only=True):
-    """Take the legal hold away."""
+    """Take one legal hold away, by its id; the others stand on."""
 
+    hold: str = ""
     reason: Words
 
 
@@ -112,16 +113,18 @@ class RecordErasure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HoldPlaced(msgspec.Struct, frozen=True, kw_only=True):
-    """A legal hold stands."""
+    """A legal hold stands. `hold` is its id among the subject's: H1, H2 and so on."""
 
     by: str
+    hold: str = ""
     reason: Words
 
 
 class HoldReleased(msgspec.Struct, frozen=True, kw_only=True):
-    """The legal hold is gone."""
+    """One legal hold is gone."""
 
     by: str
+    hold: str = ""
     reason: Words
 
 
@@ -241,13 +244,17 @@ MESSAGES: tuple[tuple[type, str], ...] = (
 class SubjectState(msgspec.Struct):
     """A data subject as its stream tells.
 
+    `holds` are the ids of legal holds that stand, `lifted` of those that stood, `placed` counts what gave ids.
+
     `phase` is "" (kept), restricted, due, requested (or proposed, see `ground`), approved, destroying or erased.
     `before` is the phase to which it goes back when what waits is withdrawn or was but a part: a refused request
     stays refused until its day. `ground` is request or retention; `parts` are the certificates of what was
     destroyed in part before.
     """
 
-    held: bool = False
+    holds: tuple[str, ...] = ()
+    lifted: tuple[str, ...] = ()
+    placed: int = 0
     phase: str = ""
     requester: str = ""
     approvers: tuple[str, ...] = ()
@@ -261,21 +268,25 @@ class SubjectState(msgspec.Struct):
     parts: tuple[str, ...] = ()
     before: str = ""
 
+    @property
+    def held(self) -> bool:
+        """Whether any legal hold stands."""
+        return bool(self.holds)
+
 
 KEPT = ("", "restricted", "due")
 """Phases in which nothing waits for approval or destruction."""
 WAITING = ("requested", "approved")
 RESTRICTION = "restriction"
-_HELD = Refusal(
-    "LEGAL_HOLD", "A legal hold stands.", hint="Release it first: usance subject hold --release."
-)
+ONLY_HOLD = "H0"
+"""The id of a hold from the time when a subject had but one (schema version 1)."""
 
 
 class SubjectDecider:
     """Decides holds and erasures of a data subject."""
 
     category = SUBJECT
-    fold_id = "subject-3"
+    fold_id = "subject-4"
 
     def initial(self, key: str) -> SubjectState:  # noqa: ARG002
         """Return the state before any event."""
@@ -288,15 +299,10 @@ class SubjectDecider:
             case PlaceHold():
                 if state.phase == "erased":
                     return _over()
-                placed = HoldPlaced(by=person, reason=command.reason)
-                return NOTHING if state.held else Decision((placed,))
+                hold = f"H{state.placed + 1}"
+                return Decision((HoldPlaced(by=person, hold=hold, reason=command.reason),))
             case LiftHold():
-                released = HoldReleased(by=person, reason=command.reason)
-                if state.held and state.phase in WAITING and person == state.requester:
-                    hint = "Somebody else releases the hold."
-                    words = "You have asked for what the hold stands against."
-                    return Refusal("SELF_APPROVAL", words, hint=hint)
-                return Decision((released,)) if state.held else NOTHING
+                return _lifted(state, command, person)
             case RequestErasure():
                 return self._request(state, command, person)
             case ProposeDisposal():
@@ -359,9 +365,11 @@ class SubjectDecider:
         new = copy.copy(state)
         match event:
             case HoldPlaced():
-                new.held = True
+                new.holds = tuple(dict.fromkeys((*state.holds, event.hold)))
+                new.placed += event.hold != ONLY_HOLD
             case HoldReleased():
-                new.held = False
+                new.holds = tuple(h for h in state.holds if h != event.hold)
+                new.lifted = tuple(dict.fromkeys((*state.lifted, event.hold)))
             case ErasureRequested():
                 new.phase, new.requester, new.approvers = "requested", event.by, ()
                 new.subjects, new.ground, new.partial = tuple(event.subjects), "request", False
@@ -394,9 +402,29 @@ class SubjectDecider:
         return new
 
 
+def _held(state: SubjectState) -> Refusal:
+    holds = " and ".join(state.holds)
+    words = f"A legal hold stands: {holds}." if len(state.holds) == 1 else f"Holds stand: {holds}."
+    return Refusal("LEGAL_HOLD", words, hint="Each goes first: usance subject hold --release HOLD.")
+
+
+def _lifted(state: SubjectState, command: LiftHold, person: str) -> Decision | Refusal:
+    if command.hold not in state.holds:
+        if command.hold in state.lifted:
+            return NOTHING
+        standing = ", ".join(state.holds) or "none"
+        hint = f"Those that stand: {standing}. Name the one whose order has ended."
+        return Refusal("NO_SUCH_HOLD", "No hold of this id stands.", hint=hint)
+    if state.phase in WAITING and person == state.requester:
+        hint = "Somebody else releases the hold."
+        words = "You have asked for what the hold stands against."
+        return Refusal("SELF_APPROVAL", words, hint=hint)
+    return Decision((HoldReleased(by=person, hold=command.hold, reason=command.reason),))
+
+
 def _unfit(state: SubjectState, obliged: list[str]) -> Refusal | None:
     if state.held:
-        return _HELD
+        return _held(state)
     if obliged:
         return Refusal(
             "RETENTION_OBLIGES",
@@ -463,7 +491,7 @@ def _restricted(
 
 def _begun(state: SubjectState, command: BeginDestruction, context: Context) -> Decision | Refusal:
     if state.phase == "destroying":
-        return _HELD if state.held else NOTHING
+        return _held(state) if state.held else NOTHING
     if state.phase != "approved":
         return Refusal(
             "NOT_APPROVED",

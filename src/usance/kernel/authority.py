@@ -62,7 +62,7 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (_COMPLIANCE, "RequestErasure ProposeDisposal WithdrawDisposal"),
     (_COMPLIANCE | {"senior_checker"}, "ApproveErasure"),
     (_COMPLIANCE | {"auditor"}, "RecordReveal"),
-    (_COMPLIANCE | _ENGINEERS, "TurnKey"),
+    (_COMPLIANCE | _ENGINEERS, "TurnKey AdoptKeys"),
     (_COMPLIANCE | _ENGINEERS | {"senior_checker"}, "ApproveTurn"),
     (_GATEWAY, "RecordAck RecordNak RecordSent"),
     (_NOBODY, "ValidateApplication RequestApproval RequestAmendmentApproval IssueCredit"),
@@ -85,7 +85,8 @@ AUTHORITY: Mapping[str, Roles] = {act: roles for roles, acts in _TABLE for act i
 _NEVER_BROKEN = frozenset(
     "BreakGlass CloseGlass ReviewGlass UseGlass ProposeDisposition ReturnToInvestigation"
     " ApproveDisposition PlaceHold LiftHold RequestErasure ApproveErasure ProposeDisposal"
-    " WithdrawDisposal ProposeList ApproveList RejectList WithdrawList TurnKey ApproveTurn".split()
+    " WithdrawDisposal ProposeList ApproveList RejectList WithdrawList TurnKey ApproveTurn"
+    " AdoptKeys".split()
 )
 """Acts that stay with their roles: cases are no business of others, and an erasure cannot be undone."""
 

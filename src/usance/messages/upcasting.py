@@ -102,5 +102,17 @@ def _expired_v1(record: dict[str, Any]) -> dict[str, Any]:
     return record | {"extended": record["last_day"] > record["expiry_date"]}
 
 
-UPCASTERS = Upcasters({("usance.trade.CreditExpired", 1): _expired_v1})
+def _hold_v1(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 knew one hold of a subject, without an id: `engine.secrecy.ONLY_HOLD`."""
+    return record | {"hold": "H0"}
+
+
+UPCASTERS = Upcasters(
+    {
+        ("usance.trade.CreditExpired", 1): _expired_v1,
+        ("usance.system.HoldPlaced", 1): _hold_v1,
+        ("usance.system.HoldReleased", 1): _hold_v1,
+        ("usance.system.LiftHold", 1): _hold_v1,
+    }
+)
 """The steps of this program's messages."""

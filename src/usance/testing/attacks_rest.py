@@ -50,7 +50,12 @@ def shred_under_hold(scene: Scene) -> list[Finding]:
     try:
         (record,) = store.by_id([_key_in_use(victim)]).values()
         hold = Hold(
-            tenant=record.tenant, subject=record.subject, reason="case 7", by="mlro", since=1
+            tenant=record.tenant,
+            subject=record.subject,
+            reason="case 7",
+            by="mlro",
+            since=1,
+            id="H1",
         )
         store.hold(hold)
         try:

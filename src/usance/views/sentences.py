@@ -55,6 +55,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "KeyTurnRequested": ("Asked: the key goes from {was} to {to}", "SP800-57-7.2"),
     "KeyTurnApproved": ("Approval {number} of the key's new state", ""),
+    "KeysAdopted": (
+        "{by} had {keys} keys and {holds} holds of an earlier version signed",
+        "SP800-57-8.3",
+    ),
     "KeyTurned": ("The key went from {was} to {to}", "SP800-57-7.2"),
     "HoldPlaced": ("A legal hold stands on this data subject", ""),
     "HoldReleased": ("The legal hold is gone", ""),
