@@ -73,7 +73,7 @@ _TABLE: tuple[tuple[Roles, str], ...] = (
     (_NOBODY, "ObserveEvent ObserveOutcome OpenCase RecordScreening Drain FireTimer TimerDue"),
     (_NOBODY, "IntakePassed RegisterSchema UnreadableInput RecordErasure RecordTurn SealBarrier"),
     (_NOBODY, "RestrictErasure BeginDestruction"),
-    (_NOBODY, "RecordAccess RecordDenial"),
+    (_NOBODY, "RecordAccess RecordDenial RecordRescreening"),
     (OPERATORS | _COMPLIANCE | {"auditor"}, "BreakGlass CloseGlass"),
     (_REVIEWERS, "ReviewGlass"),
     (frozenset((GLASS,)), "UseGlass"),
