@@ -248,3 +248,45 @@ def test_what_comes_while_a_unit_is_written_is_in_the_next_one_at_a_low_rate(
     assert owner.flight is not None and owner.flight.builder.batch_count == (2 if together else 1)
     world.settle(owner)
     assert world.balances() == {"a": 7 if together else 3}
+
+
+def test_a_unit_is_sent_before_the_one_that_it_follows_is_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The log would have nothing to do meanwhile."""
+    world = simulated(batch=1)
+    owner = world.owner()
+    world.pay("a", [1, 2, 3])
+    done: list[str] = []
+    commit, publish = world.log.commit, owner._publish
+    monkeypatch.setattr(world.log, "commit", lambda *unit: (done.append("sent"), commit(*unit))[1])
+    monkeypatch.setattr(owner, "_publish", lambda unit: (done.append("published"), publish(unit)))
+    while owner.decided < 3:
+        owner.step()
+    assert done == ["sent", "sent", "published", "sent", "published", "published"]
+    assert world.balances() == {"a": 6}
+
+
+def test_a_unit_that_is_in_the_log_is_published_though_the_next_one_cannot_be_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = simulated(batch=1)
+    owner = world.owner()
+    world.pay("a", [1, 2, 3])
+    while owner.flight is None:
+        owner.step()
+    commit, failing = world.log.commit, [Unavailable("away")]
+
+    def unwilling(*unit: Any) -> Any:
+        if failing:
+            raise failing.pop()
+        return commit(*unit)
+
+    monkeypatch.setattr(world.log, "commit", unwilling)
+    with pytest.raises(Unavailable):
+        while failing:
+            owner.step()
+    assert owner.decided == 1
+    world.settle(owner)
+    assert world.balances() == {"a": 6}
+    assert [world.answers(f"a-{n}") for n in range(3)] == [["accepted"]] * 3

@@ -122,21 +122,29 @@ class Desk:
             self.count -= count
 
     def take(self, limit: int) -> dict[TopicPartition, list[Record]]:
-        """Hand records out, sharing the bound among partitions, another one first each time."""
+        """Hand records out: all of those partitions that have less than their share, then of one with more.
+
+        Another one first each time. A unit costs a cluster by the partitions that it writes to (a request, a
+        marker and, where records are on disk before they are acknowledged, a wait for it, each), so a backlog is
+        taken from one after the other; and no partition with little waits for those with much.
+        """
         ready = [(p, r) for p, r in self.active() if r.waiting]
         self._turn += 1
         turn = self._turn % len(ready) if ready else 0
+        ready = ready[turn:] + ready[:turn]
+        even = limit // max(1, len(ready))
+        ready.sort(key=lambda one: len(one[1].waiting) > even)
         found: dict[TopicPartition, list[Record]] = {}
         left = limit
-        for done, (partition, reading) in enumerate(ready[turn:] + ready[:turn]):
-            share = min(len(reading.waiting), -(-left // (len(ready) - done)))
-            if share <= 0:
+        for partition, reading in ready:
+            many = min(len(reading.waiting), left)
+            if many <= 0:
                 break
-            run = [reading.waiting.popleft() for _ in range(share)]
+            run = [reading.waiting.popleft() for _ in range(many)]
             found[partition] = reading.last = run
             reading.next = run[-1].offset + 1
-            self._less(share)
-            left -= share
+            self._less(many)
+            left -= many
         return found
 
     def move(self, partition: TopicPartition, offset: int) -> None:

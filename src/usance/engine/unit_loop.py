@@ -410,7 +410,8 @@ class UnitLoop(Taking):
             self._rewind()
             self._bisect(builder, broken)
             return
-        if not self._settled():
+        before = self.flight
+        if not self._landed():
             self.telemetry.record("usance.units_aborted", 1, {"reason": "followed a lost one"})
             self.log.abort(staged)
             self._rewind()
@@ -419,8 +420,14 @@ class UnitLoop(Taking):
         self._asked = self.telemetry.clock.monotonic() if self.telemetry.metering else 0.0
         if self.pace is not None:
             self.pace.asked(self.clock.monotonic())
-        pending = self.log.commit(staged, self.receipt)
-        self.flight = InFlight(builder, staged, pending)
+        try:
+            pending = self.log.commit(staged, self.receipt)
+            self.flight = InFlight(builder, staged, pending)
+        finally:
+            if (
+                before is not None
+            ):  # while the new one is written: a log that waits for it would be idle
+                self._publish(before.builder)
 
     def _settle(self) -> int:
         """Wait for the unit under way; returns how many records it carried."""
@@ -432,6 +439,15 @@ class UnitLoop(Taking):
 
     def _settled(self) -> bool:
         """Settle the unit under way; False when it was lost and everything is rewound."""
+        flight = self.flight
+        if not self._landed():
+            return False
+        if flight is not None:
+            self._publish(flight.builder)
+        return True
+
+    def _landed(self) -> bool:
+        """Wait for the unit under way, whose state is yet to be published; False when it was lost."""
         flight, self.flight = self.flight, None
         if flight is None:
             return True
@@ -456,7 +472,6 @@ class UnitLoop(Taking):
         self.telemetry.committed(self._asked)
         if self.pace is not None:
             self.pace.committed(self.clock.monotonic())
-        self._publish(flight.builder)
         return True
 
     def _publish(self, builder: UnitBuilder) -> None:

@@ -43,12 +43,12 @@ class Ledger:
         self.waited = self.wrote = 0.0
         self.records = self.places = self.bytes = self.sampled = 0
         self._staged = 0
-        settled, stage, commit = loop._settled, log.stage, UnitProducer.commit  # noqa: SLF001
+        landed, stage, commit = loop._landed, log.stage, UnitProducer.commit  # noqa: SLF001
 
         def waiting() -> bool:
             start = clock.monotonic()
             try:
-                return settled()
+                return landed()
             finally:
                 self.waited += clock.monotonic() - start
 
@@ -64,7 +64,7 @@ class Ledger:
             finally:
                 self.wrote += clock.monotonic() - start
 
-        loop._settled = waiting  # type: ignore[method-assign]  # noqa: SLF001
+        loop._landed = waiting  # type: ignore[method-assign]  # noqa: SLF001
         log.stage = staging  # type: ignore[method-assign]
         UnitProducer.commit = committing  # type: ignore[method-assign,assignment]
 
