@@ -28,16 +28,18 @@ static struct {
 
 static bool bound;
 
-/* gcm_bind(path, InvalidTag): take libcrypto's functions as the loaded library at `path` sees them; tells whether all
- * are there. The exception is what Cipher.decrypt raises. */
+/* gcm_bind(path, InvalidTag): take libcrypto's functions as the loaded library at `path` sees them; returns the library's
+ * name and version, None unless all are there. The exception is what Cipher.decrypt raises. */
 PyObject *usance_gcm_bind(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     if (count != 2 || !PyExceptionClass_Check(args[1]))
         return PyErr_Format(PyExc_TypeError, "gcm_bind(path, the exception for a wrong tag)");
     const char *name = PyUnicode_AsUTF8(args[0]);
     if (name == NULL) return NULL;
     void *handle = dlopen(name, RTLD_NOW | RTLD_NOLOAD);
-    if (handle == NULL) Py_RETURN_FALSE;
+    if (handle == NULL) Py_RETURN_NONE;
+    const char *(*version)(int) = NULL;
     struct { void *to; const char *name; } wanted[] = {
+        {&version, "OpenSSL_version"},
         {&lib.new, "EVP_CIPHER_CTX_new"},
         {&lib.free, "EVP_CIPHER_CTX_free"},
         {&lib.aes_256_gcm, "EVP_aes_256_gcm"},
@@ -49,13 +51,13 @@ PyObject *usance_gcm_bind(PyObject *module, PyObject *const *args, Py_ssize_t co
     };
     for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
         void *found = dlsym(handle, wanted[i].name);
-        if (found == NULL) Py_RETURN_FALSE;
+        if (found == NULL) Py_RETURN_NONE;
         memcpy(wanted[i].to, &found, sizeof(found));
     }
     State *state = PyModule_GetState(module);
     Py_XSETREF(state->invalid_tag, Py_NewRef(args[1]));
     bound = true;
-    Py_RETURN_TRUE;
+    return PyUnicode_FromString(version(0));
 }
 
 /* Cipher(key, head, commit, key id): the cipher of one data key, and what stands in each block beside it. */

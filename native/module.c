@@ -141,7 +141,7 @@ static PyMethodDef module_methods[] = {
      "Write files durably, all in one go; or return those that are there already."},
     {"drop_folders", usance_drop_folders, METH_O, "Remove folders of files, as far as that goes."},
     {"gcm_bind", (PyCFunction)(void (*)(void))usance_gcm_bind, METH_FASTCALL,
-     "gcm_bind(path, InvalidTag): take libcrypto's functions from a loaded library; True if all are there."},
+     "gcm_bind(path, InvalidTag): take libcrypto's functions from a loaded library; return its version, or None."},
     {"cold", (PyCFunction)(void (*)(void))usance_cold, METH_FASTCALL,
      "cold(values, keys): return at which values a data key may be missing."},
     {NULL, NULL, 0, NULL},

@@ -12,6 +12,7 @@ import pytest
 from small_book import CREDIT, MAKER, SENIOR
 
 from usance.cli.show import Column, clean, table
+from usance.crypto import sealing
 from usance.kernel import native
 
 Run = Callable[..., Any]
@@ -256,7 +257,10 @@ def test_doctor_tells_of_damage_that_stops_the_check_itself(run: Run, data: Path
 def test_settings_and_doctor_say_which_codec_runs(read: Run, data: Path) -> None:
     shown = read("config", "show")["codec"]["value"]
     assert shown == native.RUNNING
-    assert {f["check"]: f["found"] for f in read("doctor")}["codec"] == shown
+    found = {f["check"]: f["found"] for f in read("doctor")}
+    assert found["codec"] == shown
+    assert found["cipher"] == sealing.LIBRARY
+    assert ("hashlib" in found["cipher"]) == (sealing.COMPILED is not None)
 
 
 def test_names_of_parties_cannot_steer_the_terminal() -> None:

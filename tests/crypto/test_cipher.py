@@ -98,6 +98,7 @@ def test_a_key_has_256_bits_and_its_parts_their_sizes(sizes: tuple[int, ...]) ->
 def test_a_library_without_the_functions_is_not_taken() -> None:
     module = native.load()[0]
     math_library = getattr(math, "__file__", None)
+    assert module.gcm_bind(sys.modules["_hashlib"].__file__, InvalidTag)
     assert not module.gcm_bind("/there/is/no/such/library.so", InvalidTag)
     if math_library is not None:
         assert not module.gcm_bind(math_library, InvalidTag)
@@ -107,7 +108,9 @@ def test_a_library_without_the_functions_is_not_taken() -> None:
 def test_without_libcrypto_the_reference_seals_and_opens(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = SealingKey(bytes(16), KEY)
     monkeypatch.setitem(sys.modules, "_hashlib", None)
-    assert sealing._compiled() is None
+    cipher, library = sealing._compiled()
+    assert cipher is None
+    assert library.endswith("cryptography")
     monkeypatch.setattr(sealing, "COMPILED", None)
     plainly = SealingKey(bytes(16), KEY)
     assert type(plainly.cipher) is AESGCM

@@ -18,6 +18,7 @@ from usance.bootstrap.backend import demand_embedded, open_log
 from usance.bootstrap.desk import clock_of
 from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
+from usance.crypto.sealing import LIBRARY
 from usance.engine.owner import OWNER_GROUP
 from usance.engine.verify import Progress, verify_log
 from usance.kernel import native
@@ -154,6 +155,7 @@ def examine(folder: Folder, settings: Settings) -> Iterator[Finding]:
     )
     yield Finding("assertions", __debug__, "on" if __debug__ else "off", "Run without -O.")
     yield Finding("codec", True, native.RUNNING)
+    yield Finding("cipher", True, LIBRARY)
     root = folder.root if folder.root.exists() else folder.root.absolute().parent
     free = shutil.disk_usage(root).free
     yield Finding("disk", free > FREE_BYTES_MIN, f"{free / 1e9:.1f} GB free", "Free space.")

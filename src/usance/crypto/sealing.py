@@ -30,6 +30,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.backends.openssl.backend import backend
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV, ChaCha20Poly1305
 
 from usance.kernel.errors import Tampered, Unreadable
@@ -163,18 +164,20 @@ os.register_at_fork(after_in_child=_forked)
 NONCES = Nonces()
 
 
-def _compiled() -> Any:
-    """Return the compiled cipher of suite 1, None where there is no libcrypto that gives the known answer."""
+def _compiled() -> tuple[Any, str]:
+    """Return the compiled cipher of suite 1, None where no libcrypto gives the known answer; and who seals."""
+    reference = f"{backend.openssl_version_text()}, of the package cryptography"
     if NATIVE is None:
-        return None
+        return None, reference
     try:
         where = importlib.import_module("_hashlib").__file__
-        if where is None or not NATIVE.gcm_bind(where, InvalidTag):
-            return None
-        found = NATIVE.Cipher
-        return found if _known(found) else None
+        version = None if where is None else NATIVE.gcm_bind(where, InvalidTag)
+        found = NATIVE.Cipher if version is not None else None
+        if found is not None and _known(found):
+            return found, f"{version}, of Python's hashlib"
     except (ImportError, AttributeError, RuntimeError):
-        return None
+        pass
+    return None, reference
 
 
 def _known(cipher: Any) -> bool:
@@ -206,8 +209,8 @@ _NIST_SEALED = (
     "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662"
     "76fc6ece0f4e1768cddf8853bb2d551b"
 )
-COMPILED: Any = _compiled()
-"""The compiled cipher of suite 1, or None."""
+COMPILED, LIBRARY = _compiled()
+"""The compiled cipher of suite 1, or None; and whose AES-256-GCM seals and opens, in words."""
 
 
 class DataKey:

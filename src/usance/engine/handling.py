@@ -68,11 +68,12 @@ class Handling:
         """Handle one command record; returns the error type if it failed by an exception."""
         share = self.share
         share.next = record.offset + 1
-        last = record.headers[-1] if record.headers else ("", b"")
+        headers = record.headers
+        last = headers[-1] if headers else ("", b"")
         share.trace = last[1] if last[0] == TRACEPARENT else None
         position = InputPosition(record.topic, record.partition, record.offset)
         try:
-            meta = self.world.decoder.meta(record.headers)
+            meta = self.world.decoder.meta(headers)
         except Unreadable as broken:
             if not self.world.book_clock:
                 share.instant = max(share.instant, record.timestamp)
