@@ -204,6 +204,6 @@ def test_the_settings_of_a_server_are_looked_at(
         old = [look for look in postgres_store.examine(safe, version_min=990_000) if not look.well]
         assert [look.check for look in old] == ["PostgreSQL version"]
     with postgres_store.connect(postgres.address()) as unsafe:
-        bad = {look.check: look.hint for look in postgres_store.examine(unsafe) if not look.well}
+        bad = {look.check: look.to_do for look in postgres_store.examine(unsafe) if not look.well}
     assert set(bad) == {"fsync", "full_page_writes", "synchronous_commit"}
     assert "ALTER SYSTEM SET fsync = on" in bad["fsync"]

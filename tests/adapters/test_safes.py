@@ -21,8 +21,8 @@ from usance.adapters.safe_s3 import BucketSettings, S3Safe
 from usance.audit.codes import Detected
 from usance.audit.ports import WormStore
 from usance.bootstrap.auditing import evidence
-from usance.bootstrap.care import examine
 from usance.bootstrap.depositing import check, deposit, pack_name
+from usance.bootstrap.doctor import examine
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.safes import open_safe
 from usance.bootstrap.store import Folder

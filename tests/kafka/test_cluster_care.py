@@ -97,7 +97,7 @@ def test_positions_that_brokers_forget_early_and_sessions_that_they_refuse_are_n
     monkeypatch.setattr(kafka_doctor, "options_of", others)
     told = {f.check: f for f in care.examine(settings) if not f.well}
     assert set(told) == {"offsets.retention.minutes"}
-    assert "offsets.retention.minutes=43200" in told["offsets.retention.minutes"].hint
+    assert "offsets.retention.minutes=43200" in told["offsets.retention.minutes"].to_do
     hasty = replace(settings, kafka=replace(settings.kafka, session_ms=4_000))
     told = {f.check: f for f in care.examine(hasty) if not f.well}
     assert "session of 4 s" in told["group.min.session.timeout.ms"].found
@@ -109,7 +109,7 @@ def test_a_rehearsal_changes_nothing_and_missing_topics_are_named(kafka):
     assert {s.done for s in rehearsed} == {"create", "skip"}
     found = wrong(settings)
     assert set(found) == {"topics"}
-    assert "usance kafka setup" in found["topics"].hint
+    assert "usance kafka setup" in found["topics"].command
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_wrong_topic_setting_is_named_refused_and_mended(
     said = found[setting]
     assert topic in said.found and value in said.found
     assert said.unsafe is unsafe
-    assert "kafka-configs.sh" in said.hint and topic in said.hint and f"{setting}=" in said.hint
+    assert "kafka-configs.sh" in said.to_do and topic in said.to_do and f"{setting}=" in said.to_do
     if unsafe:
         with pytest.raises(Refused, match=setting.replace(".", r"\.")) as refused:
             care.check_safe(settings)
@@ -164,7 +164,7 @@ def test_a_single_copy_that_is_not_flushed_is_said_plainly_and_accepted_only_in_
     alter(topic, "flush.messages", "10000")
     said = wrong(settings)["durability"]
     assert "loses its power" in said.found and topic in said.found
-    assert "flush.messages=1" in said.hint
+    assert "flush.messages=1" in said.to_do
     with pytest.raises(Refused, match="one copy only"):
         care.check_safe(settings)
     accepting = settings_for(
@@ -198,7 +198,7 @@ def test_lag_is_told_in_records_and_seconds_with_what_to_start(settings, kafka):
     reader.close()
     said = wrong(settings)["group usance-intake"]
     assert said.found.startswith("3 records and ") and "s behind, 0 members" in said.found
-    assert said.hint == "usance start --role intake"
+    assert said.to_do == "usance start --role intake"
     reader = Consumer({"bootstrap.servers": kafka, "group.id": "usance-intake"})
     reader.commit(offsets=[TopicPartition(topic, 0, 5)], asynchronous=False)
     reader.close()
@@ -218,7 +218,7 @@ def test_a_foreign_transaction_that_hangs_is_found_with_its_age_and_an_end(setti
     foreign.flush(20)
     said = wrong(settings)[f"open transaction in {topic} 1"]
     assert said.found.startswith("a foreign client holds one open since ")
-    assert f"abort --topic {topic} --partition 1 --start-offset 0" in said.hint
+    assert f"abort --topic {topic} --partition 1 --start-offset 0" in said.to_do
     foreign.abort_transaction(20)
     assert wrong(settings) == {}
 
@@ -258,9 +258,9 @@ def test_every_wrong_broker_setting_is_named_with_its_remedy(careless):
     }
     assert set(found) == static.keys() | dynamic.keys()
     for check, remedy in static.items():
-        assert remedy in found[check].hint and "server.properties" in found[check].hint
+        assert remedy in found[check].to_do and "server.properties" in found[check].to_do
     for check, remedy in dynamic.items():
-        assert remedy in found[check].hint and "kafka-configs.sh" in found[check].hint
+        assert remedy in found[check].to_do and "kafka-configs.sh" in found[check].to_do
     assert {check for check, f in found.items() if f.unsafe} == {
         "auto.create.topics.enable", "unclean.leader.election.enable",
         "transaction.partition.verification.enable",
@@ -290,7 +290,7 @@ def test_three_brokers_that_acknowledge_on_one_are_named(cluster_of):
     until = time.monotonic() + 30
     while "in sync" not in (found := wrong(settings)):
         assert time.monotonic() < until
-    assert "Start the brokers" in found["in sync"].hint
+    assert "brokers that are down" in found["in sync"].to_do
 
 
 # -- the command line

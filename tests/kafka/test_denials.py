@@ -11,13 +11,26 @@ from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import ConfigResource
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ConfigResource,
+    ResourcePatternType,
+)
 
-from usance.adapters import kafka_doctor
+from usance.adapters import kafka_doctor, kafka_rights
 from usance.adapters.kafka_access import connect, named
 from usance.adapters.kafka_doctor import Ward
-from usance.adapters.kafka_roles import ACCESS, ROLES, SCAN_GROUP, user
-from usance.adapters.kafka_setup import options_of, settle_rights, settle_topics, settle_users
+from usance.adapters.kafka_roles import ACCESS, ROLES, SCAN_GROUP, rights, user
+from usance.adapters.kafka_setup import (
+    _filter,
+    bindings,
+    options_of,
+    settle_rights,
+    settle_topics,
+    settle_users,
+)
 from usance.engine.topics import Topics
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Refused
@@ -266,13 +279,6 @@ def test_denial_12_nobody_but_the_administrator_alters_the_events_topic(secured,
 
 
 def test_a_right_beyond_the_table_is_taken_again(secured):
-    from confluent_kafka.admin import (
-        AclBinding,
-        AclOperation,
-        AclPermissionType,
-        ResourcePatternType,
-    )
-
     extra = AclBinding(
         ConfigResource.Type.TOPIC, KEYS, ResourcePatternType.LITERAL, "User:usance-auditor", "*",
         AclOperation.READ, AclPermissionType.ALLOW,
@@ -283,3 +289,40 @@ def test_a_right_beyond_the_table_is_taken_again(secured):
     assert looked["usance-owner"].done == "keep"
     settle_rights(secured.admin, "usance")
     assert {s.done for s in settle_rights(secured.admin, "usance")} == {"keep"}
+
+
+def test_the_effective_access_lists_are_held_against_the_table(secured):
+    """A right too many, one too few, and a stranger's: each has its code and the command that mends it."""
+    ward = Ward(secured.admin, secured.scram("admin"), TOPICS.settings(), CLOCK)
+
+    def found():
+        return {(f.code, f.check): f for f in kafka_rights.examine(ward, "usance")}
+
+    settle_rights(secured.admin, "usance")
+    assert {code for code, _ in found()} == {"ACCESS_LIST", "RIGHTS_FOREIGN"}
+    assert all(f.severity == "ok" for f in found().values())
+    line, missing = bindings("usance-web", rights("web", "usance")[-1])[0]
+    assert line
+    stranger, auditor = (
+        AclBinding(
+            ConfigResource.Type.TOPIC, name, ResourcePatternType.PREFIXED, f"User:{who}", "*",
+            AclOperation.WRITE, AclPermissionType.ALLOW,
+        )
+        for name, who in (("usance.", "stranger"), ("usance.trade.", "usance-auditor"))
+    )  # fmt: skip
+    secured.admin.create_acls([stranger, auditor])[stranger].result(10)
+    asked = _filter(missing)
+    secured.admin.delete_acls([asked])[asked].result(10)
+    wrong = {key: f for key, f in found().items() if f.severity != "ok"}
+    assert set(wrong) == {
+        ("RIGHTS_MISSING", "rights of usance-web"),
+        ("RIGHTS_EXCESS", "rights of usance-auditor"),
+        ("RIGHTS_FOREIGN", "rights of others"),
+    }
+    theirs = wrong["RIGHTS_FOREIGN", "rights of others"].command
+    assert "--allow-principal User:stranger" in theirs and "--operation Write" in theirs
+    assert wrong["RIGHTS_MISSING", "rights of usance-web"].command == "usance kafka setup"
+    settle_rights(secured.admin, "usance")
+    gone = _filter(stranger)
+    secured.admin.delete_acls([gone])[gone].result(10)
+    assert all(f.severity == "ok" for f in found().values())

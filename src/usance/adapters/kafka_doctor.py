@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, TopicMetadata
 from usance.adapters.kafka_settings import SESSION_MS, TRANSACTION_MS
 from usance.adapters.kafka_setup import ASK_S, ask, options_of
 from usance.adapters.kafka_topics import LETTER_HEADERS, UNSAFE, fits, wanted
+from usance.engine.findings import Finding, ok
 from usance.kernel.clock import Clock
 from usance.kernel.errors import Refused, Unavailable
 from usance.log.contract import TopicSettings
@@ -25,23 +26,12 @@ OFFSETS_MIN = 30 * 24 * 60
 COPIES = 3
 """Copies that a cluster of three or more is asked to keep."""
 SHOWN_MAX = 3
+SETUP = "usance kafka setup"
+BREAK = "\\n"
 INTERNAL = {
     "__consumer_offsets": "offsets.topic.replication.factor",
     "__transaction_state": "transaction.state.log.replication.factor",
 }
-
-
-class Finding(NamedTuple):
-    """One check: what was looked at and found, and what to do when it is not well.
-
-    `unsafe` marks what can lose records: a start refuses it.
-    """
-
-    check: str
-    well: bool
-    found: str
-    hint: str = ""
-    unsafe: bool = False
 
 
 class Ward(NamedTuple):
@@ -171,7 +161,7 @@ def demand_safe(ward: Ward, *, accept_loss: bool = False) -> list[Finding]:
         raise Refused(
             "KAFKA_UNSAFE",
             f"the cluster can lose what it has acknowledged: {told}{more}",
-            hint=f"{found[0].hint} `usance kafka doctor` names each with its remedy. To start all"
+            hint=f"{found[0].to_do}. `usance kafka doctor` names each with its remedy. To start all"
             " the same, set kafka.i_accept_loss = true.",
         )
     return found
@@ -189,14 +179,14 @@ def _takeover(ward: Ward) -> Finding:
         f"{seconds:g} s, then the join and the restore: the longer of the session ({session / 1000:g} s) and"
         f" the transaction with its clean-up ({transaction / 1000:g} + {CLEANUP_MS / 1000:g} s)"
     )
-    return Finding("work of a lost machine waits", True, told)
+    return ok("flow", "TAKE_OVER", "work of a lost machine waits", told)
 
 
 # -- brokers
 
 
 def _brokers(ward: Ward, numbers: list[str]) -> Iterator[Finding]:
-    yield Finding("brokers", True, f"{len(numbers)} at {ward.servers}")
+    yield ok("topics", "BROKERS", "brokers", f"{len(numbers)} at {ward.servers}")
     several = _SEVERAL if len(numbers) >= COPIES else ()
     strict = ward.group_protocol == "consumer"
     values: dict[str, dict[str, str]] = {}
@@ -204,8 +194,13 @@ def _brokers(ward: Ward, numbers: list[str]) -> Iterator[Finding]:
         try:
             values |= options_of(ward.admin, ConfigResource.Type.BROKER, [number])
         except Unavailable as error:
-            hint = "Start it again, or look at its log."
-            yield Finding(f"broker {number}", False, error.message, hint)
+            yield _wrong(
+                "BROKER_AWAY",
+                f"broker {number}",
+                error.message,
+                command="kafka-server-start.sh config/server.properties",
+                hint="on that broker's machine; its log says why it ended",
+            )
     if not values:
         return
     answering = next(iter(values))
@@ -216,13 +211,22 @@ def _brokers(ward: Ward, numbers: list[str]) -> Iterator[Finding]:
         bad = {number: value for number, value in known.items() if not rule.well(value)}
         if rule.name == _NEW_PROTOCOL and not strict:
             shown = ", ".join(sorted(set(known.values())))
-            yield Finding(rule.name, True, f"{shown} (counts with group_protocol = consumer only)")
+            said = f"{shown} (counts with group_protocol = consumer only)"
+            yield ok("topics", "BROKER_SETTING", rule.name, said)
         elif bad:
             told = ", ".join(f"{value} on broker {number}" for number, value in bad.items())
-            hint = _broker_remedy(ward, rule, static=rule.name in read_only)
-            yield Finding(rule.name, False, f"{told}: {rule.why}", hint, rule.unsafe)
+            command, hint = _broker_remedy(ward, rule, static=rule.name in read_only)
+            yield _wrong(
+                "BROKER_SETTING",
+                rule.name,
+                f"{told}: {rule.why}",
+                command=command,
+                hint=hint,
+                unsafe=rule.unsafe,
+            )
         elif known:
-            yield Finding(rule.name, True, ", ".join(sorted(set(known.values()))))
+            shown = ", ".join(sorted(set(known.values())))
+            yield ok("topics", "BROKER_SETTING", rule.name, shown)
     yield _authorizer(ward, values[answering])
 
 
@@ -232,31 +236,42 @@ def _read_only(ward: Ward, number: str) -> set[str]:
     return {name for name, entry in found.items() if entry.is_read_only}
 
 
-def _broker_remedy(ward: Ward, rule: _Rule, *, static: bool) -> str:
-    line = f"{rule.name}={rule.want}"
+def _broker_remedy(ward: Ward, rule: _Rule, *, static: bool) -> tuple[str, str]:
+    """Return the command that sets a broker setting, and what else is to be done."""
+    lines = [f"{rule.name}={rule.want}"]
     if rule.name == _NEW_PROTOCOL:
-        line += f", group.consumer.min.session.timeout.ms={rule.want}, group.consumer.heartbeat.interval.ms=1000"
-        line += " and group.consumer.min.heartbeat.interval.ms=1000"
+        lines += [
+            f"group.consumer.min.session.timeout.ms={rule.want}",
+            "group.consumer.heartbeat.interval.ms=1000",
+            "group.consumer.min.heartbeat.interval.ms=1000",
+        ]
     if static:
-        return f"Put {line} into server.properties of every broker, and restart one after another."
-    return (
+        command = f"printf '{BREAK.join(('', *lines, ''))}' >> config/server.properties"
+        return command, "on every broker, in its own folder; then restart one after another"
+    command = (
         f"kafka-configs.sh --bootstrap-server {ward.servers} --alter --entity-type brokers"
-        f" --entity-default --add-config {line}"
+        f" --entity-default --add-config {','.join(lines)}"
     )
+    return command, ""
 
 
 def _authorizer(ward: Ward, values: Mapping[str, str]) -> Finding:
     if values.get("authorizer.class.name"):
-        return Finding("authorizer", True, values["authorizer.class.name"].rsplit(".", 1)[-1])
+        found = values["authorizer.class.name"].rsplit(".", 1)[-1]
+        return ok("access", "NO_AUTHORIZER", "authorizer", found)
     hosts = {address.rpartition(":")[0].strip("[] ") for address in ward.servers.split(",")}
     if hosts <= {"localhost", "127.0.0.1", "::1"}:
-        return Finding("authorizer", True, "none, and the brokers are on this machine")
+        found = "none, and the brokers are on this machine"
+        return ok("access", "NO_AUTHORIZER", "authorizer", found)
+    line = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"
     return Finding(
+        "access",
+        "NO_AUTHORIZER",
+        "wrong",
         "authorizer",
-        False,
         "none: whoever reaches the brokers may read and write everything",
-        "Set authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer, then run"
-        " `usance kafka setup`.",
+        f"printf '{BREAK}{line}{BREAK}' >> config/server.properties",
+        "on every broker; restart one after another, then run `usance kafka setup`",
     )
 
 
@@ -266,15 +281,15 @@ def _authorizer(ward: Ward, values: Mapping[str, str]) -> Finding:
 def _topics(ward: Ward, there: Mapping[str, TopicMetadata], brokers: int) -> Iterator[Finding]:
     missing = [t.name for t in ward.topics if ward.prefix + t.name not in there]
     if missing:
-        yield Finding(
+        yield _wrong(
+            "TOPICS_MISSING",
             "topics",
-            False,
             f"{len(missing)} of {len(ward.topics)} missing: {_some(missing)}",
-            "usance kafka setup",
+            command=SETUP,
         )
     present = [t for t in ward.topics if ward.prefix + t.name in there]
     if not missing:
-        yield Finding("topics", True, f"all {len(present)} are there")
+        yield ok("topics", "TOPICS_MISSING", "topics", f"all {len(present)} are there")
     yield from _partitions(ward, present, there)
     yield from _copies(ward, present, there, brokers)
     yield from _topic_settings(ward, present, there)
@@ -286,12 +301,12 @@ def _partitions(
     for topic in present:
         count = len(there[ward.prefix + topic.name].partitions)
         if count != topic.partitions:
-            yield Finding(
+            yield _wrong(
+                "TOPIC_PARTITIONS",
                 f"partitions of {topic.name}",
-                False,
                 f"{count} instead of {topic.partitions}: keys are looked for in the wrong place",
-                "Their number is fixed for life: restore the topic as it was, or set up a new"
-                " namespace.",
+                command=f"USANCE_NAMESPACE=NEW {SETUP}",
+                hint="their number is fixed for life: restore the topic as it was, or begin a new namespace",
                 unsafe=True,
             )
 
@@ -309,20 +324,33 @@ def _copies(
             lagging += [place] if len(partition.isrs) < len(partition.replicas) else []
             dead += [place] if partition.leader < 0 else []
     if dead:
-        hint = "Start the brokers that hold them; unclean election would lose records."
-        yield Finding("leaders", False, f"none for {_some(dead)}", hint)
-    if few:
-        hint = (
-            f"kafka-reassign-partitions.sh --bootstrap-server {ward.servers} raises the number;"
-            " before the first record, set kafka.replication and create the topics again."
+        yield _wrong(
+            "NO_LEADER",
+            "leaders",
+            f"none for {_some(dead)}",
+            command="kafka-server-start.sh config/server.properties",
+            hint="on the machines of the brokers that hold them; unclean election would lose records",
         )
-        found = f"fewer than {due} of {_some(few)}, though there are {brokers} brokers"
-        yield Finding("copies", False, found, hint, unsafe=True)
+    if few:
+        yield _wrong(
+            "TOO_FEW_COPIES",
+            "copies",
+            f"fewer than {due} of {_some(few)}, though there are {brokers} brokers",
+            command=f"kafka-reassign-partitions.sh --bootstrap-server {ward.servers}"
+            " --reassignment-json-file PLAN.json --execute",
+            hint="before the first record: set kafka.replication and create the topics again",
+            unsafe=True,
+        )
     elif present:
-        yield Finding("copies", True, f"{due} of each partition")
+        yield ok("topics", "TOO_FEW_COPIES", "copies", f"{due} of each partition")
     if lagging:
-        hint = "Start the brokers that are down, or wait until they have caught up."
-        yield Finding("in sync", False, f"copies lag in {_some(lagging)}", hint)
+        yield _wrong(
+            "COPIES_LAG",
+            "in sync",
+            f"copies lag in {_some(lagging)}",
+            command="kafka-server-start.sh config/server.properties",
+            hint="on the machines of brokers that are down; or wait until they have caught up",
+        )
 
 
 def _topic_settings(
@@ -344,22 +372,23 @@ def _topic_settings(
             elif not well and not (setting == "max.message.bytes" and topic.kind == "dead-letters"):
                 wrong[setting, found, want.value, want.why].append(topic.name)
     for (setting, found, value, why), topics in wrong.items():
-        yield Finding(
+        yield _wrong(
+            "TOPIC_SETTING",
             setting,
-            False,
             f"{found} instead of {value} on {_some(topics)}: {why}",
-            _topic_remedy(ward, setting, value, topics),
-            setting in UNSAFE,
+            command=SETUP,
+            hint=_topic_remedy(ward, setting, value, topics),
+            unsafe=setting in UNSAFE,
         )
     if present and not wrong:
-        yield Finding("topic settings", True, "as they must be")
+        yield ok("topics", "TOPIC_SETTING", "topic settings", "as they must be")
     yield from _letters(ward, present, values)
     yield from _single(single)
 
 
 def _topic_remedy(ward: Ward, setting: str, value: str, topics: list[str]) -> str:
     return (
-        f"usance kafka setup; or kafka-configs.sh --bootstrap-server {ward.servers} --alter"
+        f"or kafka-configs.sh --bootstrap-server {ward.servers} --alter"
         f" --entity-type topics --entity-name {ward.prefix}{topics[0]} --add-config"
         f" {setting}={value}"
     )
@@ -380,27 +409,37 @@ def _letters(
         room = int(values[ward.prefix + topic.name]["max.message.bytes"])
         need = largest.get(topic.name.rsplit(".", 1)[0], 0) + LETTER_HEADERS
         if room < need:
-            yield Finding(
+            yield _wrong(
+                "LETTER_ROOM",
                 f"room in {topic.name}",
-                False,
                 f"max.message.bytes is {room}, and the largest command with its headers needs"
                 f" {need}: a unit that cannot be written pauses its partition",
-                _topic_remedy(ward, "max.message.bytes", str(need), [topic.name]),
+                command=SETUP,
+                hint=_topic_remedy(ward, "max.message.bytes", str(need), [topic.name]),
             )
 
 
 def _single(single: Mapping[bool, list[str]]) -> Iterator[Finding]:
     if single[False]:
-        yield Finding(
+        yield _wrong(
+            "SINGLE_COPY",
             "durability",
-            False,
             f"one copy only, and not flushed before it is acknowledged ({_some(single[False])}): what"
             " one machine has in memory is lost when it loses its power",
-            "usance kafka setup sets flush.messages=1; better, three brokers and kafka.replication = 3.",
+            command=SETUP,
+            hint="it sets flush.messages=1; better, three brokers and kafka.replication = 3",
             unsafe=True,
         )
     elif single[True]:
-        yield Finding("durability", True, "one copy, on disk before it is acknowledged")
+        found = "one copy, on disk before it is acknowledged"
+        yield ok("topics", "SINGLE_COPY", "durability", found)
+
+
+def _wrong(
+    code: str, check: str, found: str, *, command: str, hint: str = "", unsafe: bool = False
+) -> Finding:
+    severity = "unsafe" if unsafe else "wrong"
+    return Finding("topics", code, severity, check, found, command, hint)
 
 
 def _some(names: Sequence[str]) -> str:

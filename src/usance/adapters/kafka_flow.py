@@ -10,9 +10,10 @@ from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import OffsetSpec
 
 from usance.adapters.kafka_access import named
-from usance.adapters.kafka_doctor import CLEANUP_MS, SHOWN_MAX, Finding, Ward
+from usance.adapters.kafka_doctor import CLEANUP_MS, SHOWN_MAX, Ward
 from usance.adapters.kafka_roles import ACCESS, SCAN_GROUP
 from usance.adapters.kafka_setup import ask
+from usance.engine.findings import Finding, held, ok
 from usance.kernel.clock import iso
 from usance.log.contract import TopicPartition
 
@@ -96,15 +97,13 @@ def transactions(ward: Ward) -> Iterator[Finding]:
             if found
             else "none open"
         )
-        yield Finding("open transactions", True, said)
+        yield ok("flow", "HANGING_TRANSACTION", "open transactions", said)
         return
     fronts = _fronts(ward, {p: gap.stable for p, gap in hanging.items()})
     for place, gap in [*hanging.items()][:SHOWN_MAX]:
         yield _hanging(ward, place, gap, fronts.get(place))
     if len(hanging) > SHOWN_MAX:
-        yield Finding(
-            "open transactions", False, f"{len(hanging) - SHOWN_MAX} more hang", "As above."
-        )
+        yield _hung("open transactions", f"{len(hanging) - SHOWN_MAX} more hang", "", "as above")
 
 
 def _hanging(ward: Ward, place: TopicPartition, gap: Gap, front: _Front | None) -> Finding:
@@ -119,16 +118,20 @@ def _hanging(ward: Ward, place: TopicPartition, gap: Gap, front: _Front | None) 
     # An abort is final: it would take out of the log what the coordinator has told an owner to be in it.
     first = (
         f"`{tool} list` first: if its producer stands there as CompleteCommit, a broker lost the marker of a"
-        " committed unit (KAFKA-20734), which an abort would tear: restore a backup. Else: "
+        " committed unit (KAFKA-20734), which an abort would tear: restore a backup; "
     )
-    return Finding(
+    return _hung(
         f"open transaction in {place.topic} {place.partition}",
-        False,
         f"{whose} holds one open{since}: {gap.records} records behind the last stable offset"
         f" {gap.stable} cannot be read by anybody",
-        f"{first if ours else ''}{tool} abort {at}; then find who may"
-        " write there (`usance kafka setup` takes rights beyond the table).",
+        f"{tool} abort {at}",
+        f"{first if ours else ''}then find who may write there (`usance kafka setup` takes rights"
+        " beyond the table)",
     )
+
+
+def _hung(check: str, found: str, command: str, hint: str) -> Finding:
+    return Finding("flow", "HANGING_TRANSACTION", "wrong", check, found, command, hint)
 
 
 # -- groups
@@ -172,8 +175,17 @@ def groups(ward: Ward) -> Iterator[Finding]:
         role = next(r for r, access in ACCESS.items() if lag.group in access.groups)
         idle = lag.records > 0 and lag.members == 0
         slow = lag.seconds > LAG_S_MAX
-        hint = f"usance start --role {role}" if idle else "Start more processes of that role."
-        yield Finding(f"group {lag.group}", not (idle or slow), said, hint if idle or slow else "")
+        hint = "" if idle else "one more process of that role, if it does not catch up"
+        command = f"usance start --role {role}"
+        yield held(
+            "flow",
+            "GROUP_BEHIND",
+            f"group {lag.group}",
+            said,
+            well=not (idle or slow),
+            command=command,
+            hint=hint,
+        )
 
 
 def _positions(ward: Ward, group: str, of: Sequence[TopicPartition]) -> dict[TopicPartition, int]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from psycopg import conninfo, errors
 
+from usance.engine.findings import Finding, held
 from usance.kernel.errors import Tampered, Unavailable, UsanceError
 
 Connection = psycopg.Connection[Any]
@@ -127,32 +128,27 @@ def explained(error: psycopg.Error, name: str, doing: str) -> UsanceError:
     return Unavailable(what, hint=next(iter(known), lost))
 
 
-class Look(NamedTuple):
-    """One check of a server: what was looked at, whether it is well, what was found, what to do."""
-
-    check: str
-    well: bool
-    found: str
-    hint: str
-
-
 def _setting(name: str, value: str) -> str:
-    return f"ALTER SYSTEM SET {name} = {value}; SELECT pg_reload_conf();"
+    change = f"ALTER SYSTEM SET {name} = {value}"
+    return f"psql -c '{change}' -c 'SELECT pg_reload_conf()'"
 
 
-def examine(connection: Connection, *, version_min: int = VERSION_MIN) -> Iterator[Look]:
-    """Look at a server's settings without changing them."""
+def examine(connection: Connection, *, version_min: int = VERSION_MIN) -> Iterator[Finding]:
+    """Look at a server's settings without changing them; commands are for its administrator."""
 
     def show(name: str) -> str:
         row = connection.execute(f"SHOW {name}").fetchone()
         return str(row[0]) if row else ""
 
     version = connection.info.server_version
-    yield Look(
+    yield held(
+        "data",
+        "POSTGRES_OLD",
         "PostgreSQL version",
-        version >= version_min,
         show("server_version"),
-        f"PostgreSQL {version_min // 10_000} or newer is needed: upgrade the server.",
+        well=version >= version_min,
+        command="pg_upgrade",
+        hint=f"PostgreSQL {version_min // 10_000} or newer is needed",
     )
     for name, why in (
         ("fsync", "a crash of the server can tear the views"),
@@ -160,27 +156,41 @@ def examine(connection: Connection, *, version_min: int = VERSION_MIN) -> Iterat
         ("synchronous_commit", "a crash can take back what readers saw"),
     ):
         found = show(name)
-        yield Look(name, found != "off", found, f"{why}: {_setting(name, 'on')}")
+        off = found == "off"
+        mend, told = _setting(name, "on"), f"{found}: {why}" if off else found
+        yield held("data", "POSTGRES_SETTING", name, told, well=not off, command=mend)
     standby = show("transaction_read_only") == "on"
-    yield Look(
+    yield held(
+        "data",
+        "POSTGRES_STANDBY",
         "PostgreSQL role",
-        not standby,
         "read-only" if standby else "read-write",
-        "Name the primary, or add target_session_attrs=read-write to the address.",
+        well=not standby,
+        command="export USANCE_VIEWS=postgresql://PRIMARY/...",
+        hint="name the primary, or add target_session_attrs=read-write to the address",
     )
     room = int(show("max_connections"))
-    yield Look(
+    yield held(
+        "data",
+        "POSTGRES_CONNECTIONS",
         "max_connections",
-        room >= CONNECTIONS_MIN,
         str(room),
-        f"{_setting('max_connections', '100')} then restart the server.",
+        well=room >= CONNECTIONS_MIN,
+        command=_setting("max_connections", "100"),
+        hint="then restart the server",
     )
     row = connection.execute(
-        "SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')"
+        "SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE'), current_user"
     ).fetchone()
-    schema, may = row or (None, False)
-    yield Look(
-        "views schema", bool(may), str(schema or "none"), HINTS[errors.InsufficientPrivilege]
+    schema, may, user = row or (None, False, "")
+    yield held(
+        "data",
+        "POSTGRES_SCHEMA",
+        "views schema",
+        str(schema or "none"),
+        well=bool(may),
+        command=f"psql -c 'GRANT CREATE ON SCHEMA {schema or 'public'} TO {user}'",
+        hint=HINTS[errors.InsufficientPrivilege],
     )
 
 

@@ -121,6 +121,13 @@ class SqliteLog(SqliteReader):
             self._load_topics()
         return self._topics[settings.name]
 
+    def settle_topic(self, wanted: TopicSettings) -> None:
+        """Keep an existing topic as it must be kept; its partitions and its id stay."""
+        sql = "UPDATE topic SET cleanup = ?, retention_ms = ? WHERE name = ?"
+        said = (wanted.cleanup, wanted.retention_ms, wanted.name)
+        self._do(lambda connection: connection.execute(sql, said) and None)
+        self._load_topics()
+
     # --- groups -----------------------------------------------------------------------------
 
     def join(self, group: str, topics: Sequence[str]) -> Membership:

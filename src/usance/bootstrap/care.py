@@ -1,45 +1,28 @@
-"""Caring for a data folder: backup, restore, seek, and a look at its health."""
+"""Caring for a data folder: backup, restore, and where a group reads on."""
 
 from __future__ import annotations
 
 import shutil
-import sqlite3
-import sys
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
-from usance.adapters import sqlite_store
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
-from usance.bootstrap import proof_care
-from usance.bootstrap.backend import demand_embedded, open_log
+from usance.bootstrap.backend import demand_embedded, demand_log, open_log
 from usance.bootstrap.desk import clock_of
-from usance.bootstrap.store import Folder, Store
+from usance.bootstrap.doctor_log import differs
+from usance.bootstrap.store import Folder, Store, complete_log
 from usance.config import Settings
-from usance.crypto.sealing import LIBRARY
+from usance.engine import genesis as birth
 from usance.engine.owner import OWNER_GROUP
+from usance.engine.topics import Topics
 from usance.engine.verify import Progress, verify_log
-from usance.kernel import native
-from usance.kernel.errors import NotFound, Owned, Refused, Tampered, Unavailable, UsanceError
+from usance.kernel.clock import SystemClock
+from usance.kernel.errors import NotFound, Refused, Tampered
 from usance.log.contract import TopicPartition
 
-FREE_BYTES_MIN = 500_000_000
-SQLITE_MIN = (3, 37, 0)
 KEPT = ("people.json", "usance.toml")
 """Files of a data folder, beside the log, that cannot be made again."""
 LISTS = "lists"
-
-
-class Finding(NamedTuple):
-    """One check of `doctor`: what was looked at, what was found, what to do when it is not well."""
-
-    check: str
-    well: bool
-    found: str
-    hint: str = ""
-    tampered: bool = False
 
 
 def backup(
@@ -143,87 +126,31 @@ def seek(
             lock.close()
 
 
-def examine(folder: Folder, settings: Settings) -> Iterator[Finding]:
-    """Look at machine and folder without changing them."""
-    version = ".".join(str(n) for n in sys.version_info[:3])
-    yield Finding("Python", sys.version_info >= (3, 11), version, "Python 3.11 or newer is needed.")
-    yield Finding(
-        "SQLite",
-        sqlite3.sqlite_version_info >= SQLITE_MIN,
-        sqlite3.sqlite_version,
-        "SQLite 3.37 or newer is needed: use a newer Python.",
-    )
-    yield Finding("assertions", __debug__, "on" if __debug__ else "off", "Run without -O.")
-    yield Finding("codec", True, native.RUNNING)
-    yield Finding("cipher", True, LIBRARY)
-    root = folder.root if folder.root.exists() else folder.root.absolute().parent
-    free = shutil.disk_usage(root).free
-    yield Finding("disk", free > FREE_BYTES_MIN, f"{free / 1e9:.1f} GB free", "Free space.")
-    yield _told("file system", "local", lambda: sqlite_store.refuse_network(folder.root))
-    if settings.views != "sqlite":
-        yield from _postgres(settings.views)
-    for look in proof_care.examine(folder, settings):
-        yield Finding(*look)
-    if not folder.log.exists():
-        yield Finding("data folder", True, f"no book in {folder.root} yet")
-        return
-    yield _owner(folder)
-    yield _private(folder)
-    for path in (folder.log, folder.views):
-        if path.exists():
-            yield _sound(path)
+def settle(folder: Folder, settings: Settings, *, dry_run: bool = False) -> list[tuple[str, str]]:
+    """Create the topics that an embedded log lacks, and keep each as it must be kept.
 
-
-def _private(folder: Folder) -> Finding:
-    """Look whether others on this machine can read what a sealed log's views show."""
-    mode = folder.root.stat().st_mode & 0o777
-    sealed = (folder.root / "keys.sqlite").exists()
-    return Finding(
-        "privacy", not (sealed and mode & 0o077), f"rights {mode:o}", f"chmod 700 {folder.root}"
-    )
-
-
-def _postgres(address: str) -> Iterator[Finding]:
-    from usance.adapters import postgres_store
-
+    Returns (topic, what was done). Raises Owned while a process runs.
+    """
+    demand_embedded(settings, "settling topics (usance kafka setup does it there)")
+    demand_log(folder.log, settings)
+    lock = FolderLock(folder.root)
     try:
-        with postgres_store.connect(address) as connection:
-            for look in postgres_store.examine(connection):
-                yield Finding(*look)
-    except Unavailable as error:
-        yield Finding("views", False, error.message, error.hint)
-
-
-def _told(check: str, well: str, look: object) -> Finding:
-    try:
-        assert callable(look)
-        look()
-    except UsanceError as error:
-        return Finding(check, False, error.message, error.hint, isinstance(error, Tampered))
-    return Finding(check, True, well)
-
-
-def _owner(folder: Folder) -> Finding:
-    try:
-        FolderLock(folder.root).close()
-    except Owned as owned:
-        return Finding("owner", True, f"process {owned.pid}")
-    except UsanceError as error:
-        return Finding("owner", False, error.message, error.hint)
-    return Finding("owner", True, "none runs")
-
-
-def _sound(path: Path) -> Finding:
-    def look() -> None:
-        with closing(sqlite_store.connect(path, query_only=True)) as connection:
-            try:
-                problems = sqlite_store.quick_check(connection)
-            except sqlite3.OperationalError as exc:
-                raise sqlite_store.explained(exc, path, "check") from exc
-        if problems:
-            raise Tampered(
-                f"{path.name}: {problems[0]}",
-                hint="Keep a copy as evidence and restore the last backup.",
-            )
-
-    return _told(path.name, "sound", look)
+        log = SqliteLog.open(folder.log, owner=False)
+        try:
+            genesis = birth.check(log, settings.namespace)
+            there, done = log.topics(), list[tuple[str, str]]()
+            for wanted in Topics(genesis.namespace, genesis.partitions).settings():
+                found = there.get(wanted.name)
+                if found is None:
+                    done.append((wanted.name, "created"))
+                elif differs(found, wanted):
+                    done.append((wanted.name, f"{found.cleanup} -> {wanted.cleanup}"))
+                    if not dry_run:
+                        log.settle_topic(wanted)
+            if not dry_run:
+                complete_log(log, settings, SystemClock())
+        finally:
+            log.close()
+    finally:
+        lock.close()
+    return done

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from usance.adapters import kafka_doctor, kafka_flow
+from usance.adapters import kafka_doctor, kafka_flow, kafka_rights
 from usance.adapters.kafka_access import connect
-from usance.adapters.kafka_doctor import Finding, Ward
+from usance.adapters.kafka_doctor import Ward
 from usance.adapters.kafka_roles import ROLES, Right, rights, user
 from usance.adapters.kafka_setup import (
     Step,
@@ -20,6 +20,7 @@ from usance.adapters.kafka_setup import (
 from usance.bootstrap.backend import cluster_settings, open_cluster
 from usance.bootstrap.store import complete_log
 from usance.config import Settings
+from usance.engine.findings import Finding
 from usance.engine.topics import Topics
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Refused
@@ -94,8 +95,16 @@ def examine(settings: Settings, clock: Clock | None = None) -> Iterator[Finding]
     """Look at everything about the cluster that can be wrong, and change nothing."""
     found = ward(settings, clock)
     yield from kafka_doctor.settings(found)
+    yield from kafka_rights.examine(found, settings.namespace)
     yield from kafka_flow.transactions(found)
     yield from kafka_flow.groups(found)
+
+
+def quick(settings: Settings) -> Iterator[Finding]:
+    """Look at settings and rights alone: nothing there is waited for."""
+    found = ward(settings)
+    yield from kafka_doctor.settings(found)
+    yield from kafka_rights.examine(found, settings.namespace)
 
 
 def check_safe(settings: Settings, clock: Clock | None = None) -> list[Finding]:

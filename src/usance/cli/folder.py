@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from usance.cli.options import EXIT_REFUSED, EXIT_TAMPERED, Noun, Verb, dry_run, say, verb
+
+if TYPE_CHECKING:
+    from usance.engine.findings import Finding
 
 
 @click.command(cls=Verb)
@@ -71,24 +75,50 @@ def chain_progress(place: Any, records: int) -> None:
 
 
 @click.command(cls=Verb)
-def doctor() -> None:
-    """Check machine and data folder; exit code 1 when something is not well, 5 when damaged."""
-    from usance.bootstrap import care
-    from usance.cli.opening import folder, settings
-    from usance.cli.show import Column, emit, table
+@click.option("--all", "every", is_flag=True, help="What is well too.")
+def doctor(every: bool) -> None:
+    """Check machine, folder, log, clocks, keys, certificates, heads and access, with what mends each finding.
 
-    columns = (
-        Column("Check", lambda f: f.check),
-        Column("", lambda f: "ok" if f.well else "NOT WELL"),
-        Column("Found", lambda f: f.found),
-        Column("What to do", lambda f: "" if f.well else f.hint),
-    )
-    findings = list(care.examine(folder(), settings()))
-    emit([f._asdict() for f in findings], lambda _: table(columns, findings))
+    A cluster is checked too where the log is on one. Exit code 1 when something is wrong, 5 when somebody
+    tampered. Example: usance doctor --output json
+    """
+    from usance.bootstrap.doctor import examine
+    from usance.cli.opening import folder, settings
+    from usance.cli.show import emit
+
+    findings = list(examine(folder(), settings()))
+    emit([f.told() for f in findings], lambda _: finding_lines(findings, every=every))
     if any(f.tampered for f in findings):
         sys.exit(EXIT_TAMPERED)
     if not all(f.well for f in findings):
         sys.exit(EXIT_REFUSED)
+
+
+MARKS = {"ok": "ok", "warning": "SOON", "wrong": "NOT WELL", "unsafe": "UNSAFE"}
+
+
+def finding_lines(findings: Sequence[Finding], *, every: bool) -> Iterator[str]:
+    """Yield a table of findings, what is to be done first, then the command that mends each."""
+    from usance.cli.show import Column, table
+
+    columns = (
+        Column("Area", lambda f: f.area),
+        Column("Check", lambda f: f.check),
+        Column("", lambda f: MARKS.get(f.severity, f.severity.upper())),
+        Column("Found", lambda f: f.found),
+        Column("Code", lambda f: "" if f.severity == "ok" else f.code),
+    )
+    bad = [f for f in findings if f.severity != "ok"]
+    good = [f for f in findings if f.severity == "ok"]
+    yield from table(columns, [*bad, *(good if every or not bad else ())], "")
+    if bad and not every:
+        yield f"{len(good)} more checks are well: --all shows them."
+    for one in bad:
+        yield ""
+        yield f"{one.code} ({one.check}):"
+        yield f"  {one.command}"
+        if one.hint:
+            yield f"  {one.hint}"
 
 
 config = Noun("config", help="Settings.")

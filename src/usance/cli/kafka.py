@@ -69,15 +69,12 @@ def rights() -> None:
 
 
 @verb(kafka, "doctor")
-def doctor() -> None:
-    """Check the cluster: settings, open transactions, lag; exit code 1 when something is not well."""
-    columns = (
-        Column("Check", lambda f: f.check),
-        Column("", lambda f: "ok" if f.well else "UNSAFE" if f.unsafe else "NOT WELL"),
-        Column("Found", lambda f: f.found),
-        Column("What to do", lambda f: "" if f.well else f.hint),
-    )
+@click.option("--all", "every", is_flag=True, help="What is well too.")
+def doctor(every: bool) -> None:
+    """Check the cluster: settings, rights, open transactions, lag; exit code 1 when something is not well."""
+    from usance.cli.folder import finding_lines
+
     findings = list(care.examine(effective().settings))
-    emit([f._asdict() for f in findings], lambda _: table(columns, findings))
+    emit([f.told() for f in findings], lambda _: finding_lines(findings, every=every))
     if not all(f.well for f in findings):
         sys.exit(EXIT_REFUSED)

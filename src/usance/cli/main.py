@@ -31,7 +31,7 @@ COMMANDS: Members = {
         "What could not be decided: show, redrive, discard.",
     ),
     "demo": ("usance.cli.running:demo", "Play the sample book and print a summary."),
-    "doctor": ("usance.cli.folder:doctor", "Check machine and data folder."),
+    "doctor": ("usance.cli.folder:doctor", "Check everything, and name what mends each finding."),
     "event": ("usance.cli.operations:event", "List, show and follow events."),
     "facility": ("usance.cli.trade:facility", "Credit facilities: look and set."),
     "glass": (

@@ -118,6 +118,25 @@ def seek_topic(group: str, name: str, partition: int, offset: int, dry_run: bool
     emit(found, lambda f: [f"{words} {group} on {name}.p{partition} from {f['from']} to {offset}"])
 
 
+@verb(topic, "settle")
+@dry_run
+def settle_topics(dry_run: bool) -> None:
+    """Create the topics that an embedded log lacks, and keep each as it must be kept.
+
+    No process may own the folder meanwhile; on a cluster `usance kafka setup` does this.
+    Example: usance topic settle --dry-run
+    """
+    done = care.settle(folder(), effective_settings(), dry_run=dry_run)
+    words = "Would settle" if dry_run else "Settled"
+    rows = [{"topic": name, "done": what} for name, what in done]
+    emit(
+        rows,
+        lambda _: (
+            [f"{words} {name}: {what}" for name, what in done] or ["All are as they must be."]
+        ),
+    )
+
+
 def _known(seen: Looking, name: str) -> TopicSettings:
     settings = seen.desk.store.log.topics().get(name)
     hidden = ".compliance." in name and not sees_compliance(seen.viewer)

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from usance.web import accesses, audit_pages, listing, operations, pages
 from usance.web.answers import Answer
 from usance.web.api import BATCH_MAX, ROLE_HEADER, Item
 from usance.web.commands import CommandType, command_types
+from usance.web.every import PAGES
 from usance.web.pages import Page
 from usance.web.previews import Forecast
 from usance.web.problems import Problem
@@ -22,17 +22,10 @@ Json = dict[str, Any]
 
 def document(version: str) -> Json:
     """Return the whole description."""
-    every = (
-        *pages.PAGES,
-        listing.PAGE,
-        *operations.PAGES,
-        *audit_pages.PAGES,
-        *accesses.PAGES,
-    )
     kinds = command_types()
     classes: list[Any] = [*(k.cls for k in kinds.values()), Answer, Forecast, Problem, Item]
-    classes += [p.result for p in every if p.result is not dict]
-    classes += [p.filters for p in every if p.filters is not None]
+    classes += [p.result for p in PAGES if p.result is not dict]
+    classes += [p.filters for p in PAGES if p.filters is not None]
     unique = list({repr(c): c for c in classes}.values())
     schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
     of = {repr(c): s for c, s in zip(unique, schemas, strict=True)}
@@ -41,7 +34,7 @@ def document(version: str) -> Json:
     paths["/dead-letters/{ref}/reread"] = _reread(of)
     paths |= {path: _pack(path, of) for path in ("/credits/{ref}/pack.zip", "/audit/pack.zip")}
     paths |= {"/audit/log/{folder}/{path}": _tile(of), "/audit/policy.txt": _policy(of)}
-    paths |= {_path(p): _twin(p, of, components) for p in every}
+    paths |= {_path(p): _twin(p, of, components) for p in PAGES}
     paths["/lists"] = _lists(of)
     paths |= {f"/health/{part}": _health(part) for part in ("live", "ready")}
     return {

@@ -17,7 +17,7 @@ from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused, UsanceError
 from usance.views import results_access as ra
 from usance.views.asking_access import AUDITORS
-from usance.web import accesses, audit_pages, listing, operations, pages, rereading
+from usance.web import doctoring, every, pages, rereading
 from usance.web.answers import Answer
 from usance.web.api import ACTING_AS, Desk, refusal_of, said_by
 from usance.web.backend import Backend
@@ -69,13 +69,19 @@ RAIL: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("r", "/projections", "Projections"),
             ("h", "/schemas", "Schemas"),
             ("y", "/system", "System"),
+            ("v", "/doctor", "Doctor"),
         ),
     ),
 )
 """The left rail: groups of (key behind `g`, address, name)."""
 
 _COMPLIANCE = frozenset(COMPLIANCE_ROLES)
-RAIL_ROLES = {"/cases": _COMPLIANCE, "/lists": _COMPLIANCE, "/access": AUDITORS}
+RAIL_ROLES = {
+    "/cases": _COMPLIANCE,
+    "/lists": _COMPLIANCE,
+    "/access": AUDITORS,
+    "/doctor": doctoring.READERS,
+}
 """Who sees an address in the rail; the others are for everybody."""
 
 FORM_PAGES = {p.path: p for p in pages.PAGES if p.path in ("/apply", "/present")}
@@ -92,15 +98,8 @@ class Site:
 
     def routes(self) -> list[Route]:
         """Return the routes of all pages; twins stand first, as `.json` ends their addresses."""
-        every = (
-            *pages.PAGES,
-            listing.PAGE,
-            *operations.PAGES,
-            *audit_pages.PAGES,
-            *accesses.PAGES,
-        )
-        twins = [Route(f"{p.path}.json", self._twin(p), methods=["GET"]) for p in every]
-        shown = [Route(p.path, self._page(p), methods=["GET"]) for p in every]
+        twins = [Route(f"{p.path}.json", self._twin(p), methods=["GET"]) for p in every.PAGES]
+        shown = [Route(p.path, self._page(p), methods=["GET"]) for p in every.PAGES]
         return [
             Route("/", self._page(pages.PAGES[0]), methods=["GET"]),
             *twins,
