@@ -33,10 +33,19 @@ SQLITE_MIN = (3, 37, 0)
 def examine(folder: Folder, settings: Settings) -> Iterator[Finding]:
     """Look at everything from outside, as a command does: the log is opened to be read."""
     yield from machine(folder, settings)
-    if not log_exists(folder.log, settings):
+    if log_exists(folder.log, settings):
+        yield from _log(folder, settings)
+    else:
         yield ok("data", "NO_BOOK", "data folder", f"no book in {folder.root} yet")
-        yield from doctor_keys.certificates(settings)
-        return
+    yield from doctor_keys.certificates(settings)
+    if settings.bootstrap_servers:
+        from usance.bootstrap import kafka
+
+        yield from kafka.examine(settings)
+
+
+def _log(folder: Folder, settings: Settings) -> Iterator[Finding]:
+    """Look at files and at what is in them."""
     if not settings.bootstrap_servers:
         yield _owner(folder)
     for path in (folder.log, folder.views):
@@ -47,24 +56,18 @@ def examine(folder: Folder, settings: Settings) -> Iterator[Finding]:
         store = Store(folder, settings, clock, owner=False)
     except UsanceError as error:
         yield troubled("data", "LOG_CLOSED", "log", error, _restored(folder))
-        yield from doctor_keys.certificates(settings)
         return
     try:
         yield from inside(store, settings, clock)
     finally:
         store.close()
-    if settings.bootstrap_servers:
-        from usance.bootstrap import kafka
-
-        yield from kafka.examine(settings)
 
 
 def inside(store: Store, settings: Settings, clock: Clock) -> Iterator[Finding]:
-    """Look at an open log: topics, clocks, keys, certificates, heads, who may do what."""
+    """Look at an open log: topics, clocks, keys, heads, who may do what."""
     yield from doctor_log.topics(store)
     yield from doctor_log.clocks(store, clock)
     yield from doctor_keys.keys(store, settings)
-    yield from doctor_keys.certificates(settings)
     yield from doctor_heads.examine(store, settings, clock)
     yield from doctor_access.examine(store.folder)
 
@@ -75,6 +78,7 @@ def served(store: Store, settings: Settings, clock: Clock) -> list[Finding]:
     Whole files and open transactions are for the command: that takes its time.
     """
     found = [*machine(store.folder, settings), *inside(store, settings, clock)]
+    found += doctor_keys.certificates(settings)
     if settings.bootstrap_servers:
         found += _cluster(settings)
     return sorted(found, key=lambda f: (-SEVERITIES.index(f.severity), AREAS.index(f.area)))

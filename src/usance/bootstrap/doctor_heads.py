@@ -28,6 +28,8 @@ HEAD_MS_MAX = 60_000
 SCRUB_DAYS_MAX = 35
 """How old the last kept verification may be."""
 LOOK_BACK = 8
+WITNESSES_WITHIN_S = 5.0
+LOOK_S = 0.05
 
 
 def examine(store: Store, settings: Settings, clock: Clock) -> Iterator[Finding]:
@@ -106,9 +108,9 @@ def _anchored(desk: ProofDesk, settings: Settings, start: str) -> Finding:
     kept = [n for n in desk.safe.names(f"{ANCHORS}/") if n.endswith(HEAD)]
     if not kept:
         return Finding("heads", "ANCHOR_OLD", "warning", "anchors", "none is kept yet", start)
-    newest = FolderTiles(desk.places.tiles).read(f"{HEADS}/{CHECKPOINT}")
     try:
-        head, anchor = (_seen(raw, policy) for raw in (newest, desk.safe.read(kept[-1])))
+        head = max(_attested(desk.places, policy)[1].values(), default=0)
+        anchor = _seen(desk.safe.read(kept[-1]), policy)
     except Tampered as broken:
         command = "usance audit verify --full"
         return Finding("heads", "ANCHOR", "tampered", "anchors", broken.message, command)
@@ -150,14 +152,30 @@ def _key(places: Places, settings: Settings) -> str:
     return "in a token" if settings.proof.signer else f"in the file {places.key.name}"
 
 
+def _attested(places: Places, policy: Policy) -> tuple[bytes, dict[str, int]]:
+    """Return the newest head with the instants of its cosigners; raises Detected.
+
+    A head is published before its witnesses have answered: that is waited for, a little.
+    """
+    clock = SystemClock()
+    end = clock.monotonic() + WITNESSES_WITHIN_S
+    while True:
+        try:
+            raw = FolderTiles(places.tiles).read(f"{HEADS}/{CHECKPOINT}")
+        except FileNotFoundError:
+            raise Detected("ROLLBACK", "keys are pinned, and no head is there") from None
+        try:
+            return raw, demand_quorum(raw, policy, _log(policy).name)
+        except Detected as found:
+            if found.code != "WITNESS_REFUSED" or clock.monotonic() > end:
+                raise
+        clock.sleep(LOOK_S)
+
+
 def _head(places: Places) -> str:
     policy = read_policy(places.policy)
-    try:
-        raw = FolderTiles(places.tiles).read(f"{HEADS}/{CHECKPOINT}")
-    except FileNotFoundError:
-        raise Detected("ROLLBACK", "keys are pinned, and no head is there") from None
+    raw, times = _attested(places, policy)
     head = open_checkpoint(raw, _log(policy), tuple(policy.witnesses.values()))
-    times = demand_quorum(raw, policy, head.origin)
     at = f", cosigned {iso(max(times.values()) * MS_PER_SECOND)}" if times else ""
     return f"{head.size:,} heads{at}"
 
