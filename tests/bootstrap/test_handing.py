@@ -37,6 +37,7 @@ from usance.audit.pack_records import parts_of, unprefixed
 from usance.bootstrap.handing import Pack, write_pack
 from usance.bootstrap.pack_indexes import wrong_indexes
 from usance.bootstrap.pack_scope import Request, instant_of
+from usance.bootstrap.packing import Packer
 from usance.domain.export import ExportPack, reference_of
 from usance.engine.reactor import Outgoing
 from usance.kernel.errors import NotFound, Refused, Unavailable, Unreadable
@@ -256,6 +257,21 @@ def test_a_pack_as_known_at_an_earlier_head_holds_what_was_sealed_by_then(
     again = packs.pack(Request("credit", CREDIT, known_at=saved))
     assert [line["id"] for line in lines(files_of(again), TREE)] == now
     assert again.known_at == parse_checkpoint(parse_note(saved).text).size
+
+
+def test_every_number_of_heads_makes_a_pack_or_says_that_nothing_was_sealed_yet(
+    packs: PackWorld,
+) -> None:
+    evidence = packs.evidence
+    top = parse_checkpoint(parse_note(evidence.head()).text).size
+    made, viewer = [], packs.runtime.directory.actor(AUDITOR)
+    for known in range(1, top + 1):
+        try:
+            packer = Packer(evidence, viewer, packs.names)
+            made.append(packer.gather(Request("credit", CREDIT, known_at=known)))
+        except (NotFound, Unavailable):
+            assert not made, "what was there at a head is there at the next"
+    assert len(made) > 1
 
 
 def test_a_saved_head_of_another_history_makes_no_pack(packs: PackWorld) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from usance.audit.pack_records import unzipped
 from usance.audit.pack_verify import main
 
@@ -32,6 +34,9 @@ def test_one_command_makes_a_pack_that_verifies(
     assert capsys.readouterr().out.startswith(f"ACCEPTED {told['records']} records")
     assert main([str(out), "--trust", "A" * 44]) == 1
     assert "UNKNOWN_KEY" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main([str(out), "--trust", "bogus"])
+    assert ended.value.code == 2 and "neither a fingerprint" in capsys.readouterr().err
     again = run("audit", "export", "--credit", credit, "--out", str(out), "--as", AUDITOR)
     assert again.exit_code != 0 and "is there already" in again.output
 

@@ -247,6 +247,14 @@ def test_deep_nesting_is_an_answer_and_no_crash() -> None:
     assert line(new=deep, old=[deep])[1].compatible in (True, False)
 
 
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_json_does_not_have_makes_the_line_unreadable(word: str) -> None:
+    field = f'{{"name":"a","type":"double","default":{word}}}'
+    schema = f'{{"type":"record","name":"R","fields":[{field}]}}'
+    _, verdict = judge_line(f'{{"id":1,"mode":"BACKWARD","new":{schema},"old":[{schema}]}}')
+    assert not verdict.readable and not verdict.compatible
+
+
 def test_schemas_may_stand_as_text_within_the_line() -> None:
     assert line(new='{"type": "long"}', old=['"int"'])[1].compatible
     assert line(old="int")[1].compatible

@@ -239,6 +239,14 @@ CHANGES = [
         "error",
     ),
     (
+        "retention class of a field that has a subject changes",
+        one("string", subject="customer", retain="aml"),
+        one("string", subject="customer", retain="trade"),
+        "KEY_SCOPE_CHANGED",
+        "/fields/0",
+        "error",
+    ),
+    (
         "uuid dropped",
         one("string"),
         one({"type": "string", "logicalType": "uuid"}),

@@ -47,11 +47,30 @@ def test_what_is_missing_is_told_in_the_registrys_own_codes(world: World) -> Non
         ("subjects/nobody/versions", 40401, 404),
         (f"subjects/{EVENTS}-usance.trade.CreditApplied/versions/77", 40402, 404),
         (f"subjects/{EVENTS}-usance.trade.CreditApplied/versions/first", 42202, 422),
+        (f"subjects/{EVENTS}-usance.trade.CreditApplied/versions/-2", 42202, 422),
+        ("schemas/ids/abc", 404, 404),
+        ("bogus", 404, 404),
+        ("", 404, 404),
     ):
         answer = client.get(f"/registry/{path}")
         assert (answer.status_code, answer.json()["error_code"]) == (status, code)
         assert answer.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
     assert client.get("/registry/mode").json() == {"mode": "READWRITE"}
+    newest = f"/registry/subjects/{EVENTS}-usance.trade.CreditApplied/versions"
+    assert client.get(f"{newest}/-1").json() == client.get(f"{newest}/latest").json()
+
+
+@pytest.mark.parametrize("where", ["schema", "subject"])
+def test_a_card_number_is_registered_nowhere(world: World, where: str) -> None:
+    client = TestClient(create_app(world.program), base_url="http://127.0.0.1:8400")
+    number = "4111111111111111"
+    doc = f"card {number}" if where == "schema" else "a note"
+    text = f'{{"type":"record","name":"Noted","doc":"{doc}","fields":[]}}'
+    subject = "noted-value" if where == "schema" else f"card {number}-value"
+    answer = client.post(f"/registry/subjects/{subject}/versions", json={"schema": text})
+    assert (answer.status_code, answer.json()["error_code"]) == (422, 42201)
+    assert "card number" in answer.json()["message"] and number not in answer.text
+    assert number not in client.get("/registry/subjects").text
 
 
 def test_an_off_the_shelf_client_reads_every_event(world: World) -> None:

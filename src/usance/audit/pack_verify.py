@@ -571,6 +571,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         trusted: bytes | str | None = said.trust
         if said.trust and len(said.trust) != 44:
+            if not Path(said.trust).is_file():
+                parser.error("--trust is neither a fingerprint (44 characters) nor a policy file")
             trusted = Path(said.trust).read_bytes()
         with Path(said.pack).open("rb") as file:
             empty = file.seek(0, 2) == 0

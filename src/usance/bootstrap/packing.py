@@ -14,6 +14,7 @@ import msgspec
 from usance.audit.chain import HASHED_HEADERS
 from usance.audit.codes import Detected
 from usance.audit.leaf import unpack
+from usance.audit.merkle import prefix_root
 from usance.audit.note import Checkpoint, b64, open_checkpoint
 from usance.audit.pack import (
     Draft,
@@ -130,10 +131,7 @@ class Packer:
         """Return how many heads are meant; raises Refused for more than there are, Detected for a fork."""
         if isinstance(wanted, bytes):
             head = open_checkpoint(wanted, self.policy.log(self.origins.heads))
-            if (
-                head.size <= top.size
-                and self.tree(self.heads_folder, head.size).root() != head.root
-            ):
+            if head.size <= top.size and self._root_of_heads(head.size, top.size) != head.root:
                 raise Detected("FORK", f"the log of heads has another history at {head.size} heads")
             wanted = head.size
         if wanted < 0:
@@ -145,6 +143,10 @@ class Packer:
                 hint="--known-at takes a number of heads, or a file of `usance audit head`.",
             )
         return wanted
+
+    def _root_of_heads(self, size: int, top: int) -> bytes:
+        """Return the root that the log of heads had at a size: by the tiles of today, which hold every prefix."""
+        return prefix_root(size, self.tree(self.heads_folder, top).node)
 
     # -- gathering
 
@@ -175,7 +177,7 @@ class Packer:
             "scope": scope,
             "streams": chosen.streams,
             "as_of": request.as_of,
-            "known_at": {"heads": known, "root": b64(self.tree(self.heads_folder, known).root())},
+            "known_at": {"heads": known, "root": b64(self._root_of_heads(known, top.size))},
             "trees": trees_of(parts),
         }
         return Gathered(

@@ -73,7 +73,7 @@ _OTHER_TAGS = frozenset(
 """FIN fields that hold references, dates, amounts and codes, never words."""
 _OTHER_KEYS = re.compile(
     rb"(?:reference|ref|id|uuid|key|credit|presentation|message|account|iban|bic|lei|number|amount|increase"
-    rb"|decrease|hash|digest|sha256|position|case|work|saga|facility|correlation|causation|mur|uetr"
+    rb"|decrease|hash|digest|sha256|position|work|saga|facility|correlation|causation|mur|uetr"
     rb"|.*_(?:id|reference|ref|number|account|amount|minor|key|hash|at))\Z"
 )
 _SCHEMES = re.compile(

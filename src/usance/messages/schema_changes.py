@@ -283,7 +283,8 @@ class Changes:
                 message = (
                     f"{name} was {before!r} and is {now.get(name)!r}: another key would seal it"
                 )
-                severity = ERROR if keyed or any(map(_SEALING.search, then)) else WARN
+                owned = "subject" in then or any(map(_SEALING.search, then))
+                severity = ERROR if keyed or owned else WARN
                 self._add("KEY_SCOPE_CHANGED", at, severity, message, "add a new field instead")
 
     def _units(self, at: str, now: dict[str, Any], then: dict[str, Any]) -> None:

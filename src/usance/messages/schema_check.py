@@ -68,7 +68,7 @@ def judge_line(line: bytes | str) -> tuple[Any, Verdict]:
     """Return id and verdict of one line `{"id", "mode", "new", "old": [oldest, ..., newest]}`; never raises."""
     hint = 'write {"id": ..., "mode": "FULL_TRANSITIVE", "new": {...}, "old": [{...}, ...]}'
     try:
-        asked = json.loads(line)
+        asked = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return None, unreadable("", "the line is not JSON", hint)
     if not isinstance(asked, dict):
@@ -93,6 +93,10 @@ def judge_line(line: bytes | str) -> tuple[Any, Verdict]:
         return name, judge(schemas[0], schemas[1:], mode)
     except RecursionError:
         return name, unreadable("", "types nested too deeply", "refer to inner types by name")
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def _text(spec: Any) -> str:

@@ -15,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from usance.crypto.card_policy import ARTICLE, HINT, CardPolicy
 from usance.engine import schemas
 from usance.engine.control import RegisterSchema
 from usance.engine.reactor import Outgoing
 from usance.kernel.decider import Actor
-from usance.kernel.errors import Unreadable, UsanceError
+from usance.kernel.errors import Refused, Unreadable, UsanceError
 from usance.kernel.ids import RandomIds
 from usance.messages.avro_schema import Schema
 from usance.messages.compatibility import check_versions
@@ -29,12 +30,14 @@ from usance.web.backend import Backend
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 LEVEL = "FULL_TRANSITIVE"
 """The level of subjects without one of their own."""
+NO_SUCH_PATH = 404
 SUBJECT_NOT_FOUND, VERSION_NOT_FOUND, SCHEMA_NOT_FOUND = 40401, 40402, 40403
 NO_LEVEL = 40408
 INCOMPATIBLE = 409
 INVALID_SCHEMA, INVALID_VERSION, NOT_PERMITTED = 42201, 42202, 42205
 STORE_FAILED = 50001
 _WORDS = {
+    NO_SUCH_PATH: "HTTP 404 Not Found",
     SUBJECT_NOT_FOUND: "Subject not found.",
     VERSION_NOT_FOUND: "Version not found.",
     SCHEMA_NOT_FOUND: "Schema not found.",
@@ -43,6 +46,7 @@ _WORDS = {
     NOT_PERMITTED: "Levels, modes and deletions are not offered: history stays readable.",
     STORE_FAILED: "The owner of the registry did not answer in time; ask again.",
 }
+NEWEST = ("latest", "-1")
 _CODES = {"INCOMPATIBLE_SCHEMA": INCOMPATIBLE, "INVALID_SCHEMA": INVALID_SCHEMA}
 
 Json = dict[str, Any]
@@ -136,9 +140,11 @@ def _versions(state: RegistryState, request: Request) -> dict[int, int]:
 
 
 def _number(versions: dict[int, int], asked: str) -> int:
-    if asked != "latest" and not (asked.isdecimal() and int(asked) > 0):
+    if asked in NEWEST:
+        return max(versions)
+    if not (asked.isdecimal() and int(asked) > 0):
         raise _Wrong(INVALID_VERSION)
-    return max(versions) if asked == "latest" else int(asked)
+    return int(asked)
 
 
 def _version(state: RegistryState, request: Request) -> Json:
@@ -231,6 +237,7 @@ async def _register(state: RegistryState, request: Request, body: Json) -> Json:
     known = _registered(state, subject, schema)
     if known is not None:
         return _given(state, known)
+    _demand_no_card(request.app.state.backend.cards, schema.text, subject)
     if state.beyond is not None:
         raise _Wrong(NOT_PERMITTED, "Ids come from another registry: register the schema there.")
     backend: Backend = request.app.state.backend
@@ -260,11 +267,26 @@ async def _register(state: RegistryState, request: Request, body: Json) -> Json:
     return _given(state, known)
 
 
+def _demand_no_card(cards: CardPolicy, *texts: str) -> None:
+    """Refuse a card's number: a schema is kept for ever, and a token in its place would mean another schema."""
+    for data in (text.encode() for text in texts):
+        try:
+            clean = cards.passed(data) == data
+        except Refused:
+            clean = False
+        if not clean:
+            raise _Wrong(INVALID_SCHEMA, f"A card number stands in it [{ARTICLE}]. {HINT}")
+
+
 def _given(state: RegistryState, registered: tuple[int, int]) -> Json:
     version, schema_id = registered
     known = state.by_id(schema_id)
     assert known is not None
     return {"id": schema_id, "version": version, **_text(known.schema)}
+
+
+def _nothing(_: RegistryState, __: Request) -> Json:
+    raise _Wrong(NO_SUCH_PATH)
 
 
 def _refused(_: RegistryState, __: Request) -> Json:
@@ -304,4 +326,6 @@ def mount() -> Mount:
     for path in ("/config", "/config/{subject:path}", "/mode", "/mode/{subject:path}"):
         routes.append(Route(path, _reading(_refused), methods=["PUT"]))
     routes.append(Route("/subjects/{subject:path}", _reading(_refused), methods=["DELETE"]))
+    every = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+    routes.append(Route("/{path:path}", _reading(_nothing), methods=every))
     return Mount("/registry", routes=routes)
