@@ -6,11 +6,13 @@ from hashlib import sha256
 
 import msgspec
 import pytest
-from toy_world import DAY, NOON, Pay, PurseDecider, World, memory
+from toy_world import DAY, NOON, Pay, PayAt, PurseDecider, World, memory
 
+from usance.engine import unit
 from usance.engine.snapshots import Snapshot
 from usance.engine.topics import Place
 from usance.kernel.clock import BookClock
+from usance.kernel.errors import Tampered
 from usance.log.contract import Output
 from usance.testing.sim_log import SimulatedLog
 
@@ -98,3 +100,50 @@ def test_a_changed_fold_drops_older_rounds(world: World) -> None:
     owner = world.owner()
     assert owner.restored[Place("trade", 0)] == (3, 0)
     assert world.balances() == {"a": 6}
+
+
+# -- rule 16: what footers say of each other and of the records must hold, or nobody decides
+
+
+@pytest.mark.parametrize(
+    ("field", "change"), [("unit", 1), ("previous_end", -1), ("previous_end", 1)]
+)
+def test_a_footer_that_does_not_follow_the_one_before_stops_the_line(
+    world: World, monkeypatch: pytest.MonkeyPatch, field: str, change: int
+) -> None:
+    owner = world.owner()
+    world.pay("a", [1])
+    world.settle(owner)
+    footer = unit.UnitFooter
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            unit, "UnitFooter", lambda **said: footer(**{**said, field: said[field] + change})
+        )
+        world.pay("a", [2], "next-")
+        world.settle(owner)
+    with pytest.raises(Tampered, match="does not follow unit 1"):
+        world.owner()
+
+
+def test_records_that_no_footer_closes_stop_the_line(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = world.owner()
+    made = unit.Unit
+    monkeypatch.setattr(unit, "Unit", lambda *parts: made(*parts[:-1], []))
+    world.pay("a", [1])
+    world.settle(owner)
+    with pytest.raises(Tampered, match="records without a unit footer"):
+        world.owner()
+
+
+def test_a_timer_fires_when_it_is_due_and_not_before(world: World) -> None:
+    owner = world.owner()
+    world.send("a", PayAt(timer="t", amount=5, due=NOON + DAY), "later")
+    world.settle(owner)
+    advance(world, NOON + DAY - 1)
+    world.settle(owner)
+    assert not sum(world.balances().values())
+    advance(world, NOON + DAY)
+    world.settle(owner)
+    assert world.balances() == {"a": 5}
