@@ -271,6 +271,14 @@ PyObject *usance_sha256(PyObject *module, PyObject *const *args, Py_ssize_t coun
     return PyBytes_FromStringAndSize((const char *)digest, 32);
 }
 
+/* digest(data) -> SHA-256; see kernel/digests.py */
+PyObject *usance_digest(PyObject *module, PyObject *data) {
+    if (!PyBytes_CheckExact(data)) return PyErr_Format(PyExc_TypeError, "digest takes a bytes object");
+    unsigned char digest[32];
+    usance_sha(PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data), digest);
+    return PyBytes_FromStringAndSize((const char *)digest, sizeof(digest));
+}
+
 /* HMAC-SHA256 (RFC 2104). */
 static void hmac_of(const unsigned char *key, size_t key_size, const void *data, size_t size, unsigned char *digest) {
     unsigned char block[64] = {0};

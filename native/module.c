@@ -128,6 +128,7 @@ static PyMethodDef module_methods[] = {
      "kafka_send(producer, rows): queue records without the interpreter's lock; returns librdkafka's number."},
     {"sha256", (PyCFunction)(void (*)(void))usance_sha256, METH_FASTCALL,
      "sha256(data, plainly, cuts): return the digest, fed in parts; for the tests."},
+    {"digest", usance_digest, METH_O, "digest(data): return SHA-256."},
     {"hex_digest", (PyCFunction)(void (*)(void))usance_hex_digest, METH_FASTCALL,
      "hex_digest(key, data): return HMAC-SHA256 in hex, SHA-256 where the key is empty."},
     {"sha1", (PyCFunction)(void (*)(void))usance_sha1, METH_FASTCALL,

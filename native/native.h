@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* Changes whenever Python and C must change together; kernel/native.py asks for its own number. */
-#define LAYOUT 11
+#define LAYOUT 12
 
 /* Schemas are our own files; a bound on depth is a bound on the C stack all the same. */
 #define DEPTH_MAX 48
@@ -244,6 +244,7 @@ PyObject *usance_kafka_bind(PyObject *module, PyObject *const *args, Py_ssize_t 
 PyObject *usance_kafka_record(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_kafka_send(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_sha256(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *usance_digest(PyObject *module, PyObject *data);
 PyObject *usance_hex_digest(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_sha1(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *usance_leaves(PyObject *module, PyObject *const *args, Py_ssize_t count);

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from usance.kernel import native
-from usance.kernel.digests import hex_digest, plain_hex_digest
+from usance.kernel.digests import digest, hex_digest, plain_digest, plain_hex_digest
 
 RFC_4231 = [
     (b"\x0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
@@ -40,6 +40,8 @@ def test_the_compiled_digest_is_that_of_hashlib(key: bytes, data: bytes) -> None
         hmac.new(key, data, "sha256").hexdigest() if key else hashlib.sha256(data).hexdigest()
     )
     assert compiled(key, data) == expected == plain_hex_digest(key, data)
+    whole = hashlib.sha256(data).digest()
+    assert native.load()[0].digest(data) == whole == plain_digest(data) == digest(data)
 
 
 @pytest.mark.native
@@ -49,3 +51,5 @@ def test_the_compiled_digest_is_that_of_hashlib(key: bytes, data: bytes) -> None
 def test_the_compiled_digest_takes_bytes_alone(wrong: tuple[object, ...]) -> None:
     with pytest.raises(TypeError):
         native.load()[0].hex_digest(*wrong)
+    with pytest.raises(TypeError):
+        native.load()[0].digest("text")

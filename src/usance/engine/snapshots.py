@@ -8,14 +8,14 @@ states that the manifests list and folds all events from the restart offset.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from hashlib import sha256
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
 
 from usance.engine.state import Entry, Packed, Tail
-from usance.kernel.decider import Decider, key_parts
+from usance.kernel import digests
+from usance.kernel.decider import Decider
 from usance.kernel.errors import Tampered
 from usance.log.contract import RECORD_BYTES_MAX, Record
 
@@ -113,7 +113,7 @@ def slice_of(
     size = 0
     for key in dirty:
         entry = entries[key]
-        decider = deciders[key_parts(key).category]
+        decider = deciders[key.split("/", 2)[1]]
         snapshot = Snapshot(
             fold_id=decider.fold_id,
             revision=entry.revision,
@@ -159,7 +159,7 @@ def make_round(
         unit=unit,
         events_index=restart[1].next,
         events_tail=restart[1].hash,
-        aggregates={s.key: (s.revision, sha256(s.value).digest()) for s in snapshots},
+        aggregates={s.key: (s.revision, digests.digest(s.value)) for s in snapshots},
         uses=dict(uses or {}),
         format=FORMAT,
         since=since,
@@ -256,7 +256,7 @@ def _entries(
     decode = msgspec.msgpack.Decoder(Snapshot).decode
     for key, (revision, digest) in listed.items():
         value = records.get(key.encode())
-        if value is None or sha256(value).digest() != digest:
+        if value is None or digests.digest(value) != digest:
             return None
         category = key.split("/", 2)[1]
         if category not in known:

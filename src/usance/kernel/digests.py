@@ -1,6 +1,6 @@
-"""Digests of what was said, in hex: SHA-256, and HMAC-SHA256 where there is a key.
+"""Digests: SHA-256, and HMAC-SHA256 where there is a key.
 
-The compiled one uses the processor's own instructions: a command has two or three digests of a kilobyte.
+The compiled ones use the processor's own instructions: a command has two or three digests of a kilobyte.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ def plain_hex_digest(key: bytes, data: bytes) -> str:
     return (hmac.digest(key, data, "sha256") if key else sha256(data).digest()).hex()
 
 
-hex_digest: Callable[[bytes, bytes], str] = (
-    NATIVE.hex_digest if NATIVE is not None and NATIVE.FAST_HASHES else plain_hex_digest
-)
+def plain_digest(data: bytes) -> bytes:
+    """Return SHA-256 (FIPS 180-4) of data."""
+    return sha256(data).digest()
+
+
+_FAST = NATIVE is not None and NATIVE.FAST_HASHES
+hex_digest: Callable[[bytes, bytes], str] = NATIVE.hex_digest if _FAST else plain_hex_digest
+digest: Callable[[bytes], bytes] = NATIVE.digest if _FAST else plain_digest
 """The same, compiled where that is faster."""

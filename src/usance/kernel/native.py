@@ -10,7 +10,7 @@ import importlib
 import os
 from typing import Any
 
-LAYOUT = 11
+LAYOUT = 12
 """What native/native.h must say too: extension and program come from the same sources."""
 SWITCH = "USANCE_NATIVE"
 """Environment variable; 0 switches the extension off."""
