@@ -79,7 +79,8 @@ def test_ratios_are_those_of_the_same_round() -> None:
             run("usance", "latency", 200.0) | {"p50_ms": 5.0},
             run("streams", "latency, default commit", 200.0) | {"p50_ms": 60.0},
             run("streams", "latency, late", 200.0, generator_in_time=False) | {"p50_ms": 900.0},
-            run("usance", ONE, 100), run("usance", TWO, 150), run("usance", TWO, 130),
+            run("usance", ONE, 100, broker_cores=0.5),
+            run("usance", TWO, 150, broker_cores=0.8), run("usance", TWO, 130, broker_cores=0.9),
             run("usance", FLUSHED.format("never", 100), 10), run("usance", FLUSHED.format(1, 100), 9),
         ]
     )  # fmt: skip
@@ -88,4 +89,6 @@ def test_ratios_are_those_of_the_same_round() -> None:
         "p50 at 200/s, streams (latency, default commit) / usance": 12.0,
         "rate, two processes / one": 1.4,
         "rate, flushed / not, batch 100": 0.9,
+        "broker's cores, one process": 0.5,
+        "broker's cores, two processes": 0.85,
     }

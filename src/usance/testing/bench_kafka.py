@@ -168,7 +168,11 @@ def _two(stage: Stage, plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def ratios(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return medians of ours over theirs: rates of the warm half in the same round, times at the same rate."""
+    """Return medians of ours over theirs: rates of the warm half in the same round, times at the same rate.
+
+    Beside what a second process gains stands how many cores the broker took meanwhile: where they are most of the
+    machine, it is the machine's limit and not ours.
+    """
     found: dict[str, list[float]] = defaultdict(list)
     by_round: dict[int, dict[str, float]] = defaultdict(dict)
     by_mode: dict[str, list[float]] = defaultdict(list)
@@ -194,7 +198,9 @@ def ratios(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for above, below, name in pairs:
         if above in by_mode and below in by_mode:
             found[name].append(median(by_mode[above]) / median(by_mode[below]))
-    return {name: round(median(values), 2) for name, values in found.items()}
+    for mode in (ONE, TWO):
+        found[f"broker's cores, {mode}"] = [r["broker_cores"] for r in runs if r["mode"] == mode]
+    return {name: round(median(values), 2) for name, values in found.items() if values}
 
 
 # -- what was measured on what

@@ -374,6 +374,11 @@ def saturate(
         spent = after.seconds - before.seconds
         return _told(runner, found, speed) | shares | {
             "cpu_us_per_event": round(spent / (number - first) * 1e6, 1) if span else 0.0,
+            "broker_cpu_us_per_event": round(
+                (broken.seconds - broker.seconds) / (number - first) * 1e6, 1
+            )
+            if span
+            else 0.0,
             "rss_mb": round(after.rss_mb),
             "units": _units(said),
             "box_bound": sum(shares.values()) > 0.8 * (os.cpu_count() or 1),

@@ -118,8 +118,8 @@ class JobLoop(UnitLoop):
         return JobHandling(share)
 
 
-def open_log(order: Order) -> KafkaLog:
-    """Return the log of a worker."""
+def open_log(order: Order, *, writes: bool = False) -> KafkaLog:
+    """Return the log of a worker; one that `writes` is made ready for that, as the program's is."""
     return KafkaLog.open(
         KafkaSettings(
             bootstrap=order.bootstrap,
@@ -129,7 +129,8 @@ def open_log(order: Order) -> KafkaLog:
             replication=1,
             min_insync=1,
             flush_single=order.flush,
-        )
+        ),
+        writes=writes,
     )
 
 
@@ -161,7 +162,7 @@ def work(order: Order) -> dict[str, float]:
     """Do what was ordered until the input ends; returns what the worker saw of itself."""
     clock = SystemClock()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    log = open_log(order)
+    log = open_log(order, writes=True)
     loop = loop_of(order, log)
     seen = _take_over(loop, order.holds, clock)
     say("ready")
