@@ -382,6 +382,17 @@ class LogConformance:
         assert [values(list(log.scan(p, 0))) for p in (E0, E1, O0)] == [[b"e"], [b"f"], [b"foot"]]
         assert [log.position(GROUP, p) for p in (C0, C1)] == [1, 1]
 
+    def test_a_pending_commit_tells_when_its_unit_is_written_and_keeps_it_told(
+        self, log: LogPort
+    ) -> None:
+        """Whoever waits for it waits in vain for nothing: it is told at the latest when the commit is over."""
+        log.append([out(C0, b"a")])
+        owner = Owner(log)
+        pending = log.commit(log.stage(owner.unit(owner.read(), [out(E0, b"e")])), owner.last)
+        assert any(pending.written(1.0) for _ in range(60))
+        pending.result(10.0)
+        assert pending.written(0.0) and pending.done()
+
     def test_outputs_keep_their_order_and_footers_come_last(self, log: LogPort) -> None:
         """Order holds inside each partition."""
         log.append([out(C0, b"a")])
