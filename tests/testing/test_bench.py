@@ -14,7 +14,7 @@ from usance.log.contract import Output
 from usance.testing.bench import run_bench
 from usance.testing.bench_ledger import ledger
 from usance.testing.bench_proof import run_proof_bench
-from usance.testing.bench_rig import Mismatch, at_share, warmed
+from usance.testing.bench_rig import Mismatch, Profile, at_share, warmed
 from usance.testing.workload import Workload
 
 KEYS = {
@@ -42,8 +42,10 @@ def test_a_quick_bench_has_every_number_and_says_how_it_was_taken() -> None:
 
 
 @pytest.mark.slow
-def test_the_ledger_names_every_step_and_its_sums_hold() -> None:
-    found = ledger(3)
+@pytest.mark.parametrize("profile", ["default", "secure"])
+def test_the_ledger_names_every_step_and_its_sums_hold(profile: Profile) -> None:
+    found = ledger(3, profile)
+    assert ("keys ahead" in found) == (profile == "secure")
     parts = {k: v for k, v in found.items() if k not in ("owner", "all threads", "log thread")}
     assert {"decode message", "decide", "record", "stage", "publish"} <= parts.keys()
     assert all(v > 0 for k, v in found.items() if k not in ("between", "first time"))

@@ -121,8 +121,8 @@ def _decided(rig: Rig, work: Workload) -> dict[str, float]:
     def ahead() -> None:
         rig.owner._ahead(batch)  # noqa: SLF001
 
-    return {
-        "keys ahead": _least(ahead, count),
+    sealed = {} if rig.vault is None else {"keys ahead": _least(ahead, count)}
+    return sealed | {
         "decode meta": _least(lambda: [decoder.meta(c.record.headers) for c in cases], count),
         "decode message": _least(
             lambda: [decoder.message(c.record.headers, c.record.value) for c in cases], count
