@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bank_world import Bank
 from sim_world import Make, simulated
 from toy_world import (
     NOON,
@@ -15,7 +19,34 @@ from toy_world import (
     sqlite_world,
 )
 
+from usance.adapters.postgres_views import PostgresViews
+from usance.adapters.sqlite_views import SqliteViews
+from usance.engine.reading import Views
 from usance.kernel.clock import BookClock
+from usance.testing.postgres_server import PostgresServer
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def new_views(request: pytest.FixtureRequest) -> Iterator[Callable[[], Callable[[], Views]]]:
+    """Give what opens an empty store, and the same one as often as it is called."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
+
+        def new() -> Callable[[], Views]:
+            made: Callable[[], Views]
+            if request.param == "sqlite":
+                made = partial(SqliteViews, Path(tempfile.mkdtemp(dir=folder)) / "views.sqlite")
+            else:
+                server: PostgresServer = request.getfixturevalue("postgres")
+                made = partial(PostgresViews, server.address())
+            return lambda: opened.enter_context(closing(made()))
+
+        yield new
+
+
+@pytest.fixture
+def bank(new_views: Callable[[], Callable[[], Views]]) -> Bank:
+    return Bank(new_views())
+
 
 KAFKA = pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.slow])
 

@@ -3,172 +3,36 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
+from bank_world import (
+    ACCOUNTS,
+    KEYS,
+    TOTALS,
+    Bank,
+    Emptied,
+    Paid,
+    drain,
+    emptied,
+    paid_in,
+    projection,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from usance.adapters.postgres_views import PostgresViews
 from usance.adapters.sqlite_views import SqliteViews
-from usance.engine.projection import STALE, Changes, Fact, Projection, Rows, Table, numbers, texts
+from usance.engine.projection import STALE, Changes, Fact, Projection, Rows, Table, numbers
 from usance.engine.projector import Projector
 from usance.engine.reading import Order, Views, Where
-from usance.engine.topics import Topics
-from usance.kernel.clock import BookClock
-from usance.kernel.decider import Actor
 from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable, Uncertain
-from usance.log.contract import Output, TopicPartition, TopicSettings
-from usance.messages.catalogue import Catalogue
-from usance.messages.envelope import Decoder, Encoder, InputPosition, Meta
-from usance.messages.registry import RegistryState, plan
 from usance.testing.postgres_server import PostgresServer
-from usance.testing.sim_log import SimulatedLog
 from usance.testing.tcp_proxy import TcpProxy
-
-LOG_ID = "11111111-1111-4111-8111-111111111111"
-
-
-class Paid(msgspec.Struct, frozen=True, kw_only=True):
-    """Money came into an account."""
-
-    amount: int
-
-
-class Emptied(msgspec.Struct, frozen=True, kw_only=True):
-    """An account was closed."""
-
-
-ACCOUNTS = Table(
-    "accounts",
-    (*texts("key"), *numbers("balance", "payments")),
-    key=("key",),
-    indexes=(("balance",),),
-    stream="key",
-)
-TOTALS = Table("totals", (*texts("of"), *numbers("amount")), key=("of",))
-
-
-def _paid(fact: Fact, rows: Rows) -> None:
-    amount = fact.message.amount
-    rows.add("accounts", (fact.key,), balance=amount, payments=1)
-    rows.add("totals", ("all",), amount=amount)
-    if amount < 0:
-        raise ZeroDivisionError(amount)
-
-
-def _emptied(fact: Fact, rows: Rows) -> None:
-    rows.delete("accounts", fact.key)
-
-
-def projection(version: int = 1, name: str = "accounts") -> Projection:
-    return Projection(name, version, (ACCOUNTS, TOTALS), {Paid: _paid, Emptied: _emptied})
-
-
-class Bank:
-    """A log with events of accounts, written straight into it."""
-
-    def __init__(self, open_views: Callable[[], Views], partitions: int = 2) -> None:
-        self.open_views = open_views
-        self.log = SimulatedLog(BookClock(1_796_000_000_000))
-        self.topics = Topics("usance", partitions)
-        for settings_ in self.topics.settings():
-            self.log.create_topic(settings_)
-        self.log.create_topic(TopicSettings("other", "events", 1))
-        catalogue = Catalogue()
-        catalogue.register([(Paid, "event"), (Emptied, "event")])
-        registry = RegistryState()
-        for event in plan(catalogue, registry):
-            registry.apply(event)
-        self.decoder = Decoder(catalogue=catalogue, registry=registry)
-        self.encoder = Encoder(log_id=LOG_ID, catalogue=catalogue, registry=registry)
-        self.count: Counter[TopicPartition] = Counter()
-        self.store = open_views()
-        self.paid: Counter[str] = Counter()
-
-    def place(self, key: str) -> TopicPartition:
-        return self.topics.at("trade", "events", self.topics.place(key).partition)
-
-    def output(self, key: str, event: Any) -> Output:
-        place = self.place(key)
-        number = self.count[place]
-        self.count[place] += 1
-        meta = Meta(
-            tenant="t", actor=Actor("p", "l", "r"), correlation="c", causation="api:1",
-            command_id=f"{key}:{number}", body_hash=bytes(32),
-        )  # fmt: skip
-        key_, value, headers, _ = self.encoder.event(
-            event, meta, stream=key, ordinal=0, revision=number + 1, index=number,
-            prev=bytes(32), instant=1_796_000_000_000 + number,
-            input=InputPosition("usance.trade.commands", place.partition, number),
-        )  # fmt: skip
-        return Output(place.topic, place.partition, key_, value, headers)
-
-    def pay(self, key: str, *amounts: int) -> None:
-        self.log.append([self.output(key, Paid(amount=a)) for a in amounts])
-        self.paid[key] += sum(amounts)
-
-    def projector(self, *projections: Projection, **options: Any) -> Projector:
-        made = Projector(
-            self.log,
-            self.topics,
-            self.decoder,
-            self.store,
-            projections or (projection(),),
-            log_id=LOG_ID,
-            **options,
-        )
-        made.open()
-        return made
-
-    def balances(self) -> dict[str, int]:
-        with self.store.reading() as reading:
-            return {row["key"]: row["balance"] for row in reading.select("accounts")}
-
-    def total(self) -> int:
-        with self.store.reading() as reading:
-            row = reading.get("totals", of="all")
-        return row["amount"] if row else 0
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def new_views(request: pytest.FixtureRequest) -> Iterator[Callable[[], Callable[[], Views]]]:
-    """Give what opens an empty store, and the same one as often as it is called."""
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
-
-        def new() -> Callable[[], Views]:
-            made: Callable[[], Views]
-            if request.param == "sqlite":
-                made = partial(SqliteViews, Path(tempfile.mkdtemp(dir=folder)) / "views.sqlite")
-            else:
-                server: PostgresServer = request.getfixturevalue("postgres")
-                made = partial(PostgresViews, server.address())
-            return lambda: opened.enter_context(closing(made()))
-
-        yield new
-
-
-@pytest.fixture
-def bank(new_views: Callable[[], Callable[[], Views]]) -> Bank:
-    return Bank(new_views())
-
-
-def drain(projector: Projector) -> int:
-    done = 0
-    while worked := projector.step():
-        done += worked
-    return done
-
-
-KEYS = [f"t/credit/{n}" for n in range(5)]
 
 
 def test_rows_and_checkpoints_move_together_over_restarts(bank: Bank) -> None:
@@ -372,36 +236,6 @@ def test_bytes_that_cannot_be_decoded_park_their_key(bank: Bank) -> None:
     assert bank.balances()[KEYS[2]] == 4
 
 
-SLIPS = Table(
-    "slips",
-    (*texts("key"), *numbers("revision", "amount")),
-    key=("key", "revision"),
-    indexes=(("amount",),),
-    stream="key",
-    grows=True,
-)
-
-
-def _slip(fact: Fact, rows: Rows) -> None:
-    amount = fact.message.amount
-    rows.grow("slips", fact.key, fact.meta.revision, amount)
-    if amount < 0:
-        raise ZeroDivisionError(amount)
-
-
-def test_rows_of_a_growing_table_follow_the_same_rules(bank: Bank) -> None:
-    growing = Projection("slips", 1, (SLIPS,), {Paid: _slip})
-    bank.pay(KEYS[0], 10, -1, 7)
-    bank.pay(KEYS[1], 3, 4)
-    projector = bank.projector(growing, batch_max=2)
-    drain(projector)
-    with bank.store.reading() as reading:
-        rows = reading.select("slips", (), (Order("amount"),))
-    assert [(r["key"], r["amount"]) for r in rows] == [(KEYS[1], 3), (KEYS[1], 4), (KEYS[0], 10)]
-    assert [r[STALE] is not None for r in rows] == [False, False, True]
-    assert projector.verify("slips") == []
-
-
 def test_an_empty_view_of_a_long_log_is_built_aside_and_then_followed(
     bank: Bank, monkeypatch: Any
 ) -> None:
@@ -454,7 +288,7 @@ def test_rows_named_ahead_are_read_in_one_step(bank: Bank, monkeypatch: Any) -> 
 def test_a_rebuild_after_a_fix_mends_a_parked_key(bank: Bank) -> None:
     bank.pay(KEYS[0], 10, -1, 5)
     drain(bank.projector())
-    fixed = Projection("accounts", 1, (ACCOUNTS, TOTALS), {Paid: _fixed, Emptied: _emptied})
+    fixed = Projection("accounts", 1, (ACCOUNTS, TOTALS), {Paid: _fixed, Emptied: emptied})
     projector = bank.projector(fixed)
     seen: list[int] = []
     report = projector.rebuild("accounts", lambda progress: seen.append(progress.done))
@@ -534,13 +368,13 @@ def test_a_new_version_is_rebuilt_when_the_program_starts(bank: Bank) -> None:
     wider = ACCOUNTS._replace(columns=(*ACCOUNTS.columns, *numbers("largest")))
 
     def paid(fact: Fact, rows: Rows) -> None:
-        _paid(fact, rows)
+        paid_in(fact, rows)
         row = rows.get("accounts", fact.key)
         assert row is not None
         largest = max(row["largest"], fact.message.amount)
         rows.patch("accounts", (fact.key,), largest=largest)
 
-    newer = Projection("accounts", 2, (wider, TOTALS), {Paid: paid, Emptied: _emptied})
+    newer = Projection("accounts", 2, (wider, TOTALS), {Paid: paid, Emptied: emptied})
     projector = bank.projector(newer)
     drain(projector)
     with bank.store.reading() as reading:

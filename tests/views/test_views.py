@@ -23,7 +23,7 @@ from usance.kernel.decider import Actor, Denied, Erased
 from usance.kernel.words import Words
 from usance.messages.catalogue import default
 from usance.testing import trade
-from usance.views import sentences
+from usance.views import PROJECTIONS, sentences
 from usance.views.asking import flat
 from usance.views.book import derived
 
@@ -160,6 +160,22 @@ def check_ledger(world: World) -> None:
     assert status.events == len(events)
     assert status.inputs == world.sent
     assert status.commands == status.inputs + sum(status.other_commands.values())
+
+
+def test_what_views_take_in_at_once_is_what_their_handlers_take_in_one_by_one(
+    world: World,
+) -> None:
+    issue(world)
+    for key, command, actor in COMMANDS[7:]:
+        world.send(key, command, actor)
+    world.run()
+    at_once = [p for p in PROJECTIONS if p.together]
+    assert {p.name for p in at_once} >= {"history", "compliance-history"}
+    beside = world.new_projector([p._replace(together={}) for p in at_once], follow=False)
+    for projection in at_once:
+        assert beside.verify(projection.name) == []
+    with world.views.reading() as reading:
+        assert reading.select("events"), "and there is something to compare"
 
 
 def test_the_columns_of_a_credit_follow_from_its_state_alone(world: World) -> None:

@@ -140,6 +140,8 @@ def fact_of(record: Record, decoder: Decoder, message: Any = None) -> Fact:
 
 
 Handler = Callable[[Fact, "Rows"], None]
+Together = Callable[[Sequence[Fact], "Rows"], None]
+"""Does to many facts, in their order, what handlers do to each: it may write once what they write often."""
 Ahead = Callable[[Fact], Iterable[tuple[str, Key]]]
 """Tells which rows (table, key) a fact's handler will read."""
 
@@ -151,7 +153,8 @@ class Projection(NamedTuple):
     names (`fact.message` is decoded for events and outcomes, None for dead letters and parked ones).
     `kinds` and `contexts` say which topics it follows. A changed meaning needs a new `version`.
     `ahead` names rows by message class, so that a batch reads them in one step; rows that are keyed by
-    their stream alone need no naming.
+    their stream alone need no naming. `together` takes in all that a batch has of a topic kind at once; the
+    handlers of that kind, which leave the same rows, take over where one of its records cannot be taken in.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Projection(NamedTuple):
     contexts: tuple[str, ...] = ("trade",)
     raw: Mapping[str, Handler] = {}
     ahead: Mapping[type, Ahead] = {}
+    together: Mapping[str, Together] = {}
 
 
 class Checkpoint(NamedTuple):
@@ -452,6 +456,18 @@ class Rows:
         key = (len(kept.changed),)
         self._journal.append((kept, key, _UNREAD))
         kept.changed[key] = (*values, self._since(kept, values))
+
+    def grow_by(self, table: str, rows: Sequence[_Values]) -> None:
+        """Write rows of a growing table, each as `grow` does."""
+        kept = self._kept[table]
+        if self._stale:
+            for row in rows:
+                self.grow(table, *row)
+            return
+        first = len(kept.changed)
+        keys = [(n,) for n in range(first, first + len(rows))]
+        self._journal += [(kept, key, _UNREAD) for key in keys]
+        kept.changed.update(zip(keys, [(*row, None) for row in rows], strict=True))
 
     def delete(self, table: str, *key: Scalar) -> None:
         """Remove a row, if it is there."""

@@ -480,6 +480,8 @@ class Projector:
     ) -> None:
         """Let one projection take in what it wants of a batch; what it cannot take in parks its key."""
         rows, parked = follower.rows, follower.generation.parked
+        if not broken and not parked and _handled_at_once(follower, place, todo):
+            return
         for fact, handler in todo:
             record = fact.record
             if broken and record.offset in broken:
@@ -538,6 +540,24 @@ class Projector:
                 if handler is not None:
                     wanted.append((number, handler))
         return routes
+
+
+def _handled_at_once(follower: Follower, place: TopicPartition, todo: _Todo) -> bool:
+    """Take in a whole batch, nearly always; else nothing is changed, and False says to go one by one."""
+    rows, together = follower.rows, follower.generation.projection.together.get(_kind(place.topic))
+    mark = rows.mark()
+    try:
+        if together is not None:
+            together([fact for fact, _ in todo], rows)
+        else:
+            for fact, handler in todo:
+                handler(fact, rows)
+    except _PASS_ON:
+        raise
+    except Exception:  # noqa: BLE001  whose fault it is, is found one by one
+        rows.undo(mark)
+        return False
+    return True
 
 
 def _ahead(follower: Follower, todo: _Todo) -> Iterator[tuple[str, Key]]:

@@ -76,6 +76,13 @@ def _foreign(headers: Headers) -> bool:
     return many > HEADERS_USUAL or (many == HEADERS_USUAL and headers[-1][0] != LAST_USUAL)
 
 
+def _meta_among(headers: Headers) -> bytes:
+    for name, value in headers:
+        if name == "usance-meta":
+            return value
+    raise Unreadable("decode", "no usance-meta header", hint="send commands through a gateway")
+
+
 class _Entry(NamedTuple):
     """What the decoder keeps ready per schema id."""
 
@@ -212,13 +219,12 @@ class Decoder:
 
     def meta(self, headers: Headers) -> Meta:
         """Return what `usance-meta` says; raises Unreadable when it is missing or malformed."""
-        raw = headers[6][1] if len(headers) > 6 and headers[6][0] == "usance-meta" else None
-        if raw is None:
-            raw = next((v for k, v in headers if k == "usance-meta"), None)
-            if raw is None:
-                raise Unreadable(
-                    "decode", "no usance-meta header", hint="send commands through a gateway"
-                )
+        if len(headers) > 6 and headers[6][0] == "usance-meta":
+            raw = headers[6][1]
+        elif len(headers) > 5 and headers[5][0] == "usance-meta":  # no ce_subject
+            raw = headers[5][1]
+        else:
+            raw = _meta_among(headers)
         try:
             if raw[:5] == self._meta_frame:
                 meta: Meta = self._meta_reader(raw, 5, None)

@@ -73,26 +73,19 @@ def _answering(prefix: str) -> Handler:
             if known is None or _replaces(known, outcome.answer):
                 told = (outcome.command_id, outcome.answer, source, fact.instant)
                 rows.put(inputs, meta.causation, *told)
-        before = rows.value(commands, (outcome.command_id,), "answer")
+        command_id = outcome.command_id
+        before = rows.value(commands, (command_id,), "answer")
         if outcome.answer in POINTING_BACK and before is not None:
             rows.add(commands, (outcome.command_id,), repeats=1)
             return
         if before is not None and not _replaces(before, outcome.answer):
             return
-        rows.patch(
+        rows.put(
             commands,
-            (outcome.command_id,),
-            causation=meta.causation,
-            source=source,
-            answer=outcome.answer,
-            code=outcome.code,
-            article=outcome.article,
-            message=outcome.message,
-            hint=outcome.hint,
-            actor=meta.actor.person,
-            correlation=meta.correlation,
-            instant=fact.instant,
-            input=int(is_input),
+            *(command_id, meta.causation, source, outcome.answer, outcome.code, outcome.article),
+            *(outcome.message, outcome.hint, meta.actor.person, meta.correlation, fact.instant),
+            0 if before is None else rows.value(commands, (command_id,), "repeats"),
+            int(is_input),
         )
 
     return answer

@@ -275,12 +275,13 @@ def _telling(template: str) -> _Teller:
 
 def sentence(event: Any) -> tuple[str, str]:
     """Return what an event says, and the article it rests on (empty: none)."""
-    said, article = _tellers(type(event).__name__)
+    said, article = tellers(type(event).__name__)
     return said(event), article(event)
 
 
 @cache
-def _tellers(name: str) -> tuple[_Teller, _Teller]:
+def tellers(name: str) -> tuple[_Teller, _Teller]:
+    """Return what `sentence` asks of the events of a type: the one for the words, the one for the article."""
     if name == "ExaminationCompleted":
         return _examined, _telling("UCP600-14a")
     said, article = _SENTENCES.get(name) or (_spaced(name), "")
