@@ -160,3 +160,66 @@ def test_every_type_with_a_layout_has_its_row_of_rules() -> None:
 def test_rules_name_only_fields_that_some_layout_has() -> None:
     known = {tag for kind in LAYOUTS for r in RELEASES for tag in layout(kind, r).index}  # type: ignore[union-attr]
     assert {tag for *_, tag, _ in PUT} - {"52a"} <= known
+
+
+# -- a rule that several types share holds in each of them
+
+
+MAIN = ("700", "707", "710", "720")
+CHARGED = (*MAIN, "730", "740", "742", "750", "752", "754")
+NOTED = (*CHARGED, "732", "734", "756")
+DRAWN = ("700", "710", "720", "740")
+SHARED: list[tuple[tuple[str, ...], dict[str, str | None], str | None, str]] = [
+    (MAIN, {"27": "2/2"}, "T75", "sequence"),
+    (("701", "708", "711", "721"), {"27": "1/2"}, "T75", "sequence"),
+    (("700", "707"), {"40A": "REVOCABLE"}, "T60", "code-40A"),
+    (("710", "720"), {"40B": "REVOCABLE\nWITHOUT OUR CONFIRMATION"}, "T64", "code-40B"),
+    (("710", "720"), {"40B": "IRREVOCABLE\nPERHAPS"}, "T66", "code-40B-confirmation"),
+    (MAIN, {"40E": "UCP 600"}, "T59", "code-40E"),
+    (MAIN, {"40E": "UCP LATEST VERSION/ALSO"}, "D81", "rules-narrative"),
+    ((*MAIN, "740"), {"41D": None, "41A": "BBBBSGSGXXX\nBY MAGIC"}, "T68", "code-41a"),
+    (DRAWN, {"42C": "SIGHT", "42A": None, "42D": None}, "C90", "drafts-with-drawee"),
+    (DRAWN, {"42C": None, "42D": None, "42A": "BBBBSGSG"}, "C90", "drafts-with-drawee"),
+    (DRAWN, {"42C": "SIGHT", "42D": "A BANK", "42M": "HALF AT SIGHT"}, "C90", "one-tenor"),
+    (DRAWN, {"42M": "HALF AT SIGHT", "42P": "NEGOTIATION"}, "C90", "one-tenor"),
+    (MAIN, {"43P": "MAYBE"}, "T64", "code-43P"),
+    (MAIN, {"43T": "MAYBE"}, "T65", "code-43T"),
+    (MAIN, {"44C": "270105", "44D": "IN JANUARY"}, "D06", "one-shipment-date"),
+    (MAIN, {"49": "PERHAPS"}, "T67", "code-49"),
+    (CHARGED, {"71D": "/BRIBE/USD5,"}, None, "lines-71D"),
+    (NOTED, {"72Z": "/PHONBEN +65 1", "77": None}, None, "lines-72Z"),
+    (("734", "750", "754"), {"73A": "/TIP/USD10,"}, None, "lines-73A"),
+    (("710", "720"), {"52A": None, "52D": None, "50E": None}, "C06", "one-issuer"),
+    *(
+        (("707", "708"), {tag: "+WEIGHT LIST"}, "T67", f"lines-{tag}")
+        for tag in ("45B", "46B", "47B", "49M", "49N")
+    ),
+]
+
+
+def with_fields(kind: str, text: str, changes: dict[str, str | None]) -> str:
+    """Put fields at the places that the type's layout gives them, or take them out (None)."""
+    places = layout(kind, "SR2026").index
+    found = re.findall(r"(?ms)^:(\w+):(.*?)\n(?=:|\Z)", text)
+    kept = [field for field in found if field[0] not in changes]
+    for tag, value in changes.items():
+        if value is not None:
+            after = [n for n, field in enumerate(kept) if places[field[0]] > places[tag]]
+            kept.insert(after[0] if after else len(kept), (tag, value))
+    return "".join(f":{tag}:{value}\n" for tag, value in kept)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "code", "rule"),
+    [(kind, changes, code, rule) for kinds, changes, code, rule in SHARED for kind in kinds],
+)
+def test_a_rule_that_types_share_holds_in_each(
+    kind: str, changes: dict[str, str | None], code: str | None, rule: str
+) -> None:
+    broken = rules(kind, with_fields(kind, TEXTS[kind], changes))
+    assert (code, rule) in {(found[0], found[2]) for found in broken}, broken
+
+
+@pytest.mark.parametrize("kind", sorted({kind for kinds, *_ in SHARED for kind in kinds}))
+def test_the_samples_break_no_rule_as_they_stand(kind: str) -> None:
+    assert rules(kind, with_fields(kind, TEXTS[kind], {})) == []
