@@ -21,8 +21,10 @@ from usance.bootstrap.backend import demand_log, log_exists, resident
 from usance.bootstrap.book import BookInput, before, play, read_book, sample_book, unplayed
 from usance.bootstrap.desk import clock_of, folder_of
 from usance.bootstrap.observing import provide
-from usance.bootstrap.roles import ALL, WEB
+from usance.bootstrap.retention_watch import RetentionWatch
+from usance.bootstrap.roles import ALL, OWNER, WEB
 from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.served import ServedDesk
 from usance.bootstrap.store import found_log
 from usance.bootstrap.supervisor import Supervisor, Worker
 from usance.cli.options import say, session, tell_error
@@ -215,12 +217,20 @@ class _Player(threading.Thread):
             if isinstance(runtime.clock, BookClock):
                 runtime.clock.run()
             if not runtime.stopping.is_set():
+                self._watch_retention()
                 runtime.start(views_apart=(os.cpu_count() or 1) > 1)
                 runtime.stopping.wait()
         except UsanceError as error:
             self.error = error
         finally:
             self.server.should_exit = True
+
+    def _watch_retention(self) -> None:
+        """Have proposed what falls due: only once others decide, as it waits for their answers."""
+        runtime = self.runtime
+        if OWNER in runtime.roles and runtime.store.vault is not None:
+            desk = ServedDesk(runtime)
+            runtime.parts["retention"] = RetentionWatch(desk, SystemClock())
 
 
 def _on_signals(server: ConsoleServer, runtime: Runtime) -> None:

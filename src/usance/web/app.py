@@ -20,7 +20,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from usance.kernel.errors import NotFound, Refused, UsanceError
-from usance.web import audit_pages, listing, openapi, packs, registry, rereading
+from usance.web import (
+    audit_pages,
+    listing,
+    openapi,
+    packs,
+    registry,
+    rereading,
+    retention,
+    revealing,
+)
 from usance.web.answers import Answers
 from usance.web.api import CommandEndpoint, Desk, batch, outcome
 from usance.web.backend import Backend
@@ -134,6 +143,8 @@ def create_app(backend: Backend) -> Starlette:
         *packs.ROUTES,
         *audit_pages.ROUTES,
         *listing.ROUTES,
+        *retention.ROUTES,
+        *revealing.ROUTES,
         registry.mount(),
         Mount("/static", StaticFiles(packages=[("usance.web", "static")])),
         *site.routes(),

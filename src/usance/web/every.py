@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usance.web import accesses, audit_pages, doctoring, listing, operations, pages
+from usance.web import accesses, audit_pages, doctoring, listing, operations, pages, retention
 from usance.web.pages import Page
 
 PAGES: tuple[Page, ...] = (
@@ -12,5 +12,6 @@ PAGES: tuple[Page, ...] = (
     *operations.PAGES,
     *audit_pages.PAGES,
     *accesses.PAGES,
+    *retention.PAGES,
 )
 """All pages. Today is the first, and stands at `/` too."""

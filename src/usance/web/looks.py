@@ -26,6 +26,8 @@ ACTIONS = {
     "/access": "access.list",
     "/access/{ref:path}": "access.view",
     "/audit": "audit.view",
+    "/retention": "retention.list",
+    "/retention/{ref:path}": "retention.view",
     "/audit/proof/{ref:path}": "audit.proof",
 }
 """Pages that are recorded whenever they are shown, with their action. Signed heads are for everybody to fetch."""

@@ -15,6 +15,8 @@ from usance.web.every import PAGES
 from usance.web.pages import Page
 from usance.web.previews import Forecast
 from usance.web.problems import Problem
+from usance.web.retention import ACTS, Said
+from usance.web.revealing import Asked, Revealed
 
 _REF = "#/components/schemas/{name}"
 Json = dict[str, Any]
@@ -23,7 +25,16 @@ Json = dict[str, Any]
 def document(version: str) -> Json:
     """Return the whole description."""
     kinds = command_types()
-    classes: list[Any] = [*(k.cls for k in kinds.values()), Answer, Forecast, Problem, Item]
+    classes: list[Any] = [
+        *(k.cls for k in kinds.values()),
+        Answer,
+        Forecast,
+        Problem,
+        Item,
+        Asked,
+        Revealed,
+        Said,
+    ]
     classes += [p.result for p in PAGES if p.result is not dict]
     classes += [p.filters for p in PAGES if p.filters is not None]
     unique = list({repr(c): c for c in classes}.values())
@@ -36,6 +47,8 @@ def document(version: str) -> Json:
     paths |= {"/audit/log/{folder}/{path}": _tile(of), "/audit/policy.txt": _policy(of)}
     paths |= {_path(p): _twin(p, of, components) for p in PAGES}
     paths["/lists"] = _lists(of)
+    paths["/events/{ref}/reveal"] = _reveal(of)
+    paths |= {f"/retention/{{ref}}/{act}": _retained(act, of) for act in ACTS}
     paths |= {f"/health/{part}": _health(part) for part in ("live", "ready")}
     return {
         "openapi": "3.1.0",
@@ -76,6 +89,9 @@ def _parameter(place: str, name: str, text: str, schema: Json | None = None) -> 
         "description": text,
         "schema": schema or {"type": "string"},
     }
+
+
+_DRY_RUN = _parameter("query", "dry_run", "Say what would happen; record nothing")
 
 
 def _command(kind: CommandType, of: dict[str, Json]) -> Json:
@@ -151,48 +167,77 @@ def _lists(of: dict[str, Json]) -> Json:
             "approve_count": {"type": "string"},
         },
     }
-    return {
-        "post": {
-            "operationId": "proposeListFile",
-            "summary": "Hold a list file against the gate and propose it; a second person activates it.",
-            "parameters": [
-                _parameter("query", "dry_run", "Say what would happen; record nothing"),
-                _parameter("header", "Idempotency-Key", "The same key is the same command"),
-                _parameter("header", ROLE_HEADER, "Who acts"),
-            ],
-            "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}},
-            "responses": {
-                "200": _answer({"oneOf": [of[repr(Answer)], of[repr(Forecast)]]}, "Committed"),
-                "202": _answer(of[repr(Answer)], "Not decided yet"),
-                **_problems(of, 400, 413, 422, 503),
-            },
-        }
-    }
+    return _post(
+        "proposeListFile",
+        "Hold a list file against the gate and propose it; a second person activates it.",
+        form,
+        _committed(of, dry_run=True) | _problems(of, 400, 413, 422, 503),
+        [_DRY_RUN, _parameter("header", "Idempotency-Key", "The same key is the same command")],
+        media="multipart/form-data",
+    )
 
 
 def _reread(of: dict[str, Json]) -> Json:
-    reason = {
-        "type": "object",
-        "required": ["reason"],
-        "properties": {"reason": {"type": "string"}},
-    }
+    return _post(
+        "reread",
+        "Read an unreadable input again from the bytes kept, and send what it means.",
+        _texts("reason"),
+        _committed(of, dry_run=True) | _problems(of, 400, 404, 422, 503),
+        [_parameter("path", "ref", "The dead letter's id"), _DRY_RUN],
+    )
+
+
+def _reveal(of: dict[str, Json]) -> Json:
+    return _post(
+        "reveal",
+        "Show a sealed field of an event, once it is recorded who sees it and why; never cached.",
+        of[repr(Asked)],
+        {"200": _answer(of[repr(Revealed)], "In clear"), **_problems(of, 404, 422, 503)},
+        [_parameter("path", "ref", "The event's id")],
+    )
+
+
+def _retained(act: str, of: dict[str, Json]) -> Json:
+    return _post(
+        f"retention{act.capitalize()}",
+        f"{ACTS[act][1]}; a destruction is answered with its certificate.",
+        of[repr(Said)],
+        _committed(of) | _problems(of, 404, 422, 503),
+        [_parameter("path", "ref", "The data subject")],
+    )
+
+
+def _post(
+    name: str,
+    summary: str,
+    body: Json,
+    responses: Json,
+    parameters: list[Json],
+    media: str = "application/json",
+) -> Json:
+    """Return a posted act that is no command of its own name."""
     return {
         "post": {
-            "operationId": "reread",
-            "summary": "Read an unreadable input again from the bytes kept, and send what it means.",
-            "parameters": [
-                _parameter("path", "ref", "The dead letter's id"),
-                _parameter("query", "dry_run", "Say what would happen; record nothing"),
-                _parameter("header", ROLE_HEADER, "Who acts"),
-            ],
-            "requestBody": {"required": True, "content": {"application/json": {"schema": reason}}},
-            "responses": {
-                "200": _answer({"oneOf": [of[repr(Answer)], of[repr(Forecast)]]}, "Committed"),
-                "202": _answer(of[repr(Answer)], "Not decided yet"),
-                **_problems(of, 400, 404, 422, 503),
-            },
+            "operationId": name,
+            "summary": summary,
+            "parameters": [*parameters, _parameter("header", ROLE_HEADER, "Who acts")],
+            "requestBody": {"required": True, "content": {media: {"schema": body}}},
+            "responses": responses,
         }
     }
+
+
+def _committed(of: dict[str, Json], *, dry_run: bool = False) -> Json:
+    """Return the answers of what becomes a command."""
+    answer = of[repr(Answer)]
+    decided = {"oneOf": [answer, of[repr(Forecast)]]} if dry_run else answer
+    return {"200": _answer(decided, "Committed"), "202": _answer(answer, "Not decided yet")}
+
+
+def _texts(*names: str) -> Json:
+    """Return a body of texts, all of them needed."""
+    said = {name: {"type": "string"} for name in names}
+    return {"type": "object", "required": list(names), "properties": said}
 
 
 def _pack(path: str, of: dict[str, Json]) -> Json:

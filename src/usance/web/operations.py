@@ -11,6 +11,7 @@ from usance.web import acts
 from usance.web.forms import whole_number
 from usance.web.lags import LagFilter, Lags, lag
 from usance.web.pages import Page, Shown, Visit
+from usance.web.revealing import choices
 
 TIMES = ("since", "until")
 DATE_LENGTH = len("2026-11-27")
@@ -87,7 +88,7 @@ def event(visit: Visit) -> Shown:
     found = visit.queries.event(visit.viewer, visit.ref)
     entry = found.entry
     place = visit.backend.proofs.place(entry.topic, entry.partition, entry.index)
-    return Shown(found, {"place": place})
+    return Shown(found, {"place": place, "sealed": choices(found.content, visit.viewer)})
 
 
 def projections(visit: Visit) -> Shown:

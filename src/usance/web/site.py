@@ -52,7 +52,10 @@ RAIL: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("l", "/ledger", "Ledger"),
         ),
     ),
-    ("Compliance", (("k", "/cases", "Cases"), ("n", "/lists", "Lists"))),
+    (
+        "Compliance",
+        (("k", "/cases", "Cases"), ("n", "/lists", "Lists"), ("q", "/retention", "Retention")),
+    ),
     (
         "Audit",
         (("u", "/audit", "Audit"), ("x", "/access", "Access"), ("z", "/glass", "Broken glass")),
@@ -81,6 +84,7 @@ RAIL_ROLES = {
     "/lists": _COMPLIANCE,
     "/access": AUDITORS,
     "/doctor": doctoring.READERS,
+    "/retention": _COMPLIANCE,
 }
 """Who sees an address in the rail; the others are for everybody."""
 
