@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pack_world import (
+    AUDITOR,
     STREAM,
     PackWorld,
     code_of,
@@ -22,16 +23,19 @@ from pack_world import (
 
 from usance.adapters.proof_files import read_key
 from usance.audit.codes import Detected
+from usance.audit.merkle import consistency_proof, prefix_root
 from usance.audit.note import (
     SigningKey,
     Verifier,
     b64,
+    open_checkpoint,
 )
 from usance.audit.pack_proofs import Refused as NotVerified
 from usance.audit.pack_records import line_of, prefixed, unprefixed
 from usance.audit.pack_verify import judge
 from usance.bootstrap.handing import Pack
 from usance.bootstrap.pack_scope import Request
+from usance.bootstrap.packing import Packer
 from usance.engine.notary import sign
 
 FLIPS = 1_500
@@ -205,6 +209,53 @@ def test_keys_of_the_forgers_own_are_refused_by_who_knows_the_banks(
     forger.files["policy.txt"] = (text + "quorum none\n").encode()
     assert code_of(forger.forged(), small.fingerprint) == "UNKNOWN_KEY"
     assert code_of(forger.forged(), files_of(small)["policy.txt"]) == "UNKNOWN_KEY"
+
+
+def refused(data: bytes, trusted: bytes | str | None = None) -> tuple[str, str]:
+    """Return code and place of the refusal of a pack."""
+    found = told(data, trusted)
+    assert isinstance(found, NotVerified), found
+    return found.code, str(found)
+
+
+def test_a_genuine_pack_is_refused_under_another_fingerprint(small: Pack) -> None:
+    assert code_of(small.data, small.fingerprint) == ""
+    other = b64(hashlib.sha256(b"another bank's keys").digest())
+    code, said = refused(small.data, other)
+    assert code == "UNKNOWN_KEY" and "fingerprint" in said
+
+
+def test_an_old_signature_under_a_new_manifest_is_refused(packs: PackWorld, small: Pack) -> None:
+    forger = Forger(packs, small)
+    note = forger.files["manifest.note"]
+    forger.forged()  # a manifest in another form, of the same facts
+    code, said = refused(zip_of({**forger.files, "manifest.note": note}), small.fingerprint)
+    assert code == "PACK_ALTERED" and "another manifest was signed" in said
+
+
+def test_a_proof_that_carries_another_head_is_refused(packs: PackWorld, small: Pack) -> None:
+    forger = Forger(packs, small)
+    name = next(n for n in forger.files if n.startswith(f"proofs/{TREE}"))
+    own, other = [forger.files[n] for n in sorted(forger.files) if n.startswith("heads/")][:2]
+    proof = forger.files[name]
+    mine = own if own in proof else other
+    assert mine in proof
+    forger.files[name] = proof.replace(mine, other if mine is own else own)
+    code, said = refused(forger.forged(), small.fingerprint)
+    assert code == "PROOF_INVALID" and "of another head" in said
+
+
+def test_a_head_that_was_not_known_then_is_refused(packs: PackWorld, small: Pack) -> None:
+    forger = Forger(packs, small)
+    packer = Packer(packs.evidence, packs.runtime.directory.actor(AUDITOR), packs.names)
+    raw = forger.files["sealed/heads.checkpoint"]
+    top = open_checkpoint(raw, packer.policy.log(packer.origins.heads)).size
+    tree = packer.tree(packer.heads_folder, top)
+    proof = consistency_proof(packs.early, top, tree.node)
+    forger.files["sealed/known-at.consistency"] = "".join(b64(h) + "\n" for h in proof).encode()
+    then = {"heads": packs.early, "root": b64(prefix_root(packs.early, tree.node))}
+    code, said = refused(forger.forged(known_at=then), small.fingerprint)
+    assert code == "STALE_HEAD" and "not known then" in said
 
 
 def _without(forger: Forger, drop: int) -> None:
