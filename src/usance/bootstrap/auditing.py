@@ -420,7 +420,9 @@ class Evidence:
             )
         return folders[wanted]
 
-    def export(self, place: TopicPartition | None, target: Path) -> list[str]:
+    def export(
+        self, place: TopicPartition | None, target: Path, *, dry_run: bool = False
+    ) -> list[str]:
         """Write a tree, or the log of heads, as a folder in tlog-tiles layout with its key; returns files."""
         origin = self.origins.heads if place is None else self.origins.of(place)
         folder = self.origins.folder(origin)
@@ -431,7 +433,8 @@ class Evidence:
         made[VKEY] = f"{self.policy.log(origin).vkey}\n".encode()
         alone = self.policy.alone(origin, witnessed=place is None)
         made[POLICY] = alone.text().encode()
-        _write(target, made)
+        if not dry_run:
+            _write(target, made)
         return sorted(made)
 
     def file(self, folder: str, path: str) -> bytes:

@@ -47,8 +47,17 @@ class SafeReport(NamedTuple):
     findings: list[Finding]
 
 
-def deposit(found: Evidence, packs: Sequence[Path], tell: Tell = lambda _: None) -> Deposited:
-    """Put every full tile and bundle, and these packs, into the safe; raises Detected, Unavailable, NotFound."""
+def deposit(
+    found: Evidence,
+    packs: Sequence[Path],
+    tell: Tell = lambda _: None,
+    *,
+    dry_run: bool = False,
+) -> Deposited:
+    """Put every full tile and bundle, and these packs, into the safe; raises Detected, Unavailable, NotFound.
+
+    With `dry_run` it is only counted what would be put there.
+    """
     safe = found.safe()
     known, objects, size, skipped = set(safe.names(TILES)), 0, 0, 0
     for folder in _folders(found):
@@ -59,13 +68,15 @@ def deposit(found: Evidence, packs: Sequence[Path], tell: Tell = lambda _: None)
                 skipped += 1
                 continue
             data = found.tiles.read(f"{folder}/{path}")
-            safe.put(name, data)
+            if not dry_run:
+                safe.put(name, data)
             objects, size = objects + 1, size + len(data)
         if full:
             tell(f"{folder}: {len(full):,} tiles and bundles")
     for pack in packs:
         data = _read(pack)
-        safe.put(pack_name(data), data)
+        if not dry_run:
+            safe.put(pack_name(data), data)
         objects, size = objects + 1, size + len(data)
         tell(f"{pack}: {pack_name(data)}")
     return Deposited(objects, size, skipped)

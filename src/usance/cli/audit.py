@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from usance.cli.options import EXIT_REFUSED, EXIT_TAMPERED, Noun, say, session, verb
+from usance.cli.options import EXIT_REFUSED, EXIT_TAMPERED, Noun, dry_run, say, session, verb
 
 audit = Noun(
     "audit",
@@ -117,15 +117,19 @@ def verify(policy: Path | None, since: Path | None, full: bool, max_age: int | N
 
 @verb(audit, "scrub")
 @_policy
-def scrub(policy: Path | None) -> None:
+@dry_run
+def scrub(policy: Path | None, dry_run: bool) -> None:
     """Verify in full, and keep the result as a signed note among the anchors.
 
     Exit code 0 whole, 5 tampered with. Example: usance audit scrub
     """
     with opened(policy) as found:
         report = found.audit(full=True)
-        found.scrubbed(report)
+        if not dry_run:
+            found.scrubbed(report)
     _tell(report)
+    if dry_run:
+        say("Nothing was kept of it.")
 
 
 def _tell(report: Any) -> None:
@@ -189,6 +193,7 @@ def _tell(report: Any) -> None:
     type=click.Path(path_type=Path),
     help="A new folder, or PACK.zip for an audit pack.",
 )
+@dry_run
 def export(
     credit: str | None,
     partition: str | None,
@@ -200,6 +205,7 @@ def export(
     reveal: bool,
     reason: str,
     out: Path,
+    dry_run: bool,
 ) -> None:
     """Write an audit pack (--out PACK.zip), or a tree as a folder for third-party tools.
 
@@ -218,14 +224,14 @@ def export(
         request = request_of(
             credit, partition, query, as_of, known_at, case=case, reveal=reveal, reason=reason
         )
-        export_pack(request, out)
+        export_pack(request, out, dry_run=dry_run)
         return
     if credit or query or as_of or known_at or case or reveal or reason:
         raise Refused("EXPORT_WHAT", "this makes a pack", hint="Name a zip: --out PACK.zip.")
-    _export_folder(partition, heads, out)
+    _export_folder(partition, heads, out, dry_run=dry_run)
 
 
-def _export_folder(partition: str | None, heads: bool, out: Path) -> None:
+def _export_folder(partition: str | None, heads: bool, out: Path, *, dry_run: bool) -> None:
     from usance.cli.show import emit
     from usance.kernel.errors import Refused
 
@@ -233,7 +239,13 @@ def _export_folder(partition: str | None, heads: bool, out: Path) -> None:
         raise Refused("EXPORT_WHAT", "name one tree", hint="--partition N, or --heads.")
     with opened() as found:
         place = None if partition is None else found.partition(partition)
-        files = found.export(place, out)
+        files = found.export(place, out, dry_run=dry_run)
+    if dry_run:
+        emit(
+            {"out": str(out), "files": files},
+            lambda _: [f"Would write {len(files)} files to {out}"],
+        )
+        return
     emit({"out": str(out), "files": files}, lambda _: [f"{len(files)} files in {out}"])
     say(
         f"Next: fsck --storage_url=file://{out.absolute()}/ --public_key={out}/log.vkey --ui=false --N=4"
@@ -290,7 +302,8 @@ def attack(every: bool, ids: tuple[int, ...], as_json: bool) -> None:
 @click.option("--name", default="witness.example/w1", help="Name of this witness.", metavar="NAME")
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Its folder.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=7380)
-def witness(logs: tuple[str, ...], name: str, state: Path | None, port: int) -> None:
+@dry_run
+def witness(logs: tuple[str, ...], name: str, state: Path | None, port: int, dry_run: bool) -> None:
     """Run a witness (C2SP tlog-witness) on this machine: it cosigns heads that extend what it has seen.
 
     Prints its key as JSON. Run it where the bank's administrators cannot write.
@@ -300,4 +313,9 @@ def witness(logs: tuple[str, ...], name: str, state: Path | None, port: int) -> 
     from usance.cli.opening import folder, settings
     from usance.cli.show import emit_line
 
+    if dry_run:
+        root = state or folder().root / "witness-server"
+        whose = f"{len(logs)} logs" if logs else "this folder's log"
+        say(f"Would witness {whose} as {name} on port {port}, with key and memory in {root}.")
+        return
     run_witness(logs, name, state, port, folder(), settings(), emit_line)

@@ -6,12 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from usance.bootstrap.auditing import evidence
+from usance.bootstrap.auditing import Evidence, evidence
 from usance.bootstrap.handing import Pack, make_pack, sealing_on, write_pack
 from usance.bootstrap.pack_scope import Request, instant_of
+from usance.bootstrap.packing import Packer
 from usance.cli import show
 from usance.cli.opening import acting, folder, settings
 from usance.cli.options import say
+from usance.domain.export import REVEALERS
+from usance.kernel.authority import demand_role
+from usance.kernel.decider import Actor
 from usance.kernel.errors import Refused, Unavailable
 
 SUFFIX = ".zip"
@@ -65,12 +69,15 @@ def _head(text: str) -> int | bytes:
         ) from error
 
 
-def export_pack(request: Request, target: Path) -> None:
-    """Make, record and write a pack; prints what a covering letter says."""
+def export_pack(request: Request, target: Path, *, dry_run: bool = False) -> None:
+    """Make, record and write a pack; prints what a covering letter says. `dry_run` only says how large it is."""
     if target.exists():
         raise Refused("PACK_EXISTS", f"{target} is there already", hint="Name another file.")
     with acting() as (desk, person), evidence(folder(), settings()) as found:
         names = {one.id: one.name for one in desk.directory.people.values()}
+        if dry_run:
+            planned(found, person, names, request, target)
+            return
         pack = make_pack(found, person, names, request, desk.ask, hurry=sealing_on(desk.runtime))
         write_pack(pack, target)
     told: dict[str, Any] = {
@@ -85,6 +92,22 @@ def export_pack(request: Request, target: Path) -> None:
     show.emit(told, lambda _: _lines(pack, target))
     say(f"Next: unzip -p {target} verify.py > verify.py")
     say(f"      python3 -I -S verify.py {target} --trust {pack.fingerprint}")
+
+
+def planned(
+    found: Evidence, person: Actor, names: dict[str, str], request: Request, target: Path
+) -> None:
+    """Say what a pack would hold: for those who may make it. Nothing is handed over, so nothing is recorded."""
+    demand_role(person, "ExportPack")
+    if request.reveal and person.role not in REVEALERS:
+        said = f"private parts are revealed to: {', '.join(sorted(REVEALERS))}"
+        raise Refused("REVEAL_DENIED", said, hint="Leave --reveal out.")
+    gathered = Packer(found, person, names).gather(request._replace(reveal=False))
+    told = {"out": str(target), "records": gathered.records, "known_at": gathered.known_at}
+    words = (
+        f"Would write {gathered.records:,} records as of {gathered.known_at:,} heads to {target}"
+    )
+    show.emit(told, lambda _: [f"{words}, and record that you have them."])
 
 
 def _lines(pack: Pack, target: Path) -> Iterable[str]:

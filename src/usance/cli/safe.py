@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from usance.cli.options import EXIT_REFUSED, EXIT_TAMPERED, Verb, say
+from usance.cli.options import EXIT_REFUSED, EXIT_TAMPERED, Verb, dry_run, say
 
 
 @click.command("deposit", cls=Verb)
@@ -19,7 +19,8 @@ from usance.cli.options import EXIT_REFUSED, EXIT_TAMPERED, Verb, say
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An audit pack to keep too.",
 )
-def deposit(packs: tuple[Path, ...]) -> None:
+@dry_run
+def deposit(packs: tuple[Path, ...], dry_run: bool) -> None:
     """Put every full tile and bundle into the safe (proof.safe), and packs; heads go there by themselves.
 
     What is there already is left alone: run it as often as you like. Example: usance audit deposit --pack p.zip
@@ -29,18 +30,23 @@ def deposit(packs: tuple[Path, ...]) -> None:
     from usance.cli.show import emit, facts
 
     with opened() as found:
-        place, done = found.safe().place, put(found, packs)
+        place, done = found.safe().place, put(found, packs, dry_run=dry_run)
     told = {"safe": place, **done._asdict()}
     emit(
         told,
         lambda _: facts(
             {
                 "safe": place,
-                "put": f"{done.objects:,} objects, {done.bytes:,} bytes",
+                "would be put"
+                if dry_run
+                else "put": f"{done.objects:,} objects, {done.bytes:,} bytes",
                 "there already": f"{done.known:,}",
             }
         ),
     )
+    if dry_run:
+        say("Nothing was changed.")
+        return
     say("Next: usance audit safe checks what is kept, and what holds it.")
 
 
@@ -48,7 +54,8 @@ def deposit(packs: tuple[Path, ...]) -> None:
 @click.option(
     "--probe", is_flag=True, help="Attack an object of the safe's own, kept for a minute."
 )
-def safe(*, probe: bool) -> None:
+@dry_run
+def safe(*, probe: bool, dry_run: bool) -> None:
     """Check the safe: each object's bytes, and that a retention holds it; --probe attacks it.
 
     Exit code 0 whole, 1 where an attack was not refused, 5 tampered with. Example: usance audit safe --probe
@@ -59,7 +66,7 @@ def safe(*, probe: bool) -> None:
 
     with opened() as found:
         report = check(found, found.clock.now())
-        tried = found.safe().probe() if probe else []
+        tried = found.safe().probe() if probe and not dry_run else []
     told: dict[str, Any] = {
         "safe": report.place,
         "objects": report.objects,
@@ -70,6 +77,8 @@ def safe(*, probe: bool) -> None:
         ],
         "attacks": [one._asdict() for one in tried],
     }
+    if probe and dry_run:
+        say(f"Would put an object of its own into {report.place}, and attack it in every way.")
     columns = (
         Column("Attack", lambda one: one["attack"]),
         Column("", lambda one: "refused" if one["refused"] else "NOT REFUSED"),
