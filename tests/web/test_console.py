@@ -445,3 +445,9 @@ def find_letter(web, text):
 def settled(web, path):
     found = web.get(f"{path}.json").json()
     return None if found["row"]["state"] == "open" else found
+
+
+def test_a_timeline_shows_causes_and_matters_as_arrows(browse):
+    page = browse(CHECKER, "checker").get("/credits/TF26LC000102?tab=timeline").text
+    assert 'id="r1"' in page and "⤴ 1</a>" in page and 'href="#r1"' in page
+    assert re.search(r'← <a href="/sagas/[^"]+">saga</a>', page)

@@ -12,6 +12,7 @@ from usance.web.commands import command_types
 from usance.web.guard import is_loopback
 from usance.web.render import (
     basis,
+    cause,
     day,
     deadline,
     environment,
@@ -99,3 +100,11 @@ def test_codes_become_names_of_facts_and_abbreviations_stay():
         "In process",
         "",
     ]
+
+
+def test_a_cause_is_an_arrow_from_an_event_a_saga_or_whoever_said_it() -> None:
+    assert 'href="/events/e-1"' in cause("event:e-1")
+    assert 'href="/sagas/' in cause("saga:albion/saga/issuance:LC1")
+    assert "← the gateway" in cause("intake:usance.trade.intake/3/14")
+    assert cause("") == "" and cause("unheard of") == ""
+    assert "<b>" not in cause("event:<b>")

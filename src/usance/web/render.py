@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from usance.domain.calendars import calendar
 from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE
@@ -165,6 +165,31 @@ def link(key: str, text: str = "") -> Markup:
     return Markup('<a class="id" href="{}">{}</a>').format(path, shown)
 
 
+_CAUSES = {
+    "intake": "the gateway",
+    "person": "a person",
+    "operator": "an operator",
+    "api": "the API",
+    "check": "screening",
+    "timer": "a timer",
+}
+"""Who a cause is, by the word before its colon; events and sagas are links of their own."""
+
+
+def cause(text: str) -> Markup:
+    """Return what caused an event as an arrow from there: a link where it is an event or a saga."""
+    kind, _, rest = text.partition(":")
+    if kind == "event":
+        words = Markup('<a href="/events/{}">event {}</a>').format(quote(rest, safe=""), rest[:8])
+    elif kind == "saga" and path_of(rest):
+        words = Markup('<a href="{}">saga</a>').format(path_of(rest))
+    elif kind in _CAUSES:
+        words = escape(_CAUSES[kind])
+    else:
+        return Markup("")
+    return Markup('<span title="Caused by {}">← {}</span>').format(text, words)
+
+
 def identifier(text: str, keep: int = 0) -> Markup:
     """Return an id in monospace with a copy button; `keep` shortens what is shown."""
     if not text:
@@ -250,6 +275,7 @@ def environment() -> Environment:
         "tag_name": tag_name,
         "link": link,
         "path_of": path_of,
+        "cause": cause,
         "id": identifier,
         "state": state,
         "pretty": pretty,
