@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from usance.kernel.errors import NotFound, Refused, UsanceError
 from usance.web import (
     audit_pages,
+    flowing,
     listing,
     openapi,
     packs,
@@ -127,7 +129,9 @@ def create_app(backend: Backend) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
+        watching = asyncio.create_task(flowing.watch(backend))
         yield
+        watching.cancel()
         live.close()
 
     routes = [

@@ -9,6 +9,7 @@ from usance.bootstrap.observing import behind
 from usance.engine import groups, operating
 from usance.log.contract import Log
 from usance.views.asking import sees_compliance
+from usance.web.flowing import Moment, flow_of, sparkline
 from usance.web.pages import Shown, Visit
 
 
@@ -56,6 +57,7 @@ class Lags(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[GroupLag]
     views: list[ViewLag]
     consume_groups: list[Aside]
+    flow: list[Moment]
 
 
 def lag(visit: Visit) -> Shown:
@@ -68,8 +70,24 @@ def lag(visit: Visit) -> Shown:
         for one in doing.lags(log, namespace, visit.now, wanted.group)
         if (one.records or not wanted.behind) and not (hides and ".compliance." in one.topic)
     ]
-    result = Lags(groups=found, views=_views(visit), consume_groups=_aside(log, namespace, hides))
-    return Shown(result, {"wanted": wanted, "names": sorted({one.group for one in found})})
+    result = Lags(
+        groups=found,
+        views=_views(visit),
+        consume_groups=_aside(log, namespace, hides),
+        flow=list(flow_of(visit.backend).moments),
+    )
+    extra = {"wanted": wanted, "names": sorted({one.group for one in found})}
+    return Shown(result, extra | {"strip": _strip(result.flow)})
+
+
+def _strip(flow: list[Moment]) -> list[tuple[str, int, str]]:
+    """Return name, newest value and points of each line of the flow strip."""
+    found = []
+    for name in ("commands_per_s", "events_per_s", "lag_s", "dead_letters", "parked_keys"):
+        values = [getattr(moment, name) for moment in flow]
+        if values:
+            found.append((name, values[-1], sparkline(values)))
+    return found
 
 
 def _views(visit: Visit) -> list[ViewLag]:
