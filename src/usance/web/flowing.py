@@ -21,6 +21,8 @@ EVERY_S = 15
 KEPT = 61
 """Looks that are kept: fifteen minutes and their first."""
 NOBODY = Actor("", "", "")
+SHOWN = ("trade",)
+"""What is counted: how much compliance writes would tell everybody that there is something."""
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +48,8 @@ class Flow:
         """Look once; raises as the log and the views do."""
         log, topics = backend.queries.log, backend.queries.topics
         now = self.clock.now()
-        commands = sum(log.ends(topics.all_at("commands")).values())
-        events = sum(log.ends(topics.all_at("events")).values())
+        commands = sum(log.ends(topics.all_at("commands", SHOWN)).values())
+        events = sum(log.ends(topics.all_at("events", SHOWN)).values())
         with backend.queries.reading(NOBODY) as reading:
             letters = reading.count("dead_letters", (Where("state", "=", "open"),))
             parked = reading.count("parked_keys")
