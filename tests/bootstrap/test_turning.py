@@ -171,6 +171,8 @@ def test_a_hold_taken_from_the_store_alone_is_told_and_adopted_again(world: Worl
     assert told.startswith("KEY_RECORD: legal hold H1") and "gone from the key store" in told
     with pytest.raises(Refused, match="AdoptKeys is for"):
         turning.adopt(store, "put back", SENIOR)
+    with pytest.raises(Refused, match="a card number"):
+        turning.adopt(store, "card 4012 8888 8888 1881", OFFICER)
     assert [h.id for h in turning.adopt(store, "put back", OFFICER).holds] == ["H1"]
     assert audit() == []
 

@@ -257,7 +257,13 @@ def test_a_number_that_json_does_not_have_makes_the_line_unreadable(word: str) -
 
 def test_schemas_may_stand_as_text_within_the_line() -> None:
     assert line(new='{"type": "long"}', old=['"int"'])[1].compatible
-    assert line(old="int")[1].compatible
+
+
+@pytest.mark.parametrize("old", ["int", {"type": "int"}, 7, None])
+def test_earlier_versions_that_are_no_list_make_the_line_unreadable(old: Any) -> None:
+    name, verdict = line(old=old)
+    assert name == "p" and not verdict.readable and not verdict.compatible
+    assert [v.path for v in verdict.violations] == ["/old"]
 
 
 def test_an_enums_default_that_is_no_symbol_is_judged_and_not_used() -> None:

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from world import CHECKER, MAKER, World
+from world import CHECKER, COMPLIANCE, MAKER, World
+
+from usance.bootstrap.accessing import Look, Refusals, looked
+from usance.engine.accesses import AccessRecorded
+from usance.kernel.decider import Actor
 
 VISA = "4012888888881881"
 GROUPED = "4012 8888 8888 1881"
@@ -66,6 +70,35 @@ def test_a_form_with_a_card_comes_back_masked(web: httpx.Client) -> None:
 
 def test_reading_an_input_again_takes_no_card_as_its_reason(web: httpx.Client) -> None:
     demand_refusal(web.post("/dead-letters/any/reread", json=BODY, headers={"usance-as": MAKER}))
+
+
+def test_a_card_in_the_key_that_a_command_is_sent_to_is_refused(web: httpx.Client) -> None:
+    answer = web.post(
+        "/commands/CloseCredit", params={"key": f"card {GROUPED}"}, json={"reason": "by mail"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "CARD_NUMBER")
+    assert VISA[6:12] not in answer.text and GROUPED not in answer.text
+
+
+@pytest.mark.parametrize("field", ["customer", "credit"])
+def test_a_look_for_a_card_is_recorded_with_its_mask(
+    web: httpx.Client, world: World, field: str
+) -> None:
+    answer = web.get("/cases.json", params={field: VISA}, headers={"usance-as": COMPLIANCE})
+    assert answer.status_code == 200, answer.text
+    said = world.program.store.history.stream(f"albion/access/{COMPLIANCE}")[-1].message
+    assert isinstance(said, AccessRecorded)
+    assert f"{field}=401288******1881" in said.resource
+    assert VISA not in said.resource + said.credit
+
+
+def test_a_denial_that_names_a_card_is_recorded_with_its_mask() -> None:
+    person, look = Actor(MAKER, "", "maker"), Look("case.view", f"card {GROUPED}", VISA)
+    denied = Refusals().outgoing("albion", person, look, "ROLE_NEEDED", "api", 0)
+    assert denied is not None
+    for made in (denied, looked("albion", person, look, "api")):
+        assert made.command.resource == "card 401288******1881"
+    assert looked("albion", person, look, "api").command.credit == "401288******1881"
 
 
 def test_nothing_of_it_is_in_any_file_while_other_words_are(

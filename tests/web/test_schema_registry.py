@@ -263,6 +263,7 @@ def test_bad_schemas_levels_and_deletions_are_refused_in_the_registrys_own_codes
         ("PUT", "config/x", {"compatibility": "NONE"}, 42205),
         ("PUT", "mode", {"mode": "IMPORT"}, 42205),
         ("DELETE", "subjects/x", None, 42205),
+        ("DELETE", "subjects/x/versions/1", None, 42205),
     ):
         answer = client.request(method, f"/registry/{path}", json=body)
         assert answer.json()["error_code"] == code, (path, answer.text)

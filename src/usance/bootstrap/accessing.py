@@ -1,6 +1,7 @@
 """Recording accesses before anything is shown, and denials as they happen, for console, API and command line.
 
-What cannot be recorded is not shown. A denial that cannot be recorded stays a denial.
+What cannot be recorded is not shown. A denial that cannot be recorded stays a denial. What somebody asked for
+is free text: card numbers in it are masked, for a refusal would leave the denial out of the log.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from usance.crypto.cards import find, without_cards
 from usance.engine.accesses import ACCESS, RecordAccess, RecordDenial, counted
 from usance.engine.reactor import Outgoing
 from usance.engine.state import Denials
@@ -50,8 +52,8 @@ def looked(tenant: str, viewer: Actor, look: Look, source: str) -> Outgoing:
         person=person,
         role=viewer.role,
         action=look.action,
-        resource=look.resource,
-        credit=look.credit or credit_of(look.resource),
+        resource=_masked(look.resource),
+        credit=_masked(look.credit or credit_of(look.resource)),
         source=source,
         reason=Words(subject=person, text=look.reason) if look.reason else None,
     )
@@ -99,7 +101,7 @@ class Refusals:
             person=person,
             role=viewer.role,
             act=look.action,
-            resource=look.resource,
+            resource=_masked(look.resource),
             code=code,
             cause=f"{look.action} is not for the role {viewer.role or 'of nobody'}",
             source=source,
@@ -129,6 +131,11 @@ def denied(look: Look, roles: frozenset[str]) -> Refused:
         f"{look.action} is for: {', '.join(sorted(roles))}.",
         hint="Ask somebody who acts in one of these roles.",
     )
+
+
+def _masked(text: str) -> str:
+    data = text.encode(errors="replace")
+    return without_cards(data, found).decode() if (found := find(data)) else text
 
 
 def _outgoing(tenant: str, person: str, said: RecordAccess | RecordDenial) -> Outgoing:

@@ -206,7 +206,7 @@ def adopt(store: Store, reason: str, actor: Actor) -> Adoption:
     signed = sorted((r.key_id, mac.of(r)) for r in found.keys)
     holds = sorted((f"{h.subject}/{h.id}".encode(), mac.of_hold(h)) for h in found.holds)
     digest = sha256(b"".join(name + code for name, code in [*signed, *holds])).hexdigest()
-    words = Words(text=reason)
+    words = Words(text=store.cards.passed(reason.encode()).decode())
     command = m.AdoptKeys(keys=len(found.keys), holds=len(found.holds), digest=digest, reason=words)
     vault.store.trust(found.keys)
     command_id = RandomIds().fresh()

@@ -81,8 +81,9 @@ def judge_line(line: bytes | str) -> tuple[Any, Verdict]:
     if "new" not in asked or "old" not in asked:
         lacking = "new" if "new" not in asked else "old"
         return name, unreadable(f"/{lacking}", f"the line has no {lacking}", hint)
-    old = asked["old"] if isinstance(asked["old"], list) else [asked["old"]]
-    places = {"/new": asked["new"]} | {f"/old/{i}": spec for i, spec in enumerate(old)}
+    if not isinstance(asked["old"], list):
+        return name, unreadable("/old", "the earlier versions are no list", hint)
+    places = {"/new": asked["new"]} | {f"/old/{i}": spec for i, spec in enumerate(asked["old"])}
     schemas = []
     for path, spec in places.items():
         try:

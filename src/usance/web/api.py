@@ -103,7 +103,8 @@ class Desk:
     def outgoing(
         self, kind: CommandType, command: Any, said_key: str, actor: Actor, command_id: str
     ) -> Outgoing:
-        """Return a command ready to be sent."""
+        """Return a command ready to be sent; raises Refused for a card in its key."""
+        said_key = self.cards.passed_fields({"key": said_key})["key"]
         key = kind.key(self.tenant, self.topics, said_key, command)
         source = "operator" if kind.category == "control" else "api"
         command = addressed(command, key_parts(key).identity)
