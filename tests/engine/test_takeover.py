@@ -89,6 +89,29 @@ def test_snapshots_that_cannot_be_read_cost_a_full_fold_and_nothing_else(
     assert owner.rounds[Place("trade", 0)].number == (7 if what == "manifest" else 1)
 
 
+def test_a_snapshot_that_does_not_reach_the_next_event_costs_a_full_fold(world: World) -> None:
+    owner = world.owner()
+    world.pay("a", [1, 2, 3])
+    world.settle(owner)
+    owner.close()
+    owner = world.owner()
+    world.pay("a", [4], "late-")
+    world.settle(owner)
+    owner.close(clean=False)
+    tp = world.topics.at("trade", "snapshots", 0)
+    kept = {r.key: r.value for r in world.log.scan(tp, 0)}
+    stored = msgspec.msgpack.decode(kept[b"t/purse/a"] or b"", type=Snapshot)
+    assert stored.revision == 3
+    older = msgspec.msgpack.encode(msgspec.structs.replace(stored, revision=2))
+    manifest = msgspec.msgpack.decode(kept[b"manifest/1"] or b"")
+    manifest["aggregates"]["t/purse/a"] = (2, sha256(older).digest())
+    for key, value in ((b"manifest/1", msgspec.msgpack.encode(manifest)), (b"t/purse/a", older)):
+        world.log.append([Output(tp.topic, 0, key, value)])
+    owner = world.owner()
+    assert owner.restored[Place("trade", 0)] == (4, 0), "all events, no snapshot"
+    assert world.balances() == {"a": 10}
+
+
 def test_a_changed_fold_drops_older_rounds(world: World) -> None:
     owner = world.owner()
     world.pay("a", [1, 2, 3])
