@@ -160,6 +160,27 @@ def test_records_that_no_footer_closes_stop_the_line(
         world.owner()
 
 
+@pytest.mark.parametrize("cut", ["outcomes", "commands"])
+def test_a_log_that_is_cut_where_a_footer_does_not_say_so_stops_the_line(
+    world: World, cut: str
+) -> None:
+    owner = world.owner()
+    world.pay("a", [1])
+    world.settle(owner)
+    at = {k: world.topics.at("trade", k, 0) for k in ("commands", "events", "outcomes")}
+    first = world.log.ends(list(at.values()))
+    world.pay("a", [2], "late-")
+    world.settle(owner)
+    place = Place("trade", 0)
+    seen = owner.takeover.look([place])[place]
+    ends = {at["events"]: first[at["events"]], at["outcomes"]: first[at["outcomes"]] + 1}
+    if cut == "commands":
+        ends = {at["commands"]: first[at["commands"]]}
+    words = {"outcomes": "after the last unit footer", "commands": "beyond the end of the commands"}
+    with pytest.raises(Tampered, match=words[cut]):
+        owner.takeover.restore(place, seen._replace(ends={**seen.ends, **ends}))
+
+
 def test_a_timer_fires_when_it_is_due_and_not_before(world: World) -> None:
     owner = world.owner()
     world.send("a", PayAt(timer="t", amount=5, due=NOON + DAY), "later")
