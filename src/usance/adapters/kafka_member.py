@@ -280,21 +280,24 @@ class KafkaMember:
         partitions = list(wanted)
         begins, ends = self._cluster.begins(partitions), self._cluster.ends(partitions)
         moves: list[TopicPartition] = []
+        outside: UsanceError | None = None
         with self._changed:
             for partition, (reading, offset) in wanted.items():
                 if self._held.get(partition) is not reading or reading.next != offset:
                     continue
                 assert offset is not None
-                if not begins[partition] <= offset <= ends[partition]:
-                    raise kafka_endings.outside(
-                        self.group, partition, offset, begins[partition], ends[partition]
-                    )
+                begin, end = begins[partition], ends[partition]
+                if not begin <= offset <= end:  # it holds no other partition up
+                    outside = kafka_endings.outside(self.group, partition, offset, begin, end)
+                    continue
                 self._desk.drop(reading)
                 reading.stand, reading.sure = Stand.ASKED, False
                 moves.append(partition)
             if moves:
                 self._requests.append(lambda: self._stand(moves))
                 self._changed.notify_all()
+        if outside is not None:
+            raise outside
 
     # --- positions --------------------------------------------------------------------------
 

@@ -341,6 +341,20 @@ class LogConformance:
         owner.member.seek(C0, 2)
         assert values(owner.read().records[C0]) == [b"2", b"3"]
 
+    @pytest.mark.parametrize("bad", [C0, C1], ids=["first", "last"])
+    def test_a_partition_outside_the_log_holds_no_other_up(
+        self, log: LogPort, bad: TopicPartition
+    ) -> None:
+        """What cannot be read is paused, and the others are read on."""
+        good = C1 if bad == C0 else C0
+        log.append([out(good, b"a"), out(good, b"b")])
+        log.set_positions(GROUP, {good: 0, bad: 99})
+        member = joined(log, GROUP, [COMMANDS])
+        with pytest.raises(Tampered):
+            log.read(member, 100, 0.0)
+        member.pause([bad])
+        assert values(gathered(log, member).records[good]) == [b"a", b"b"]
+
     def test_a_position_outside_the_log_stops_the_line(self, log: LogPort) -> None:
         """Neither a cut log nor one that is too short is read from a guessed place."""
         log.append([out(C0, b"%d" % i) for i in range(4)])
