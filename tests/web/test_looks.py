@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -10,7 +11,11 @@ import pytest
 from world import COMPLIANCE, MAKER, World, until
 
 from usance.engine.accesses import AccessDenied, AccessRecorded
+from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Unavailable
+from usance.web import looks
+from usance.web.app import create_app
+from usance.web.pages import PAGES, Shown
 
 OFFICER = "farid.haddad"
 
@@ -99,13 +104,107 @@ def test_who_may_not_look_is_turned_away_as_ever_and_that_is_recorded(
 
 
 def test_a_page_that_refreshes_itself_is_the_same_look(officer: httpx.Client, world: World) -> None:
-    officer.get("/cases?state=open")
+    shown = officer.get("/cases?state=open")
+    token = shown.headers["usance-look"]
+    assert f'data-look="{token}"' in shown.text, "the page knows its look"
     before = len(recorded(world, OFFICER))
     for _ in range(3):
-        assert officer.get("/cases?state=open", headers={"usance-live": "1"}).status_code == 200
+        again = officer.get("/cases?state=open", headers={"usance-live": token})
+        assert again.status_code == 200 and again.headers["usance-look"] == token
     assert len(recorded(world, OFFICER)) == before
-    officer.get("/cases?state=proposed", headers={"usance-live": "1"})
-    assert len(recorded(world, OFFICER)) == before + 1, "what was not looked at before is recorded"
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/cases?state=open", {"usance-live": "1"}),
+        ("/cases?state=open", {"usance-live": "9999999999999.00"}),
+        ("/cases?state=proposed", {}),
+        ("/cases", {}),
+        ("/cases?state=open&limit=500", {}),
+        ("/cases?state=open&q=other", {}),
+        ("/cases.json?state=open", {}),
+        ("/access?state=open", {}),
+        ("/cases?state=open", {"usance-as": COMPLIANCE}),
+    ],
+)
+def test_a_token_is_of_one_look_alone(
+    officer: httpx.Client, world: World, path: str, more: dict[str, str]
+) -> None:
+    token = officer.get("/cases?state=open").headers["usance-look"]
+    person = more.get("usance-as", OFFICER)
+    before = len(recorded(world, person))
+    answer = officer.get(path, headers={"usance-live": token, **more})
+    assert answer.status_code == 200
+    assert len(recorded(world, person)) == before + 1, "a look of its own"
+
+
+def test_a_token_is_over_after_its_window(
+    officer: httpx.Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = officer.get("/cases").headers["usance-look"]
+    monkeypatch.setattr(looks, "LIVE_MS", 0)
+    before = len(recorded(world, OFFICER))
+    officer.get("/cases", headers={"usance-live": token})
+    assert len(recorded(world, OFFICER)) == before + 1
+
+
+def test_paging_is_recorded_as_what_it_is_and_nothing_else_of_a_query(
+    officer: httpx.Client, world: World
+) -> None:
+    officer.get("/cases", params={"state": "open", "limit": "3", "note": "John Smith"})
+    assert recorded(world, OFFICER)[-1].resource == "state=open, limit=3"
+    visit: Any = SimpleNamespace(query={"cursor": "abc"})
+    assert looks._part(visit) == ["page=ba7816bf8f01"]
+
+
+def test_what_stands_beside_the_answer_of_a_page_is_looked_at_too() -> None:
+    class Thing:
+        def __repr__(self) -> str:
+            return "albion/case/C-1"
+
+    page = next(p for p in PAGES if p.path == "/work")
+    viewer = Actor(OFFICER, "", "compliance_officer")
+    visit: Any = SimpleNamespace(query={}, ref="", viewer=viewer)
+    assert looks.look_of(page, visit, Shown([])) is None
+    for shown in (Shown([], {"at": ["albion/screening/S-1"]}), Shown([], {"acts": [Thing()]})):
+        found = looks.look_of(page, visit, shown)
+        assert found is not None and found.action == "compliance.view"
+    assert looks.look_of(page, visit, Shown([]), "albion/case/C-2") is not None
+
+
+def test_a_preview_and_an_outcome_of_a_case_are_looks(officer: httpx.Client, world: World) -> None:
+    case = officer.get("/cases.json").json()["rows"][0]
+    said = {
+        "case_id": case["reference"],
+        "disposition": "clear",
+        "evidence_hash": "",
+        "reason": {"subject": "", "text": "another person"},
+    }
+    path = f"/commands/ProposeDisposition?key={case['key']}"
+
+    def looks_of(answer: httpx.Response) -> list[str]:
+        assert answer.status_code in (200, 422), answer.text
+        return [e.action for e in recorded(world, OFFICER)[before:]]
+
+    before = len(recorded(world, OFFICER))
+    assert looks_of(officer.post(f"{path}&dry_run=1", json=said)) == ["command.preview"]
+    sent = officer.post(path, json=said)
+    before = len(recorded(world, OFFICER))
+    assert looks_of(officer.get(f"/outcomes/{sent.json()['command_id']}")) == ["outcome.view"]
+
+
+def test_every_address_is_declared(world: World) -> None:
+    """A new one is a page, which asks `Looks`, or says in its table why it shows nothing of compliance."""
+    known = looks.HARMLESS.keys() | looks.RECORDED.keys()
+    found = set()
+    for route in create_app(world.program).routes:
+        made = getattr(getattr(route, "endpoint", None), "__qualname__", "")
+        if not made.startswith(("Site._page.", "Site._twin.")):
+            found.add(str(getattr(route, "path", route)))
+    assert found - known == set(), "declare it in web/looks.py"
+    assert known - found == set(), "this is no address any more"
+    assert not looks.HARMLESS.keys() & looks.RECORDED.keys()
 
 
 def test_an_officer_asks_who_looked_and_who_was_denied(officer: httpx.Client, world: World) -> None:

@@ -23,6 +23,7 @@ from usance.cli.options import (
     say,
     tell_refusal,
 )
+from usance.cli.watched import recorded
 from usance.engine.reactor import Outgoing
 from usance.kernel.decider import Actor, key_parts
 from usance.kernel.ids import RandomIds
@@ -138,6 +139,7 @@ def tell(desk: Desk, outgoing: Outgoing, outcome: Outcome) -> int:
     """Print what became of a command; returns the exit code."""
     done = _done(desk, outgoing, outcome)
     answer = done.answer
+    recorded()  # what is told is what came of one's own act: an event, or a denial
     show.emit(done, lambda _: done_lines(outgoing, done))
     if answer.outcome != "accepted":
         tell_refusal(answer.message, answer.code, answer.article, answer.hint)

@@ -73,9 +73,12 @@ def prove(event: str, out: Path | None) -> None:
     """
     from usance.bootstrap.auditing import write_proof
     from usance.cli.show import emit
+    from usance.cli.watched import demand_place
 
     with opened() as found:
         proven = found.prove(event)
+    demand_place(proven.folder)
+    with opened() as found:
         files = write_proof(proven, found.policy, found.origins, out) if out else []
     as_json = {
         "folder": proven.folder,
@@ -136,6 +139,7 @@ def _tell(report: Any) -> None:
     import msgspec
 
     from usance.cli.show import Column, emit, table
+    from usance.views.guarded import masked
 
     columns = (
         Column("Tree", lambda t: t.folder),
@@ -154,11 +158,13 @@ def _tell(report: Any) -> None:
         "whole": report.whole,
         "leaves": report.leaves,
     }
-    emit(as_json, lines)
+    emit(msgspec.json.decode(masked(msgspec.json.encode(as_json).decode())), lines)
     for text in report.notes:
-        say(text)
-    for one in report.findings:
-        say(f"{one.code} at {one.where}: {one.reason}")
+        say(masked(text))
+    for one in (
+        report.findings
+    ):  # a broken log can record nothing: findings name places, no streams of compliance
+        say(masked(f"{one.code} at {one.where}: {one.reason}"))
         say(f"  {one.hint}")
     if report.findings:
         sys.exit(EXIT_TAMPERED)
@@ -237,8 +243,14 @@ def _export_folder(partition: str | None, heads: bool, out: Path, *, dry_run: bo
 
     if (partition is None) == (not heads):
         raise Refused("EXPORT_WHAT", "name one tree", hint="--partition N, or --heads.")
+    from usance.cli.watched import demand_place
+    from usance.engine.sealing import folder_of
+
     with opened() as found:
         place = None if partition is None else found.partition(partition)
+    if place is not None:
+        demand_place(folder_of(place))
+    with opened() as found:
         files = found.export(place, out, dry_run=dry_run)
     if dry_run:
         emit(

@@ -13,10 +13,12 @@ from usance.cli.opening import Looking, folder, looking
 from usance.cli.opening import settings as effective_settings
 from usance.cli.options import Noun, Verb, dry_run, say, verb
 from usance.cli.show import Column, emit, emit_line, facts, heading, table
+from usance.cli.watched import demand_place
 from usance.engine import groups
 from usance.kernel.errors import NotFound, Refused
 from usance.log.contract import Record, TopicPartition, TopicSettings
 from usance.views.asking import sees_compliance
+from usance.views.guarded import may_read
 
 topic = Noun("topic", help="The log's topics.")
 
@@ -60,9 +62,10 @@ def read_topic(name: str, partition: int, start: int, limit: int) -> None:
     with looking() as seen:
         store = seen.desk.store
         settings = store.log.topics().get(name)
-        hidden = ".compliance." in name and not sees_compliance(seen.viewer)
+        hidden = not may_read(seen.viewer, name)
         if settings is None or hidden or partition >= settings.partitions:
             raise NotFound(f"no topic {name} with this partition", hint="usance topic list")
+        demand_place(name)
         place = TopicPartition(name, partition)
         for number, record in enumerate(store.log.scan(place, start, None, min(limit, 1_000))):
             if number == limit:
@@ -139,8 +142,7 @@ def settle_topics(dry_run: bool) -> None:
 
 def _known(seen: Looking, name: str) -> TopicSettings:
     settings = seen.desk.store.log.topics().get(name)
-    hidden = ".compliance." in name and not sees_compliance(seen.viewer)
-    if settings is None or hidden:
+    if settings is None or not may_read(seen.viewer, name):
         raise NotFound(f"no topic {name}", hint="usance topic list")
     return settings
 

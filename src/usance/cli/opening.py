@@ -64,17 +64,32 @@ class Looking:
         return self.queries.key(category, reference, self.tenant)
 
 
+_OPEN = "usance.looking"
+
+
+def now_open() -> Looking | None:
+    """Return what this command has open to read, if anything."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_OPEN)
+
+
 @contextmanager
 def looking() -> Iterator[Looking]:
     """Open the folder to read; says on stderr how far the views are behind, if they are."""
     found = settings()
+    context = click.get_current_context(silent=True)
     desk = look(folder_of(found), found)
     try:
         viewer = actor(desk.directory) if session().person else NOBODY
         if desk.lag:
             say(f"The views are {desk.lag} records behind the log: process {desk.owner} is busy.")
-        yield Looking(desk, viewer)
+        seen = Looking(desk, viewer)
+        if context is not None:
+            context.meta[_OPEN] = seen
+        yield seen
     finally:
+        if context is not None:
+            context.meta.pop(_OPEN, None)
         desk.close()
 
 

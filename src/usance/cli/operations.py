@@ -155,9 +155,10 @@ def tail_events(count: int | None, from_start: bool) -> None:
     with looking() as seen:
         left = count
         for line in _tail(seen, from_start=from_start):
-            emit_line(line) if session().json else click.echo(
-                clean("  ".join(map(str, line.values())))
-            )
+            if session().json:
+                emit_line(line)
+            else:
+                emit(line, lambda told: [clean("  ".join(map(str, told.values())))])
             if left is not None:
                 left -= 1
                 if left == 0:

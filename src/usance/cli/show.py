@@ -34,7 +34,11 @@ class Column(NamedTuple):
 
 
 def emit(result: Any, text: Callable[[Any], Iterable[str]]) -> None:
-    """Print a result: JSON where it is asked for, else the lines that `text` makes of it."""
+    """Print a result: JSON where it is asked for, else the lines that `text` makes of it.
+
+    Where it shows data of compliance, that is recorded first, or refused; see `look_at`.
+    """
+    look_at(result)
     if session().json:
         emit_json(result)
     else:
@@ -42,14 +46,23 @@ def emit(result: Any, text: Callable[[Any], Iterable[str]]) -> None:
             click.echo(line)
 
 
+def look_at(result: Any) -> None:
+    """Record a look at data of compliance before it is shown; raises Refused, Unavailable."""
+    from usance.cli.watched import demand_look
+
+    demand_look(result)
+
+
 def emit_json(result: Any) -> None:
-    """Print a result as indented JSON."""
+    """Print a result as indented JSON, recorded as in `emit`."""
+    look_at(result)
     raw = msgspec.json.format(msgspec.json.encode(result), indent=2)
     click.echo(raw.decode())
 
 
 def emit_line(result: Any) -> None:
-    """Print a result as one line of JSON, at once."""
+    """Print a result as one line of JSON, at once, recorded as in `emit`."""
+    look_at(result)
     click.echo(msgspec.json.encode(result).decode())
     sys.stdout.flush()
 

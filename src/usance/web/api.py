@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from usance.bootstrap.accessing import Look, demand_recorded, looked
 from usance.bootstrap.breaking import behind_glass, handed_over
 from usance.engine.control import Discard, Redrive
 from usance.engine.reactor import Outgoing
@@ -29,6 +30,7 @@ from usance.kernel.ids import RandomIds, namespace_of, uuid5_text
 from usance.messages.outcome import CONFLICT, DECIDING, DUPLICATE
 from usance.messages.words import addressed
 from usance.views import results as r
+from usance.views.guarded import streams_in
 from usance.web.answers import Answer, Answers, EventAt, answer_of, key_reused, position
 from usance.web.backend import Backend
 from usance.web.commands import CommandType, command_type
@@ -280,7 +282,7 @@ class CommandEndpoint:
         if b"if-match" in headers:
             await desk.demand(outgoing, expected(headers[b"if-match"].decode("latin-1")))
         if "dry_run" in query:
-            told = await run_in_threadpool(desk.forecast, outgoing)
+            told = await previewed(desk, outgoing, "api")
             await send_body(send, 200, _encode(told))
             return
         status, content, media = response_of(await desk.send(outgoing), command_id)
@@ -335,7 +337,7 @@ async def _one(desk: Desk, item: Item, actor: Actor, *, dry: bool) -> dict[str, 
         command = kind.decode(desk.cards.passed(bytes(item.command)))
         outgoing = desk.outgoing(kind, command, item.key, actor, command_id)
         if dry:
-            told: Any = await run_in_threadpool(desk.forecast, outgoing)
+            told: Any = await previewed(desk, outgoing, "api")
             return {"status": 200, "answer": told}
         status, content, _ = response_of(await desk.send(outgoing), command_id)
         return {"status": status, "answer": msgspec.Raw(content)}
@@ -358,5 +360,23 @@ async def outcome(request: Request) -> Response:
             "Nothing is decided under this id. If the command was sent, ask again; if not, send it."
         )
         answer = Answer(command_id=command_id, outcome="pending", hint=unknown)
+    streams = streams_in(answer)
+    if streams:
+        await recorded_first(desk, viewer, Look("outcome.view", streams[0]), "api")
     status, content, media = response_of(answer, command_id)
     return Response(content, status, media_type=media)
+
+
+async def previewed(desk: Desk, outgoing: Outgoing, source: str) -> Forecast:
+    """Return what a command would do; where that tells of a case, the look is recorded first."""
+    told = await run_in_threadpool(desk.forecast, outgoing)
+    streams = streams_in(outgoing.key, told)
+    if streams:
+        look = Look("command.preview", streams[0])
+        await recorded_first(desk, outgoing.actor, look, source)
+    return told
+
+
+async def recorded_first(desk: Desk, viewer: Actor, look: Look, source: str) -> None:
+    """Record a look before it is answered; raises Unavailable where it cannot be recorded."""
+    demand_recorded(await desk.answers.ask(looked(desk.tenant, viewer, look, source)))

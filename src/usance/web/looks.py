@@ -1,23 +1,31 @@
 """Which pages show what an auditor must be able to ask about: recorded before they are answered, or not answered.
 
-That is: cases and everything else of compliance, wherever it turns up; who looked at what; and the proofs. What
-stands in clear to everybody who may open the book is no access of its own.
+That is: cases and everything else of compliance, wherever it turns up (`views.guarded` says what that is); who
+looked at what; and the proofs. What stands in clear to everybody who may open the book is no access of its own.
+
+A page that was recorded carries a token: for ten minutes it refreshes itself as the same look. The token is bound
+to person, role, address and query: another page of a list, another filter, another person is a new look.
 """
 
 from __future__ import annotations
 
+import hmac
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from usance.bootstrap.accessing import REFUSALS, Look, credit_of, demand_recorded, looked
-from usance.engine.topics import CONTEXT_OF_CATEGORY
+from usance.bootstrap.accessing import REFUSALS, Look, credit_of
+from usance.kernel.clock import SystemClock
 from usance.kernel.errors import NotFound, Refused
+from usance.kernel.ids import system_entropy
 from usance.views.asking import sees_compliance
 from usance.views.asking_access import AUDITORS
-from usance.web.api import Desk
+from usance.views.guarded import streams_in
+from usance.web.api import Desk, recorded_first
 from usance.web.pages import COMPLIANCE_ROLES, Page, Shown, Visit
 
 ACTIONS = {
@@ -34,10 +42,43 @@ ACTIONS = {
 
 ROLES = {"case": frozenset(COMPLIANCE_ROLES), "access": AUDITORS}
 LIVE = "usance-live"
-"""A page's own refreshing of what it shows: recorded once in LIVE_MS, as the look that it goes on with."""
+"""The header with which a page refreshes what it shows: the token of the look that it goes on with."""
 LIVE_MS = 10 * 60_000
-REMEMBERED_MAX = 1_000
-_COMPLIANCE = tuple(f"/{c}/".encode() for c, x in CONTEXT_OF_CATEGORY.items() if x == "compliance")
+LOOK = "usance-look"
+"""The header of an answer whose look was recorded: its token."""
+_PLACES = ("outcome", "at")
+"""Fields of a query that say when, not what."""
+
+HARMLESS: Mapping[str, str] = {
+    "/commands:batch": "acts, each an event or a denial; a dry run is a look",
+    "/commands/{name}": "acts, each an event or a denial; a dry run is a look",
+    "/dead-letters/{ref}/reread": "an act on what the gateway took in, which is no case",
+    "/openapi.json": "what may be asked, of the program alone",
+    "/live": "how far the log is, without content",
+    "/health/live": "whether the program lives",
+    "/health/ready": "whether the program is ready",
+    "/metrics": "counts",
+    "/audit/log/{path:path}": "hashes and signed heads, for verifiers without a name; trees of compliance by role",
+    "/audit/policy.txt": "public keys",
+    "/lists": "an act; lists are published by others",
+    "/registry": "schemas",
+    "/static": "files of the program",
+    "/send": "an empty form",
+    "/act-as": "the choice of who acts",
+    "/saved": "a filter that stays in the browser",
+}
+"""Addresses beside the pages that show nothing of compliance, each with the reason."""
+
+RECORDED: Mapping[str, str] = {
+    "/outcomes/{command_id}": "outcome.view where the command was one of compliance",
+    "/do": "acts; a preview is a look, as a dry run is",
+    "/do/{command}": "acts; a preview is a look, as a dry run is",
+    "/credits/{ref:path}/pack.zip": "PackExported",
+    "/audit/pack.zip": "PackExported",
+    "/retention/{ref:path}/letter": "retention.letter",
+    "/events/{ref:path}/reveal": "FieldRevealed",
+}
+"""Addresses beside the pages whose looks are recorded, with how. Pages and their twins all ask `Looks`."""
 
 
 class Looks:
@@ -45,22 +86,37 @@ class Looks:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self._recorded: dict[tuple[str, str, Look], int] = {}
+        self.clock = SystemClock()
+        self._key = system_entropy(32)
 
-    async def demand(self, request: Request, page: Page, visit: Visit, shown: Shown) -> None:
-        """Record what is about to be shown; raises Unavailable where that cannot be recorded."""
-        look = await run_in_threadpool(look_of, page, visit, shown)
+    async def demand(
+        self, request: Request, page: Page, visit: Visit, shown: Shown, *more: Any
+    ) -> str:
+        """Record what is about to be shown, `more` beside the page's own; raises Unavailable where it cannot be.
+
+        Returns the token of the look, empty where there was nothing to record.
+        """
+        look = await run_in_threadpool(look_of, page, visit, shown, *more)
         if look is None:
-            return
-        who = (visit.viewer.person, visit.viewer.role, look)
-        live = LIVE in request.headers and self._recorded.get(who, 0) > visit.now - LIVE_MS
-        if live:
-            return
-        outgoing = looked(self.desk.tenant, visit.viewer, look, _source(request))
-        demand_recorded(await self.desk.answers.ask(outgoing))
-        self._recorded[who] = visit.now
-        while len(self._recorded) > REMEMBERED_MAX:
-            del self._recorded[next(iter(self._recorded))]
+            return ""
+        bound = (visit.viewer.person, visit.viewer.role, request.url.path, _query(visit), *look)
+        said = request.headers.get(LIVE, "")
+        if self._goes_on(said, bound):
+            return said
+        await recorded_first(self.desk, visit.viewer, look, _source(request))
+        return self._token(bound, self.clock.now())
+
+    def _token(self, bound: tuple[str, ...], issued: int) -> str:
+        said = msgspec.json.encode((issued, *bound))
+        return f"{issued}.{hmac.digest(self._key, said, 'sha256').hex()}"
+
+    def _goes_on(self, token: str, bound: tuple[str, ...]) -> bool:
+        """Tell whether a token is ours, for just this, and not too old."""
+        issued = token.partition(".")[0]
+        if not (issued.isascii() and issued.isdecimal() and len(issued) < 16):
+            return False
+        age = self.clock.now() - int(issued)
+        return 0 <= age < LIVE_MS and hmac.compare_digest(token, self._token(bound, int(issued)))
 
     async def denied(self, request: Request, page: Page, visit: Visit, error: Exception) -> None:
         """Record that somebody was turned away from a page for who they are."""
@@ -86,21 +142,19 @@ def action_of(page: Page) -> str:
     return ACTIONS.get(page.path, "")
 
 
-def look_of(page: Page, visit: Visit, shown: Shown) -> Look | None:
+def look_of(page: Page, visit: Visit, shown: Shown, *more: Any) -> Look | None:
     """Return what of a page has to be recorded, None for nothing."""
     action = action_of(page)
     if action:
         return Look(
-            action, visit.ref or _asked(visit), _credit(shown.result) or _credit_asked(visit)
+            action,
+            visit.ref or _asked(page, visit),
+            _credit(shown.result) or _credit_asked(visit),
         )
-    if sees_compliance(visit.viewer) and _shows_compliance(shown):
-        return Look("compliance.view", visit.ref or page.path)
+    if sees_compliance(visit.viewer) and streams_in(shown.result, dict(shown.extra), *more):
+        part = ", ".join(_part(visit))
+        return Look("compliance.view", (visit.ref or page.path) + (f" ({part})" if part else ""))
     return None
-
-
-def _shows_compliance(shown: Shown) -> bool:
-    told = msgspec.json.encode((shown.result, shown.extra.get("twin")))
-    return any(mark in told for mark in _COMPLIANCE)
 
 
 def _may(action: str, visit: Visit) -> bool:
@@ -108,11 +162,23 @@ def _may(action: str, visit: Visit) -> bool:
     return roles is None or visit.viewer.role in roles
 
 
-def _asked(visit: Visit) -> str:
-    said = {
-        k: v for k, v in visit.query.items() if v and k not in ("outcome", "at", "cursor", "limit")
-    }
-    return ", ".join(f"{k}={v}" for k, v in sorted(said.items()))[:200]
+def _asked(page: Page, visit: Visit) -> str:
+    """Return the filters of a list and which part of it is asked for; what else a query says is nobody's."""
+    names = {f.name for f in msgspec.structs.fields(page.filters)} if page.filters else set()
+    said = [f"{k}={v}" for k, v in sorted(visit.query.items()) if v and k in names]
+    return ", ".join([*said, *_part(visit)])[:200]
+
+
+def _part(visit: Visit) -> list[str]:
+    """Return which part of a list is asked for: a cursor holds keys, so its digest stands for it."""
+    cursor, limit = visit.query.get("cursor", ""), visit.query.get("limit", "")
+    at = [f"page={sha256(cursor.encode()).hexdigest()[:12]}"] if cursor else []
+    return [*at, f"limit={limit[:8]}"] if limit else at
+
+
+def _query(visit: Visit) -> str:
+    said = sorted((k, v) for k, v in visit.query.items() if k not in _PLACES)
+    return msgspec.json.encode(said).decode()
 
 
 def _credit_asked(visit: Visit) -> str:

@@ -19,12 +19,12 @@ from usance.views import results_access as ra
 from usance.views.asking_access import AUDITORS
 from usance.web import doctoring, every, pages, rereading
 from usance.web.answers import Answer
-from usance.web.api import ACTING_AS, Desk, refusal_of, said_by
+from usance.web.api import ACTING_AS, Desk, previewed, refusal_of, said_by
 from usance.web.backend import Backend
 from usance.web.commands import command_type, command_types
 from usance.web.forms import FIELDS_MAX, command_of
 from usance.web.live import light
-from usance.web.looks import Looks
+from usance.web.looks import LOOK, Looks
 from usance.web.matching import expected
 from usance.web.pages import COMPLIANCE_ROLES, Page, Shown, Visit
 from usance.web.problems import MEDIA_TYPE, Problem, problem, problem_of
@@ -171,12 +171,13 @@ class Site:
             visit = self._visit(request)
             at = request.headers.get("if-position") or visit.query.get("at", "")
             fresh = await self._reached(at)
-            shown = await self._shown(request, page, visit)
             outcome = await self._outcome(visit)
+            shown, look = await self._shown(request, page, visit, outcome)
             html = await run_in_threadpool(
-                self.html, request, page, shown, visit, outcome=outcome, stale=not fresh
+                self.html, request, page, shown, visit, outcome=outcome, stale=not fresh, look=look
             )
             headers = {"cache-control": "no-cache"} | ({} if fresh else {"stale": "true"})
+            headers |= {LOOK: look} if look else {}
             if not request.cookies.get(ACTING_AS):
                 answer = HTMLResponse(html, headers=headers)
                 who = f"{visit.viewer.person}:{visit.viewer.role}"
@@ -198,26 +199,27 @@ class Site:
                     "Ask again in a moment; without If-Position the present state is answered.",
                 )
                 return problem_response(told)
-            shown = await self._shown(request, page, visit)
+            shown, look = await self._shown(request, page, visit)
             body = await run_in_threadpool(
                 msgspec.json.encode, shown.extra.get("twin", shown.result)
             )
-            headers = {"cache-control": "no-store"}
+            headers = {"cache-control": "no-store"} | ({LOOK: look} if look else {})
             if shown.revision is not None:
                 headers["etag"] = f'"{shown.revision}"'
             return Response(body, media_type="application/json", headers=headers)
 
         return endpoint
 
-    async def _shown(self, request: Request, page: Page, visit: Visit) -> Shown:
-        """Return what a page shows, once it is recorded that it is shown."""
+    async def _shown(
+        self, request: Request, page: Page, visit: Visit, *more: Any
+    ) -> tuple[Shown, str]:
+        """Return what a page shows, once it is recorded that it is shown, and the token of that look."""
         try:
             shown = await run_in_threadpool(page.show, visit)
         except (NotFound, Refused) as error:
             await self.looks.denied(request, page, visit, error)
             raise
-        await self.looks.demand(request, page, visit, shown)
-        return shown
+        return shown, await self.looks.demand(request, page, visit, shown, *more)
 
     async def _reached(self, position: str) -> bool:
         """Wait a little for the read side to take in a position; true where none is wanted."""
@@ -283,6 +285,7 @@ class Site:
             "bound": {},
             "outcome": None,
             "stale": False,
+            "look": "",
         }
 
     def _broken(self, viewer: Actor) -> list[ra.GlassRow]:
@@ -346,7 +349,7 @@ class Site:
             outgoing = self.desk.outgoing(kind, command, key, actor, command_id)
             await self.desk.demand(outgoing, expected(looked_at))
             if preview:
-                told = await run_in_threadpool(self.desk.forecast, outgoing)
+                told = await previewed(self.desk, outgoing, "console")
                 return self._preview(request, name, values, told, back)
             answer = await self.desk.send(outgoing)
         except (UsanceError, msgspec.DecodeError) as error:
@@ -397,7 +400,7 @@ class Site:
             return self.problem_page(request, told, back, again if told.changed else None)
         query = dict(parse_qsl(urlsplit(back).query))
         visit = self._visit(request)._replace(query=query)
-        shown = await run_in_threadpool(page.show, visit)
+        shown, _ = await self._shown(request, page, visit)
         html = self.html(request, page, shown, visit, values=values, told=told, here=form)
         return HTMLResponse(html, told.status)
 

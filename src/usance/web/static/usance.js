@@ -114,9 +114,10 @@
     if (busyHands()) { waiting = true; return; }
     busy = true; waiting = false;
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html", "usance-live": "1" } });
+      const answer = await fetch(location.href, { headers: { accept: "text/html", "usance-live": light.dataset.look || "" } });
       if (answer.ok) {
         const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+        light.dataset.look = next.getElementById("light").dataset.look || "";
         all("[data-live]").forEach((part) => {
           const other = next.getElementById(part.id);
           if (!other || other.innerHTML === part.dataset.was) return;
