@@ -60,6 +60,13 @@ HARMLESS: Mapping[str, str] = {
     "/metrics": "counts",
     "/audit/log/{path:path}": "hashes and signed heads, for verifiers without a name; trees of compliance by role",
     "/audit/policy.txt": "public keys",
+    "/retention/{ref:path}/propose": "an act, an event or a denial",
+    "/retention/{ref:path}/request": "an act, an event or a denial",
+    "/retention/{ref:path}/approve": "an act, an event or a denial",
+    "/retention/{ref:path}/withdraw": "an act, an event or a denial",
+    "/retention/{ref:path}/hold": "an act, an event or a denial",
+    "/retention/{ref:path}/release": "an act, an event or a denial",
+    "/retention/{ref:path}/destroy": "an act, an event or a denial",
     "/lists": "an act; lists are published by others",
     "/registry": "schemas",
     "/static": "files of the program",
@@ -76,6 +83,7 @@ RECORDED: Mapping[str, str] = {
     "/credits/{ref:path}/pack.zip": "PackExported",
     "/audit/pack.zip": "PackExported",
     "/retention/{ref:path}/letter": "retention.letter",
+    "/retention/{ref:path}/certificate": "retention.certificate",
     "/events/{ref:path}/reveal": "FieldRevealed",
 }
 """Addresses beside the pages whose looks are recorded, with how. Pages and their twins all ask `Looks`."""
