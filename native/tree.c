@@ -1,6 +1,6 @@
 /* Trees of RFC 6962 from records: leaves, their hashes, roots and entry bundles.
  *
- * engine/sealing.py (Tree.take), audit/merkle.py and audit/tiles.py are the reference; `None` from here means:
+ * engine/proof/sealing.py (Tree.take), audit/merkle.py and audit/tiles.py are the reference; `None` from here means:
  * not as usual, ask them, and they say what is wrong. Other threads run while many records are hashed: what is
  * read then lies in bytes objects that a tuple keeps.
  */

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from usance.bootstrap.consuming import consume
-    from usance.engine.consuming import Delivery, Emit, Retry
+    from usance.engine.groups.consuming import Delivery, Emit, Retry
     from usance.kernel.errors import Refused
 
 __all__ = ["Delivery", "Emit", "Refused", "Retry", "consume"]
 
 _HOMES = {
     "consume": "usance.bootstrap.consuming",
-    "Delivery": "usance.engine.consuming",
-    "Emit": "usance.engine.consuming",
-    "Retry": "usance.engine.consuming",
+    "Delivery": "usance.engine.groups.consuming",
+    "Emit": "usance.engine.groups.consuming",
+    "Retry": "usance.engine.groups.consuming",
     "Refused": "usance.kernel.errors",
 }
 

@@ -9,7 +9,7 @@ from usance.adapters.kafka_setup import passwords_in
 from usance.adapters.kafka_topics import fits, min_insync, wanted
 from usance.bootstrap.roles import ROLES as PROCESS_ROLES
 from usance.bootstrap.store import reactor_topics
-from usance.engine.following import NOTARY_DESK_GROUP, NOTARY_GROUP
+from usance.engine.proof.following import NOTARY_DESK_GROUP, NOTARY_GROUP
 from usance.engine.standby import PROJECTOR_GROUP, RESCREENING_GROUP
 from usance.engine.topics import Topics
 from usance.kernel.errors import Unreadable

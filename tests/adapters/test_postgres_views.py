@@ -12,7 +12,7 @@ import pytest
 
 from usance.adapters import postgres_store, postgres_views
 from usance.adapters.postgres_views import PostgresViews
-from usance.engine.projection import Checkpoint, Generation
+from usance.engine.projections.projection import Checkpoint, Generation
 from usance.kernel.errors import Fenced, Unavailable, Uncertain
 from usance.testing.postgres_server import PostgresServer
 from usance.testing.tcp_proxy import TcpProxy

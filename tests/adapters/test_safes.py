@@ -20,11 +20,11 @@ from usance.adapters.proof_files import FolderSafe, make_key
 from usance.adapters.safe_s3 import BucketSettings, S3Safe
 from usance.audit.codes import Detected
 from usance.audit.ports import WormStore
-from usance.bootstrap.auditing import evidence
-from usance.bootstrap.depositing import check, deposit, pack_name
 from usance.bootstrap.doctor import examine
+from usance.bootstrap.packs.auditing import evidence
+from usance.bootstrap.packs.depositing import check, deposit, pack_name
+from usance.bootstrap.proof.safes import open_safe
 from usance.bootstrap.runtime import Runtime
-from usance.bootstrap.safes import open_safe
 from usance.bootstrap.store import Folder
 from usance.cli.main import usance
 from usance.config import ProofSettings, Settings

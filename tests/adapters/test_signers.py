@@ -15,10 +15,10 @@ from usance.adapters.proof_files import make_key, read_key
 from usance.adapters.signer_pkcs11 import Pkcs11Signer
 from usance.audit.codes import Detected
 from usance.audit.ports import Signer
-from usance.bootstrap.auditing import evidence
-from usance.bootstrap.proving import digest_of
+from usance.bootstrap.packs.auditing import evidence
+from usance.bootstrap.proof.proving import digest_of
+from usance.bootstrap.proof.signing import open_signer
 from usance.bootstrap.runtime import Runtime
-from usance.bootstrap.signing import open_signer
 from usance.bootstrap.store import Folder
 from usance.config import ProofSettings, Settings
 from usance.crypto.keyservice import KeyServiceDenied

@@ -11,7 +11,7 @@ import pytest
 from usance.adapters.intake import intake_reaction
 from usance.adapters.swift_files import FILE_LIMIT, FileDrop, FinOut, Loopback
 from usance.domain.message_exchange import FinText, MessageQueued, RecordAck, RecordNak, RecordSent
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock, SystemClock
 from usance.kernel.decider import Actor

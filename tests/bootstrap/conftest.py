@@ -10,8 +10,8 @@ import pytest
 from book_world import Fact, Played
 from pack_world import CREDIT, STREAM, PackWorld
 
-from usance.bootstrap.handing import Pack
-from usance.bootstrap.pack_scope import Request
+from usance.bootstrap.packs.handing import Pack
+from usance.bootstrap.packs.pack_scope import Request
 from usance.testing.verify import Verdict
 
 

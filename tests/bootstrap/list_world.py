@@ -13,7 +13,7 @@ from usance.bootstrap.lists import keep, propose
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder
 from usance.config import Settings
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import BookClock
 from usance.kernel.ids import derived
 from usance.testing.trade import MONDAY

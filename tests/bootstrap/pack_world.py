@@ -17,10 +17,10 @@ from usance.audit.note import parse_checkpoint, parse_note
 from usance.audit.pack_proofs import Refused
 from usance.audit.pack_records import unzipped, zipped
 from usance.audit.pack_verify import judge
-from usance.bootstrap.auditing import Evidence
 from usance.bootstrap.book import play, read_book
-from usance.bootstrap.handing import Pack, make_pack, sealing_on
-from usance.bootstrap.pack_scope import Request
+from usance.bootstrap.packs.auditing import Evidence
+from usance.bootstrap.packs.handing import Pack, make_pack, sealing_on
+from usance.bootstrap.packs.pack_scope import Request
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder
 from usance.config import Settings

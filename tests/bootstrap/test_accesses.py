@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from usance.bootstrap.accessing import REFUSALS, Look, Refusals, record
-from usance.bootstrap.auditing import evidence
+from usance.bootstrap.packs.auditing import evidence
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder
 from usance.config import Settings
 from usance.domain.facility_messages import SetFacility
-from usance.engine.accesses import AccessDenied, AccessRecorded, counted
-from usance.engine.reactor import Outgoing
-from usance.engine.state import Denials, Overlay, PartitionState
+from usance.engine.owner.accesses import AccessDenied, AccessRecorded, counted
+from usance.engine.owner.state import Denials, Overlay, PartitionState
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import MS_PER_MINUTE, BookClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Unavailable

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usance.adapters.sqlite_log import SqliteLog
-from usance.engine import groups
+from usance.engine.groups import groups
 from usance.log.contract import TopicPartition
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "consumer"

@@ -12,9 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from usance import config
-from usance.bootstrap import erasing
 from usance.bootstrap.desk import Desk
 from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.secrecy import erasing
 from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
 from usance.crypto.vault import SubjectErased
@@ -23,7 +23,7 @@ from usance.domain.presentation.messages import PresentDocuments, RaiseDiscrepan
 from usance.domain.terms import Narrative, Parties, Party, PresentedDocument
 from usance.engine import logs
 from usance.engine.control import Discard
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.engine.verify import verify_log
 from usance.kernel.clock import SystemClock
 from usance.kernel.decider import Actor, Erased

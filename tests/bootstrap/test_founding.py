@@ -11,7 +11,7 @@ from usance.adapters.sqlite_log import SqliteLog
 from usance.bootstrap.store import Folder, Store, found_log
 from usance.config import Settings
 from usance.engine import genesis as birth
-from usance.engine.owner import OWNER_GROUP
+from usance.engine.owner.owner import OWNER_GROUP
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Tampered
 from usance.log.contract import TopicPartition

@@ -21,7 +21,7 @@ from usance.domain.glass import (
     GlassUsed,
     ReviewGlass,
 )
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.authority import BREAKABLE, GLASS, role_missing
 from usance.kernel.clock import MS_PER_DAY, MS_PER_MINUTE, BookClock
 from usance.kernel.decider import Actor

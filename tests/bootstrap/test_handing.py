@@ -34,12 +34,12 @@ from usance.audit.note import (
 )
 from usance.audit.pack import verifier
 from usance.audit.pack_records import parts_of, unprefixed
-from usance.bootstrap.handing import Pack, write_pack
-from usance.bootstrap.pack_indexes import wrong_indexes
-from usance.bootstrap.pack_scope import Request, instant_of
-from usance.bootstrap.packing import Packer
+from usance.bootstrap.packs.handing import Pack, write_pack
+from usance.bootstrap.packs.pack_indexes import wrong_indexes
+from usance.bootstrap.packs.pack_scope import Request, instant_of
+from usance.bootstrap.packs.packing import Packer
 from usance.domain.export import ExportPack, reference_of
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.errors import NotFound, Refused, Unavailable, Unreadable
 
 TREE = "trade.events"

@@ -33,10 +33,10 @@ from usance.audit.note import (
 from usance.audit.pack_proofs import Refused as NotVerified
 from usance.audit.pack_records import line_of, prefixed, unprefixed
 from usance.audit.pack_verify import judge
-from usance.bootstrap.handing import Pack
-from usance.bootstrap.pack_scope import Request
-from usance.bootstrap.packing import Packer
-from usance.engine.notary import sign
+from usance.bootstrap.packs.handing import Pack
+from usance.bootstrap.packs.pack_scope import Request
+from usance.bootstrap.packs.packing import Packer
+from usance.engine.proof.notary import sign
 
 FLIPS = 1_500
 TREE = "trade.events"
@@ -370,7 +370,7 @@ def test_the_bytes_of_a_whole_partition_can_be_verified_alone(
 def test_a_log_that_was_altered_gives_no_pack(
     packs: PackWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from usance.bootstrap import packing
+    from usance.bootstrap.packs import packing
 
     real = packing.Stored.of
 

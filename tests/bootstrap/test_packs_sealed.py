@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pack_world import CHECKER, CREDIT, STREAM, PackWorld, files_of, lines, told, zip_of
 
 from usance import config
-from usance.bootstrap.pack_scope import Request
+from usance.bootstrap.packs.pack_scope import Request
 from usance.kernel.errors import Refused
 
 WORDS = "MERUDHARA SPICES"

@@ -12,7 +12,7 @@ from book_world import Played
 
 from usance.adapters.postgres_views import PostgresViews
 from usance.bootstrap.store import make_projector, make_queries
-from usance.engine.reading import Views
+from usance.engine.projections.reading import Views
 from usance.kernel.decider import Actor
 from usance.testing.postgres_server import PostgresServer
 from usance.views import PROJECTIONS

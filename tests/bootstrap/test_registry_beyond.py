@@ -14,9 +14,9 @@ from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, Store
 from usance.config import RegistrySettings, Settings
 from usance.domain.facility_messages import SetFacility
-from usance.engine import schemas
 from usance.engine.control import Redrive, RegisterSchema
-from usance.engine.reactor import Outgoing
+from usance.engine.owner import schemas
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Unavailable, UsanceError

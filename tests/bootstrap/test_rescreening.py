@@ -13,8 +13,8 @@ from msgspec import structs
 from usance.aml import activation as act
 from usance.aml.case import ApproveDisposition, CaseOpened, ProposeDisposition, Reason
 from usance.aml.screening import Screener, open_screener
-from usance.bootstrap import erasing
 from usance.bootstrap.desk import Desk
+from usance.bootstrap.secrecy import erasing
 from usance.domain.credit import messages as cr
 from usance.domain.facility_messages import SetFacility
 from usance.kernel.decider import Actor, key_parts

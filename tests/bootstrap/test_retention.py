@@ -11,20 +11,21 @@ from typing import Any
 import pytest
 
 from usance.audit.note import Verifier, open_note
-from usance.bootstrap import clocks, erasing, retaining
-from usance.bootstrap.auditing import evidence
+from usance.bootstrap import clocks
 from usance.bootstrap.desk import Desk
-from usance.bootstrap.handing import make_pack, sealing_on
-from usance.bootstrap.pack_scope import Request
+from usance.bootstrap.packs.auditing import evidence
+from usance.bootstrap.packs.handing import make_pack, sealing_on
+from usance.bootstrap.packs.pack_scope import Request
 from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.secrecy import erasing, retaining
 from usance.bootstrap.store import Folder
 from usance.config import GatewaySettings, Settings
 from usance.domain.credit import messages as cm
 from usance.domain.facility_messages import SetFacility
 from usance.domain.terms import Narrative
-from usance.engine import secrecy as m
-from usance.engine.accesses import AccessDenied
-from usance.engine.reactor import Outgoing
+from usance.engine.owner.accesses import AccessDenied
+from usance.engine.reactors.reactor import Outgoing
+from usance.engine.secrecy import subjects as m
 from usance.kernel.clock import MS_PER_DAY, BookClock, iso, parse_instant
 from usance.kernel.decider import Actor, Erased
 from usance.kernel.errors import NotFound, Refused, Unreadable

@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from test_erasing import COMPLIANCE, CREDIT, MAKER, OFFICER, SENIOR, World, compiled, erased
 
 from usance.adapters.sqlite_keys import SqliteKeys
-from usance.bootstrap import erasing, turning
+from usance.bootstrap.secrecy import erasing, turning
 from usance.cli.main import usance
 from usance.crypto.keyservice import KeyState, Wrapped
 from usance.crypto.vault import Vault, record_mac
-from usance.engine.key_audit import KeyAudit
+from usance.engine.proof.key_audit import KeyAudit
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused
 

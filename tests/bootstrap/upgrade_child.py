@@ -76,7 +76,7 @@ def play(root: str, credit: str, expiry: str, begin: str, until: str) -> dict[st
     from usance.domain.credit import messages as cm
     from usance.domain.facility_messages import SetFacility
     from usance.domain.terms import Narrative, RequiredDocument
-    from usance.engine.reactor import Outgoing
+    from usance.engine.reactors.reactor import Outgoing
     from usance.engine.verify import verify_log
     from usance.kernel.clock import BookClock
     from usance.kernel.ids import derived

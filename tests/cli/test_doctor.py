@@ -31,8 +31,8 @@ from usance.cli.main import usance
 from usance.config import Settings
 from usance.crypto.keyservice import KeyState
 from usance.engine.findings import AREAS, SEVERITIES, Finding
-from usance.engine.reactor import Outgoing
-from usance.engine.secrecy import PlaceHold
+from usance.engine.reactors.reactor import Outgoing
+from usance.engine.secrecy.subjects import PlaceHold
 from usance.engine.topics import Topics
 from usance.kernel.clock import MS_PER_DAY, SystemClock
 from usance.kernel.decider import Actor

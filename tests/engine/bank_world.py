@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from usance.engine.projection import Fact, Projection, Rows, Table, numbers, texts
-from usance.engine.projector import Projector
-from usance.engine.reading import Views
+from usance.engine.projections.projection import Fact, Projection, Rows, Table, numbers, texts
+from usance.engine.projections.projector import Projector
+from usance.engine.projections.reading import Views
 from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor

@@ -21,7 +21,7 @@ from toy_world import (
 
 from usance.adapters.postgres_views import PostgresViews
 from usance.adapters.sqlite_views import SqliteViews
-from usance.engine.reading import Views
+from usance.engine.projections.reading import Views
 from usance.kernel.clock import BookClock
 from usance.testing.postgres_server import PostgresServer
 

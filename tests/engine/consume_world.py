@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from usance.bootstrap.consuming import consume
-from usance.engine import groups
-from usance.engine.consumer import Consumer
-from usance.engine.consuming import Delivery, Emit, Retry
 from usance.engine.control import Discard, Redrive, Release
+from usance.engine.groups import groups
+from usance.engine.groups.consumer import Consumer
+from usance.engine.groups.consuming import Delivery, Emit, Retry
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor
 from usance.kernel.words import Words

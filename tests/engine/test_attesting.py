@@ -14,8 +14,8 @@ from usance.adapters.witnesses import OwnWitness
 from usance.audit.note import Verifier, open_note
 from usance.audit.ports import Cosigned
 from usance.audit.witness import WitnessDesk
-from usance.engine.attesting import RETRY_S, Attestor
-from usance.engine.notary import Notary
+from usance.engine.proof.attesting import RETRY_S, Attestor
+from usance.engine.proof.notary import Notary
 from usance.kernel.clock import BookClock, SystemClock
 from usance.kernel.errors import Unavailable
 

@@ -11,9 +11,9 @@ from consume_world import GROUP, IN, OUT, Shop, position, values
 
 import usance
 from usance.adapters.sqlite_log import SqliteLog
-from usance.engine import groups
-from usance.engine.consuming import Emit, Retry
 from usance.engine.control import Release
+from usance.engine.groups import groups
+from usance.engine.groups.consuming import Emit, Retry
 from usance.kernel.clock import BookClock
 from usance.kernel.errors import Refused, Tampered, Unavailable, Unreadable
 from usance.kernel.words import Words

@@ -18,8 +18,8 @@ from consume_world import GROUP, IN, Shop, position, values
 
 import usance
 from usance.adapters.sqlite_log import SqliteLog
-from usance.engine import attempts
-from usance.engine.consuming import Delivery, Emit
+from usance.engine.groups.consuming import Delivery, Emit
+from usance.engine.owner import attempts
 from usance.kernel.clock import BookClock, SystemClock
 from usance.kernel.errors import NotFound, Owned, Unavailable
 from usance.testing.sim_hazards import Hazards, answer_lost, refused_before_commit

@@ -16,8 +16,8 @@ from usance.engine import genesis
 from usance.engine.control import IntakePassed
 from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
 from usance.engine.history import History, runs_of
-from usance.engine.reactor import Commands, Outgoing, Reactor
-from usance.engine.state import HEAP_SLACK, Entry, PartitionState
+from usance.engine.owner.state import HEAP_SLACK, Entry, PartitionState
+from usance.engine.reactors.reactor import Commands, Outgoing, Reactor
 from usance.engine.upkeep import PASSED_BEHIND_MS, SILENCE_MAX_MS, IntakeProgress, Upkeep
 from usance.engine.verify import verify_log
 from usance.engine.vitals import Vitals

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usance.engine.gather import (
+from usance.engine.owner.gather import (
     GATHER_MAX_S,
     HOLD_MAX_S,
     TARGET_P50_S,

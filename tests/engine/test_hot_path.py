@@ -2,7 +2,7 @@
 
 from toy_world import CLERK, DAY, NOON, Break, Forward, Pay, PayAt, World
 
-from usance.engine.reactor import Commands, Outgoing
+from usance.engine.reactors.reactor import Commands, Outgoing
 from usance.kernel.clock import BookClock
 from usance.kernel.errors import Tampered
 from usance.kernel.timers import FireTimer

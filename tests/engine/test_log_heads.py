@@ -27,9 +27,9 @@ from toy_world import World
 from usance.audit.codes import Detected
 from usance.audit.note import SigningKey
 from usance.audit.ports import LastHead
-from usance.engine.following import GroupFollower, ScanFollower
-from usance.engine.log_heads import LogHeads, Unkept
-from usance.engine.notary import Notary
+from usance.engine.proof.following import GroupFollower, ScanFollower
+from usance.engine.proof.log_heads import LogHeads, Unkept
+from usance.engine.proof.notary import Notary
 from usance.kernel.errors import Fenced
 from usance.log.contract import Output, TopicPartition, TopicSettings
 

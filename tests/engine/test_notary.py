@@ -21,10 +21,10 @@ from usance.audit.codes import Detected
 from usance.audit.merkle import consistency_proof, verify_consistency
 from usance.audit.note import SigningKey, Verifier
 from usance.audit.tiles import Tiles
-from usance.engine.following import GroupFollower, ScanFollower
-from usance.engine.notary import HEAD_LEAVES_MAX, Notary
-from usance.engine.receipts import ReceiptsMonitor
-from usance.engine.sealing import Origins, folder_of
+from usance.engine.proof.following import GroupFollower, ScanFollower
+from usance.engine.proof.notary import HEAD_LEAVES_MAX, Notary
+from usance.engine.proof.receipts import ReceiptsMonitor
+from usance.engine.proof.sealing import Origins, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import BookClock, SystemClock
 from usance.kernel.errors import Fenced, Tampered

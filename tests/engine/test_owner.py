@@ -19,7 +19,7 @@ from toy_world import (
     memory,
 )
 
-from usance.engine.owner import OWNER_GROUP, Owner
+from usance.engine.owner.owner import OWNER_GROUP, Owner
 from usance.kernel.errors import Fenced, Tampered
 from usance.log.contract import Output
 from usance.testing.sim_hazards import Hazards, answer_lost, refused_before_commit

@@ -10,7 +10,7 @@ import pytest
 from sim_world import sim, simulated, tick
 from toy_world import Break, World
 
-from usance.engine.owner import OWNER_GROUP, Owner
+from usance.engine.owner.owner import OWNER_GROUP, Owner
 from usance.kernel.errors import Fenced, Tampered, Unavailable
 from usance.log.contract import Fence, TopicPartition, Unit
 from usance.testing.sim_hazards import STEPS, Hazards, LateEnd, answer_lost, refused_before_commit

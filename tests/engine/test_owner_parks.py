@@ -16,10 +16,10 @@ from toy_world import (
     memory,
 )
 
-from usance.engine import attempts
-from usance.engine import owner as owner_module
 from usance.engine.control import Discard, Redrive, Release
-from usance.engine.owner import OWNER_GROUP
+from usance.engine.owner import attempts
+from usance.engine.owner import owner as owner_module
+from usance.engine.owner.owner import OWNER_GROUP
 from usance.kernel.clock import BookClock
 from usance.kernel.errors import Unavailable
 from usance.kernel.words import Words
@@ -250,7 +250,7 @@ def test_a_command_whose_outputs_are_too_large_is_dead_lettered_alone(make: Make
 def small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a round after every ten events, in slices of three."""
     monkeypatch.setattr(owner_module, "ROUND_EVENTS", 10)
-    monkeypatch.setattr("usance.engine.snapshots.SLICE_RECORDS", 3)
+    monkeypatch.setattr("usance.engine.owner.snapshots.SLICE_RECORDS", 3)
 
 
 @pytest.mark.usefixtures("small_rounds")

@@ -19,8 +19,8 @@ from toy_world import (
     sqlite_world,
 )
 
-from usance.engine.parking import DRAIN_RECORDS_MAX
-from usance.engine.reactor import Outgoing
+from usance.engine.owner.parking import DRAIN_RECORDS_MAX
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Context, Decision, Refusal
 from usance.kernel.timers import TimerDue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from toy_world import NOON, Break, sqlite_world
 
-from usance.engine import attempts
+from usance.engine.owner import attempts
 from usance.kernel.clock import BookClock
 
 CHILD = Path(__file__).with_name("killer_child.py")

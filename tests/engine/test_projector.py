@@ -27,9 +27,17 @@ from hypothesis import strategies as st
 
 from usance.adapters.postgres_views import PostgresViews
 from usance.adapters.sqlite_views import SqliteViews
-from usance.engine.projection import STALE, Changes, Fact, Projection, Rows, Table, numbers
-from usance.engine.projector import Projector
-from usance.engine.reading import Order, Views, Where
+from usance.engine.projections.projection import (
+    STALE,
+    Changes,
+    Fact,
+    Projection,
+    Rows,
+    Table,
+    numbers,
+)
+from usance.engine.projections.projector import Projector
+from usance.engine.projections.reading import Order, Views, Where
 from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable, Uncertain
 from usance.testing.postgres_server import PostgresServer
 from usance.testing.tcp_proxy import TcpProxy
@@ -112,8 +120,8 @@ def test_a_batch_that_fails_in_flight_takes_the_next_one_with_it(
 
     Nor with rows that memory has let go meanwhile, whether or not their keys are still known.
     """
-    monkeypatch.setattr("usance.engine.projection.CACHED_ROWS_MAX", cached)
-    monkeypatch.setattr("usance.engine.projection.KNOWN_KEYS_MAX", known)
+    monkeypatch.setattr("usance.engine.projections.projection.CACHED_ROWS_MAX", cached)
+    monkeypatch.setattr("usance.engine.projections.projection.KNOWN_KEYS_MAX", known)
     for n in range(40):
         bank.pay(f"t/credit/{n % 17}", n)
     projector = bank.projector(batch_max=3)
@@ -239,7 +247,7 @@ def test_bytes_that_cannot_be_decoded_park_their_key(bank: Bank) -> None:
 def test_an_empty_view_of_a_long_log_is_built_aside_and_then_followed(
     bank: Bank, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("usance.engine.projector.BUILD_ASIDE_RECORDS", 40)
+    monkeypatch.setattr("usance.engine.projections.projector.BUILD_ASIDE_RECORDS", 40)
     for key in KEYS:
         bank.pay(key, *([1] * 20))
     projector = bank.projector(batch_max=15)

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 
 from bank_world import KEYS, Bank, Paid, drain
 
-from usance.engine.projection import STALE, Fact, Projection, Rows, Table, numbers, texts
-from usance.engine.reading import Order
+from usance.engine.projections.projection import (
+    STALE,
+    Fact,
+    Projection,
+    Rows,
+    Table,
+    numbers,
+    texts,
+)
+from usance.engine.projections.reading import Order
 
 SLIPS = Table(
     "slips",

@@ -10,11 +10,11 @@ import pytest
 from sim_world import sim, simulated
 from toy_world import World, memory
 
-from usance.engine import owner as owner_module
-from usance.engine import rounds as rounds_module
-from usance.engine import snapshots
-from usance.engine.owner import Owner
-from usance.engine.snapshots import MANIFEST_KEY, Manifest
+from usance.engine.owner import owner as owner_module
+from usance.engine.owner import rounds as rounds_module
+from usance.engine.owner import snapshots
+from usance.engine.owner.owner import Owner
+from usance.engine.owner.snapshots import MANIFEST_KEY, Manifest
 from usance.engine.topics import Place
 from usance.log.contract import Output
 from usance.testing.sim_hazards import answer_lost, refused_before_commit

@@ -13,8 +13,8 @@ from usance.crypto.keyservice import KeyState
 from usance.crypto.vault import MAX_AGE_MS, REFRESH_MS, Vault
 from usance.domain.guards import digest
 from usance.engine.history import History
-from usance.engine.keys import TAKEOVER_USES
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
+from usance.engine.secrecy.keys import TAKEOVER_USES
 from usance.kernel.decider import Context
 from usance.messages.decoder import AHEAD
 from usance.testing.bench_rig import PARTITIONS, Rig

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from toy_world import DAY, NOON, Pay, PayAt, PurseDecider, World, memory
 
-from usance.engine import unit
-from usance.engine.snapshots import Snapshot
+from usance.engine.owner import unit
+from usance.engine.owner.snapshots import Snapshot
 from usance.engine.topics import Place
 from usance.kernel.clock import BookClock
 from usance.kernel.errors import Tampered

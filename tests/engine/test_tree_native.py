@@ -14,8 +14,8 @@ from usance.audit.chain import HASHED_HEADERS, envelope, link
 from usance.audit.codes import Detected
 from usance.audit.leaf import KINDS, unpack
 from usance.audit.tiles import Edge
-from usance.engine import sealing
-from usance.engine.sealing import Tree, first_head
+from usance.engine.proof import sealing
+from usance.engine.proof.sealing import Tree, first_head
 from usance.kernel import native
 from usance.kernel.errors import Unreadable
 from usance.log.contract import Record, TopicPartition

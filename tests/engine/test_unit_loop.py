@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sim_world import Make, sim, simulated
 
-from usance.engine import unit_loop
-from usance.engine.gather import HOLD_MAX_S, Load, Pace
-from usance.engine.owner import Owner
+from usance.engine.owner import unit_loop
+from usance.engine.owner.gather import HOLD_MAX_S, Load, Pace
+from usance.engine.owner.owner import Owner
 from usance.kernel.errors import NotFound, Unavailable, Unreadable
 from usance.log.contract import Assigned, Change, Lost, Output
 from usance.testing.sim_hazards import CommitFault, Hazards, answer_lost

@@ -17,8 +17,8 @@ from usance.adapters.kafka_settings import KafkaSettings
 from usance.adapters.sqlite_log import SqliteLog
 from usance.engine import genesis
 from usance.engine.control import Discard, Redrive
-from usance.engine.owner import OWNER_GROUP, Owner
-from usance.engine.reactor import Commands, Outgoing
+from usance.engine.owner.owner import OWNER_GROUP, Owner
+from usance.engine.reactors.reactor import Commands, Outgoing
 from usance.engine.topics import Place, Topics
 from usance.kernel.clock import Clock
 from usance.kernel.decider import NOTHING, Actor, Context, Decision, Refusal, Send

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from toy_world import World
 
-from usance.engine.owner import Owner
+from usance.engine.owner.owner import Owner
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Unavailable
 

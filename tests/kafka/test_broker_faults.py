@@ -14,7 +14,7 @@ from payments import AMOUNTS, KEYS, fed, stepped, whole
 from toy_world import World, on_broker
 
 from usance.adapters.kafka_producer import UnitProducer
-from usance.engine.owner import OWNER_GROUP, Owner
+from usance.engine.owner.owner import OWNER_GROUP, Owner
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Unavailable
 from usance.kernel.ids import RandomIds

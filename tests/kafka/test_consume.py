@@ -17,8 +17,8 @@ import usance
 from usance.bootstrap import operating
 from usance.bootstrap.backend import open_cluster
 from usance.config import load
-from usance.engine import groups
-from usance.engine.operating import letters
+from usance.engine.groups import groups
+from usance.engine.groups.operating import letters
 
 SAMPLE = ("alice 10", "bob 20", "alice thirty", "alice 5", "bob 1")
 NUMBERS = itertools.count(1)

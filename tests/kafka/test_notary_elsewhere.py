@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from test_program import settings_on
 
-from usance.bootstrap.auditing import evidence
+from usance.bootstrap.packs.auditing import evidence
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, found_log, prepare_folder
 from usance.config import ProofSettings, Settings

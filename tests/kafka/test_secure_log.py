@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from usance import config
 from usance.adapters.kafka_settings import KafkaSettings
-from usance.bootstrap import erasing
 from usance.bootstrap.backend import open_cluster
 from usance.bootstrap.desk import Desk
 from usance.bootstrap.kafka import setup
 from usance.bootstrap.runtime import Runtime
+from usance.bootstrap.secrecy import erasing
 from usance.bootstrap.store import Folder
 from usance.crypto.vault import SAY_EVERY_MS
 from usance.engine import logs

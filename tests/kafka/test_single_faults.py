@@ -18,8 +18,9 @@ from owner_child import STAGES
 from payments import AMOUNTS, KEYS, fed, stepped, until, whole
 from toy_world import Break, PayAt, World, on_broker
 
-from usance.engine import attempts, genesis
-from usance.engine.owner import OWNER_GROUP
+from usance.engine import genesis
+from usance.engine.owner import attempts
+from usance.engine.owner.owner import OWNER_GROUP
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Tampered, Unavailable
 from usance.kernel.ids import RandomIds

@@ -5,7 +5,7 @@ import pytest
 
 from usance.domain.credit.messages import DeclineToAdvise, RejectCredit
 from usance.domain.presentation.messages import RaiseDiscrepancy
-from usance.engine.saga_messages import MarkDoneOutside
+from usance.engine.reactors.saga_messages import MarkDoneOutside
 from usance.kernel.words import Words, text_of
 from usance.messages.avro import decode, encode, plain_reader
 from usance.messages.catalogue import default

@@ -10,8 +10,8 @@ from usance.domain.credit import amendment_messages as am
 from usance.domain.credit.messages import ComplianceCheckCompleted
 from usance.domain.facility_messages import ReservationIncreased
 from usance.domain.message_exchange import MessageAcked
-from usance.engine import saga_messages as m
-from usance.engine.saga import SagaDecider
+from usance.engine.reactors import saga_messages as m
+from usance.engine.reactors.saga import SagaDecider
 from usance.kernel.decider import Actor, Context, Decision
 from usance.kernel.timers import TimerDue
 from usance.kernel.words import Words

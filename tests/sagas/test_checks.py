@@ -11,7 +11,7 @@ from usance.aml.case import CaseOpened, DispositionApproved, Hits
 from usance.aml.screening import ScreeningReport
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import messages as cr
-from usance.engine.saga_messages import ObserveEvent
+from usance.engine.reactors.saga_messages import ObserveEvent
 from usance.sagas.advice import ADVICE
 from usance.sagas.reactions import REACTIONS
 from usance.sagas.screening import Screening, changes_strings

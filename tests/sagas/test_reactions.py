@@ -7,7 +7,7 @@ from typing import Any
 from usance.domain.credit import drawing_messages as dr
 from usance.domain.presentation import messages as pr
 from usance.engine.history import History
-from usance.engine.reactor import Commands, Reactor
+from usance.engine.reactors.reactor import Commands, Reactor
 from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor

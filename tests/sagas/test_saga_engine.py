@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usance.engine import saga_messages as m
-from usance.engine.saga import SagaDecider
-from usance.engine.saga_steps import SagaState
+from usance.engine.reactors import saga_messages as m
+from usance.engine.reactors.saga import SagaDecider
+from usance.engine.reactors.saga_steps import SagaState
 from usance.kernel.clock import MS_PER_HOUR
 from usance.kernel.decider import Actor, Context, Decision, Refusal
 from usance.kernel.timers import TimerDue

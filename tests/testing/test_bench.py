@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from usance.adapters.sqlite_log import SqliteUnit
-from usance.engine.handling import Handling
-from usance.engine.unit import PartitionUnit
+from usance.engine.owner.handling import Handling
+from usance.engine.owner.unit import PartitionUnit
 from usance.log.contract import Output
 from usance.testing.bench import run_bench
 from usance.testing.bench_ledger import ledger

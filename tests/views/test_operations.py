@@ -12,7 +12,7 @@ from views_world import CHECKER, COMPLIANCE, ENGINEER, MAKER, World
 from usance.domain.credit import messages as cm
 from usance.domain.facility_messages import SetFacility
 from usance.engine import control
-from usance.engine import saga_messages as sm
+from usance.engine.reactors import saga_messages as sm
 from usance.kernel.decider import Actor, Context, Decision, Refusal
 from usance.kernel.errors import Conflict, NotFound, Unreadable
 from usance.kernel.words import Words

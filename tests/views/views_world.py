@@ -10,13 +10,14 @@ from usance.adapters.sqlite_views import SqliteViews
 from usance.aml.case import CaseDecider
 from usance.aml.decision import ScreeningDecider
 from usance.domain.deciders import DECIDERS
-from usance.engine import genesis, schemas
-from usance.engine.owner import OWNER_GROUP, Owner
-from usance.engine.projection import Projection
-from usance.engine.projector import Projector
-from usance.engine.reactor import Commands, Outgoing, Reactor
-from usance.engine.saga import SagaDecider
-from usance.engine.saga_steps import Definition
+from usance.engine import genesis
+from usance.engine.owner import schemas
+from usance.engine.owner.owner import OWNER_GROUP, Owner
+from usance.engine.projections.projection import Projection
+from usance.engine.projections.projector import Projector
+from usance.engine.reactors.reactor import Commands, Outgoing, Reactor
+from usance.engine.reactors.saga import SagaDecider
+from usance.engine.reactors.saga_steps import Definition
 from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock
 from usance.kernel.decider import Actor

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.errors import Conflict, Refused, Unavailable
 from usance.messages.outcome import Outcome
 from usance.web.answers import RECENT_MAX, Answer, Answers

@@ -17,7 +17,7 @@ from usance.audit.merkle import consistency_proof, leaf_hash
 from usance.audit.note import Checkpoint, SigningKey, Verifier, b64, parse_checkpoint, parse_note
 from usance.audit.proof import parse_policy, parse_proof, verify_proof
 from usance.audit.tiles import Tiles, paths, unpack_bundle
-from usance.bootstrap.auditing import evidence
+from usance.bootstrap.packs.auditing import evidence
 from usance.kernel.errors import Unavailable
 from usance.testing import third_parties as others
 

@@ -10,7 +10,7 @@ import pytest
 from world import CHECKER, COMPLIANCE, MAKER, World
 
 from usance.bootstrap.accessing import Look, Refusals, looked
-from usance.engine.accesses import AccessRecorded
+from usance.engine.owner.accesses import AccessRecorded
 from usance.kernel.decider import Actor
 
 VISA = "4012888888881881"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from world import COMPLIANCE, MAKER, World, until
 
-from usance.engine.accesses import AccessDenied, AccessRecorded
+from usance.engine.owner.accesses import AccessDenied, AccessRecorded
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Unavailable
 from usance.web import looks

@@ -22,7 +22,7 @@ from usance.config import GatewaySettings, Settings
 from usance.domain.credit import messages as cm
 from usance.domain.facility_messages import SetFacility
 from usance.domain.terms import Narrative
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import MS_PER_DAY, BookClock, SystemClock, parse_instant
 from usance.kernel.ids import derived
 from usance.kernel.words import Words

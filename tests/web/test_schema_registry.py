@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 from world import World
 
 from usance.domain.facility_messages import SetFacility
-from usance.engine import schemas
+from usance.engine.owner import schemas
 from usance.engine.verify import verify_log
 from usance.kernel.errors import Unreadable
 from usance.web.app import create_app

@@ -14,7 +14,7 @@ from usance.domain.credit import messages as cm
 from usance.domain.facility_messages import SetFacility
 from usance.domain.presentation import messages as pm
 from usance.domain.terms import Narrative, PresentedDocument, RequiredDocument
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import MS_PER_DAY, BookClock
 from usance.kernel.ids import derived
 from usance.testing.trade import MONDAY, parties, terms

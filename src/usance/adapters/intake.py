@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from msgspec.structs import replace
 
 from usance.crypto.card_policy import HINT, CardPolicy
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.decider import Actor, key_of
 from usance.kernel.errors import Unreadable
 from usance.kernel.ids import NAMESPACE, uuid5_text

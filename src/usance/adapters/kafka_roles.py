@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from usance.engine.following import NOTARY_DESK_GROUP, NOTARY_GROUP
-from usance.engine.owner import OWNER_GROUP
+from usance.engine.owner.owner import OWNER_GROUP
+from usance.engine.proof.following import NOTARY_DESK_GROUP, NOTARY_GROUP
 from usance.engine.standby import PROJECTOR_GROUP, RESCREENING_GROUP
 from usance.engine.topics import CONTEXTS, OWNED_KINDS, Topics
 

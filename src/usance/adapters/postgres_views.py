@@ -25,8 +25,16 @@ from usance.adapters import postgres_store as server
 from usance.adapters.postgres_rows import array, copied, plain, without_nul
 from usance.adapters.sql_views import FORMAT_VERSION, Cursor, Run, SqlViews, fenced
 from usance.adapters.sql_views_read import Dialect, SqlReading, names_of
-from usance.engine.projection import Generation, Key, Move, Projection, Row, Table, Write
-from usance.engine.reading import Reading
+from usance.engine.projections.projection import (
+    Generation,
+    Key,
+    Move,
+    Projection,
+    Row,
+    Table,
+    Write,
+)
+from usance.engine.projections.reading import Reading
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Unavailable, Uncertain
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from usance.adapters.sql_views_read import Dialect, names_of
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     STALE,
     Changes,
     Checkpoint,

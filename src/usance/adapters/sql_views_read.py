@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from usance.engine.projection import STALE, Checkpoint, Column, Row, Table
-from usance.engine.reading import Order, Where
+from usance.engine.projections.projection import STALE, Checkpoint, Column, Row, Table
+from usance.engine.projections.reading import Order, Where
 from usance.kernel.errors import NotFound
 from usance.log.contract import TopicPartition
 

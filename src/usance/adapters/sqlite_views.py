@@ -24,14 +24,14 @@ import msgspec
 from usance.adapters import sqlite_store
 from usance.adapters.sql_views import FORMAT_VERSION, Run, SqlViews
 from usance.adapters.sql_views_read import Dialect, SqlReading, names_of
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     Generation,
     Key,
     Row,
     Table,
     Write,
 )
-from usance.engine.reading import Reading
+from usance.engine.projections.reading import Reading
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Tampered, Unavailable
 

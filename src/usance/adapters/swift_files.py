@@ -27,7 +27,7 @@ from usance.domain.message_exchange import (
     RecordSent,
 )
 from usance.engine.history import History
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.engine.topics import Topics
 from usance.kernel.clock import Clock, date_text, iso
 from usance.kernel.decider import Actor

@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from usance.crypto.cards import find, without_cards
-from usance.engine.accesses import ACCESS, RecordAccess, RecordDenial, counted
-from usance.engine.reactor import Outgoing
-from usance.engine.state import Denials
+from usance.engine.owner.accesses import ACCESS, RecordAccess, RecordDenial, counted
+from usance.engine.owner.state import Denials
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.decider import Actor, key_of, key_parts
 from usance.kernel.errors import Refused, Unavailable, UsanceError
 from usance.kernel.ids import RandomIds

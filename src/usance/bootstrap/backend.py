@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
 from usance.config import Settings
-from usance.engine.owner import OWNER_GROUP
+from usance.engine.owner.owner import OWNER_GROUP
 from usance.engine.topics import Topics
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Owned, Unavailable

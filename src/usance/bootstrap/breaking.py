@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from usance.domain.glass import UseGlass
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.authority import GLASS
 from usance.kernel.decider import key_of
 from usance.kernel.ids import derived

@@ -13,7 +13,7 @@ from usance.bootstrap.doctor_log import differs
 from usance.bootstrap.store import Folder, Store, complete_log
 from usance.config import Settings
 from usance.engine import genesis as birth
-from usance.engine.owner import OWNER_GROUP
+from usance.engine.owner.owner import OWNER_GROUP
 from usance.engine.topics import Topics
 from usance.engine.verify import Progress, verify_log
 from usance.kernel.clock import SystemClock

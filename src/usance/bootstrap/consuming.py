@@ -10,9 +10,10 @@ from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_store import FolderLock
 from usance.bootstrap.backend import open_cluster
 from usance.config import KAFKA_SCHEME, load
-from usance.engine import genesis, groups
-from usance.engine.consumer import BATCH_RECORDS_MAX, Consumer
-from usance.engine.consuming import TRANSIENT, Decode, Handler, Places, Policy, Retry, Work
+from usance.engine import genesis
+from usance.engine.groups import groups
+from usance.engine.groups.consumer import BATCH_RECORDS_MAX, Consumer
+from usance.engine.groups.consuming import TRANSIENT, Decode, Handler, Places, Policy, Retry, Work
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import GROUP_PREFIX
 from usance.kernel.clock import Clock, SystemClock

@@ -26,7 +26,7 @@ from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, Preview, Store, make_projector, make_queries, open_views
 from usance.config import Settings
 from usance.engine import genesis as birth
-from usance.engine.reactor import Commands, Outgoing
+from usance.engine.reactors.reactor import Commands, Outgoing
 from usance.engine.topics import Topics
 from usance.kernel.clock import BookClock, Clock, SystemClock, parse_instant
 from usance.kernel.decider import Actor

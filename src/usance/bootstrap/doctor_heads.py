@@ -9,15 +9,15 @@ from usance.audit.codes import Detected
 from usance.audit.note import Verifier, open_checkpoint
 from usance.audit.proof import Policy, demand_quorum
 from usance.audit.tiles import CHECKPOINT
-from usance.bootstrap.proof_serving import ProofDesk
-from usance.bootstrap.proving import Places, places_of, read_policy
-from usance.bootstrap.safes import open_safe
-from usance.bootstrap.signing import open_signer
+from usance.bootstrap.proof.proof_serving import ProofDesk
+from usance.bootstrap.proof.proving import Places, places_of, read_policy
+from usance.bootstrap.proof.safes import open_safe
+from usance.bootstrap.proof.signing import open_signer
 from usance.bootstrap.store import Store
 from usance.config import Settings
-from usance.engine.attesting import ANCHORS, HEAD
 from usance.engine.findings import Finding, held, ok
-from usance.engine.sealing import HEADS, folder_of
+from usance.engine.proof.attesting import ANCHORS, HEAD
+from usance.engine.proof.sealing import HEADS, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import MS_PER_SECOND, Clock, SystemClock, iso
 from usance.kernel.errors import Tampered, UsanceError

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from usance.adapters import pem_files
-from usance.bootstrap.proving import places_of
+from usance.bootstrap.proof.proving import places_of
 from usance.bootstrap.store import Folder, Store
 from usance.bootstrap.vaults import SECRET_FILE
 from usance.config import Settings

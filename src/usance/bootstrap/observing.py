@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from usance.bootstrap.compiling import CompilingScreener
-from usance.bootstrap.proving import Sealing
+from usance.bootstrap.proof.proving import Sealing
 from usance.bootstrap.store import Store
 from usance.config import TelemetrySettings
 from usance.engine.logs import logger
-from usance.engine.owner import Owner
-from usance.engine.reactor import Reactor
-from usance.engine.reading import Views
+from usance.engine.owner.owner import Owner
+from usance.engine.projections.reading import Views
+from usance.engine.reactors.reactor import Reactor
 from usance.engine.telemetry import (
     CONSUMER_GROUP,
     DESTINATION,

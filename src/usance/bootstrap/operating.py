@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from usance.engine import genesis, groups, operating
+from usance.engine import genesis
 from usance.engine.control import Discard, Redrive, Release
-from usance.engine.operating import Lag, Letter
-from usance.engine.owner import OWNER_GROUP
+from usance.engine.groups import groups, operating
+from usance.engine.groups.operating import Lag, Letter
+from usance.engine.owner.owner import OWNER_GROUP
 from usance.engine.topics import CONTEXTS, Topics
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused, UsanceError

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from usance.bootstrap.store import Store
 from usance.config import Bank
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.authority import demand_role
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Refused

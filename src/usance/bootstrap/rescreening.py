@@ -76,7 +76,7 @@ class Versions:
         return frozenset(entry.digest for entry in snapshot.entries)
 
 
-def make_rescreening(store: Store, lists: ActiveLists, clock: Clock, *, elected: bool) -> Again:
+def make_rescreening(store: Store, lists: ActiveLists, clock: Clock) -> Again:
     """Return the part that screens again: here alone, or where the consumer group says."""
     book = store.lists()
     part = Rescreening(
@@ -90,7 +90,7 @@ def make_rescreening(store: Store, lists: ActiveLists, clock: Clock, *, elected:
         store.deciders["credit"],
         clock,
     )
-    if not elected:
+    if not store.settings.bootstrap_servers:
         return part
     place = store.topics.at("system", "schemas", 0)
     return Standby(part, GroupElection(RESCREENING_GROUP, store.log, place), clock)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from usance.bootstrap import erasing, retaining
 from usance.bootstrap.desk import Desk
-from usance.bootstrap.retaining import Kept
-from usance.engine import secrecy as m
+from usance.bootstrap.secrecy import erasing, retaining
+from usance.bootstrap.secrecy.retaining import Kept
 from usance.engine.logs import logger
+from usance.engine.secrecy import subjects as m
 from usance.kernel.clock import MS_PER_DAY, Clock
 from usance.kernel.errors import NotFound, UsanceError
 

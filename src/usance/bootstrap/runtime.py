@@ -17,8 +17,8 @@ from usance.bootstrap.compiling import CompilingScreener
 from usance.bootstrap.lists import ActiveLists
 from usance.bootstrap.observing import exposition, hindrances
 from usance.bootstrap.people import Directory, read_directory
-from usance.bootstrap.proof_serving import ProofDesk
-from usance.bootstrap.proving import Sealing, make_sealing
+from usance.bootstrap.proof.proof_serving import ProofDesk
+from usance.bootstrap.proof.proving import Sealing, make_sealing
 from usance.bootstrap.rereading import reread
 from usance.bootstrap.rescreening import Again, make_rescreening
 from usance.bootstrap.roles import ALL, INTAKE, NOTARY, OWNER, PROJECTOR, SAGA_ROUTER, WEB
@@ -39,15 +39,16 @@ from usance.bootstrap.vaults import placed
 from usance.bootstrap.viewing import ViewsApart
 from usance.config import Settings
 from usance.crypto.vault import Vault
-from usance.engine import collector, schemas
+from usance.engine import collector
 from usance.engine import genesis as birth
-from usance.engine.following import NOTARY_DESK_GROUP
 from usance.engine.gateway import Gateway, Replies, Waiters, append_and_wait
-from usance.engine.gather import Pace
 from usance.engine.logs import logger
-from usance.engine.owner import OWNER_GROUP, Owner
-from usance.engine.projector import Projector
-from usance.engine.reactor import Outgoing, Reactor
+from usance.engine.owner import schemas
+from usance.engine.owner.gather import Pace
+from usance.engine.owner.owner import OWNER_GROUP, Owner
+from usance.engine.projections.projector import Projector
+from usance.engine.proof.following import NOTARY_DESK_GROUP
+from usance.engine.reactors.reactor import Outgoing, Reactor
 from usance.engine.standby import PROJECTOR_GROUP, Election, GroupElection, Standby
 from usance.engine.telemetry import SYSTEM, Telemetry
 from usance.engine.upkeep import IntakeProgress, Upkeep
@@ -288,8 +289,7 @@ class Runtime:
         self._reactor("screening", screening.react)
         self._reactor("fin-out", self.fin_out.react)
         self.parts["lists"] = self.lists
-        elected = bool(self.settings.bootstrap_servers)
-        made = make_rescreening(store, self.lists, self.clock, elected=elected)
+        made = make_rescreening(store, self.lists, self.clock)
         self.rescreening = self.parts["rescreening"] = made
         self.parts |= {n: r for n, r in self.reactors.items() if n != "intake"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from usance.bootstrap.desk import ELSEWHERE, Desk
-from usance.bootstrap.pack_serving import Serving
+from usance.bootstrap.packs.pack_serving import Serving
 from usance.crypto.card_policy import CardPolicy
-from usance.engine.reading import Views
+from usance.engine.projections.reading import Views
 from usance.views.queries import Queries
 
 

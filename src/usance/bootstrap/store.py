@@ -26,17 +26,17 @@ from usance.crypto.vault import Vault
 from usance.domain.deciders import DECIDERS
 from usance.domain.glass import GlassDecider
 from usance.engine import genesis as birth
-from usance.engine import schemas
-from usance.engine.accesses import AccessDecider
 from usance.engine.history import History
-from usance.engine.key_turns import TurnDecider
-from usance.engine.keys import KeyDecider
-from usance.engine.owner import OWNER_GROUP
-from usance.engine.projector import Projector
-from usance.engine.reactor import Commands
-from usance.engine.reading import Views
-from usance.engine.saga import SagaDecider
-from usance.engine.secrecy import SubjectDecider
+from usance.engine.owner import schemas
+from usance.engine.owner.accesses import AccessDecider
+from usance.engine.owner.owner import OWNER_GROUP
+from usance.engine.projections.projector import Projector
+from usance.engine.projections.reading import Views
+from usance.engine.reactors.reactor import Commands
+from usance.engine.reactors.saga import SagaDecider
+from usance.engine.secrecy.key_turns import TurnDecider
+from usance.engine.secrecy.keys import KeyDecider
+from usance.engine.secrecy.subjects import SubjectDecider
 from usance.engine.topics import Topics
 from usance.kernel.authority import Authorised
 from usance.kernel.clock import BookClock, Clock, SystemClock

@@ -18,7 +18,7 @@ import msgspec
 from usance.bootstrap.store import Folder, Store, make_projector, open_views
 from usance.config import Settings
 from usance.engine import collector, logs
-from usance.engine.reading import Views
+from usance.engine.projections.reading import Views
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Tampered, Unavailable, UsanceError
 from usance.log.contract import TopicPartition

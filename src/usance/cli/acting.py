@@ -24,7 +24,7 @@ from usance.cli.options import (
     tell_refusal,
 )
 from usance.cli.watched import recorded
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.decider import Actor, key_parts
 from usance.kernel.ids import RandomIds
 from usance.messages.inputs import Input, decode_input

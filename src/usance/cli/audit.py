@@ -31,8 +31,8 @@ _policy = click.option(
 
 def opened(policy: Path | None = None) -> Any:
     """Return the proof of the folder's log, to be read."""
-    from usance.bootstrap.auditing import evidence
     from usance.bootstrap.backend import demand_log
+    from usance.bootstrap.packs.auditing import evidence
     from usance.cli.opening import folder, settings
 
     demand_log(folder().log, settings())
@@ -71,7 +71,7 @@ def prove(event: str, out: Path | None) -> None:
 
     Example: usance audit prove trade.p0#0 --out proof
     """
-    from usance.bootstrap.auditing import write_proof
+    from usance.bootstrap.packs.auditing import write_proof
     from usance.cli.show import emit
     from usance.cli.watched import demand_place
 
@@ -244,7 +244,7 @@ def _export_folder(partition: str | None, heads: bool, out: Path, *, dry_run: bo
     if (partition is None) == (not heads):
         raise Refused("EXPORT_WHAT", "name one tree", hint="--partition N, or --heads.")
     from usance.cli.watched import demand_place
-    from usance.engine.sealing import folder_of
+    from usance.engine.proof.sealing import folder_of
 
     with opened() as found:
         place = None if partition is None else found.partition(partition)
@@ -321,7 +321,7 @@ def witness(logs: tuple[str, ...], name: str, state: Path | None, port: int, dry
     Prints its key as JSON. Run it where the bank's administrators cannot write.
     Example: usance audit witness --state /var/lib/witness --key 'bank.example/usance/...'
     """
-    from usance.bootstrap.proving import run_witness
+    from usance.bootstrap.proof.proving import run_witness
     from usance.cli.opening import folder, settings
     from usance.cli.show import emit_line
 

@@ -22,7 +22,7 @@ BATCH = 500
 
 @contextmanager
 def _keys(*, act: bool = False) -> Iterator[tuple[Desk, Vault]]:
-    from usance.bootstrap.erasing import demand_vault
+    from usance.bootstrap.secrecy.erasing import demand_vault
     from usance.cli.opening import acting, looking
     from usance.kernel.authority import demand_role
 
@@ -79,7 +79,7 @@ def show_key(name: str) -> None:
 
     Example: usance key show 9f86d081884c7d659a2feaa0c55ad015
     """
-    from usance.bootstrap import turning
+    from usance.bootstrap.secrecy import turning
     from usance.cli.show import emit, facts
     from usance.crypto.secret import Secret
 
@@ -117,8 +117,8 @@ def turn_key(name: str, state: str, reason: str, dry_run: bool) -> None:
 
 
 def _turned(name: str, to: str, reason: str, dry: bool) -> None:
-    from usance.bootstrap import turning
-    from usance.bootstrap.erasing import demand_vault
+    from usance.bootstrap.secrecy import turning
+    from usance.bootstrap.secrecy.erasing import demand_vault
     from usance.cli.opening import acting
     from usance.cli.secrecy import told
     from usance.cli.show import emit, facts
@@ -157,8 +157,8 @@ def adopt(reason: str, dry_run: bool) -> None:
 
     Example: usance key adopt --reason "upgrade of 3 May" --as henrik.solberg
     """
-    from usance.bootstrap import turning
     from usance.bootstrap.people import read_directory
+    from usance.bootstrap.secrecy import turning
     from usance.bootstrap.store import Store
     from usance.cli.opening import actor, folder, settings
     from usance.cli.show import emit, facts

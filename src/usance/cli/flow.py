@@ -10,7 +10,7 @@ from usance.bootstrap.store import make_projector
 from usance.cli.opening import looking
 from usance.cli.options import Noun, dry_run, say, verb
 from usance.cli.show import Column, emit, progress_on, table
-from usance.engine.projector import OnProgress, RebuildProgress, RebuildReport
+from usance.engine.projections.projector import OnProgress, RebuildProgress, RebuildReport
 
 projection = Noun("projection", help="Read models.")
 

@@ -18,8 +18,8 @@ from usance.bootstrap.store import open_beside
 from usance.cli.opening import folder, settings
 from usance.cli.options import say, session
 from usance.cli.show import Column, emit, facts, heading, instant, one_line, table
-from usance.engine import groups, operating
-from usance.engine.operating import Letter, Parked
+from usance.engine.groups import groups, operating
+from usance.engine.groups.operating import Letter, Parked
 from usance.kernel.clock import parse_instant
 from usance.kernel.errors import Refused, Unreadable
 from usance.log.contract import Log

@@ -15,7 +15,7 @@ from usance.cli.acting import EXIT_OF, addressed, opened, read_document, settle
 from usance.cli.opening import looking, settings
 from usance.cli.options import Noun, Verb, dry_run, say, session, tell_refusal, verb
 from usance.cli.show import Column, emit, table
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.errors import Unavailable, Unreadable
 from usance.messages.inputs import decode_input, split_inputs
 from usance.messages.outcome import UnreadableInput

@@ -17,7 +17,7 @@ from usance.cli.options import Noun, dry_run, say, verb
 from usance.cli.show import Column, emit, facts, heading, instant, one_line, table
 from usance.cli.trade import cursor_option, limit_option
 from usance.engine.control import Discard, Redrive
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused, UsanceError
 from usance.kernel.ids import RandomIds, derived

@@ -14,7 +14,7 @@ from usance.cli.opening import settings as effective_settings
 from usance.cli.options import Noun, Verb, dry_run, say, verb
 from usance.cli.show import Column, emit, emit_line, facts, heading, table
 from usance.cli.watched import demand_place
-from usance.engine import groups
+from usance.engine.groups import groups
 from usance.kernel.errors import NotFound, Refused
 from usance.log.contract import Record, TopicPartition, TopicSettings
 from usance.views.asking import sees_compliance

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from usance.bootstrap.auditing import Evidence, evidence
-from usance.bootstrap.handing import Pack, make_pack, sealing_on, write_pack
-from usance.bootstrap.pack_scope import Request, instant_of
-from usance.bootstrap.packing import Packer
+from usance.bootstrap.packs.auditing import Evidence, evidence
+from usance.bootstrap.packs.handing import Pack, make_pack, sealing_on, write_pack
+from usance.bootstrap.packs.pack_scope import Request, instant_of
+from usance.bootstrap.packs.packing import Packer
 from usance.cli import show
 from usance.cli.opening import acting, folder, settings
 from usance.cli.options import say

@@ -11,7 +11,7 @@ import click
 from usance.cli.options import Noun, dry_run, say, verb
 
 if TYPE_CHECKING:
-    from usance.bootstrap.retaining import Kept
+    from usance.bootstrap.secrecy.retaining import Kept
 
 retention = Noun("retention", help="What is kept until when; proposals, approvals, certificates.")
 
@@ -54,7 +54,7 @@ def list_kept(state: str | None) -> None:
     Example: usance retention list --state due --as farid.haddad
     """
     from usance.bootstrap.accessing import Look
-    from usance.bootstrap.retaining import listed
+    from usance.bootstrap.secrecy.retaining import listed
     from usance.cli.show import Column, emit, one_line, table
     from usance.cli.watched import watched
 
@@ -86,7 +86,7 @@ def show_kept(subject: str) -> None:
     Example: usance retention show party-1 --as farid.haddad
     """
     from usance.bootstrap.accessing import Look
-    from usance.bootstrap.retaining import kept
+    from usance.bootstrap.secrecy.retaining import kept
     from usance.cli.show import emit
     from usance.cli.watched import watched
 
@@ -97,7 +97,7 @@ def show_kept(subject: str) -> None:
 def _tried(subject: str) -> None:
     """Show what an act would rest on, as `show` does: to those who may look or act, and recorded first."""
     from usance.bootstrap.accessing import Look
-    from usance.bootstrap.retaining import kept
+    from usance.bootstrap.secrecy.retaining import kept
     from usance.cli.show import emit
     from usance.cli.watched import watched
     from usance.kernel.authority import AUTHORITY
@@ -139,7 +139,7 @@ def propose(subject: str, reason: str, partial: bool, dry_run: bool) -> None:
 
     Example: usance retention propose party-1 --reason "year-end review" --as elif.demir
     """
-    from usance.bootstrap import retaining
+    from usance.bootstrap.secrecy import retaining
     from usance.cli.opening import acting
     from usance.cli.secrecy import told
 
@@ -159,7 +159,7 @@ def approve(subject: str, dry_run: bool) -> None:
 
     Example: usance retention approve party-1 --as dev.raghavan
     """
-    from usance.bootstrap import erasing
+    from usance.bootstrap.secrecy import erasing
     from usance.cli.opening import acting
     from usance.cli.secrecy import told
 
@@ -181,7 +181,7 @@ def approve(subject: str, dry_run: bool) -> None:
 @dry_run
 def withdraw(subject: str, reason: str, dry_run: bool) -> None:
     """Take back what waits for approval or destruction."""
-    from usance.bootstrap import retaining
+    from usance.bootstrap.secrecy import retaining
     from usance.cli.opening import acting
     from usance.cli.secrecy import told
 
@@ -201,7 +201,7 @@ def destroy(subject: str, dry_run: bool) -> None:
     Holds and clocks are looked at once more, here and in the key store.
     Example: usance retention destroy party-1 --as farid.haddad
     """
-    from usance.bootstrap import erasing
+    from usance.bootstrap.secrecy import erasing
     from usance.cli.opening import acting
     from usance.cli.show import emit, facts
     from usance.kernel.authority import demand_role
@@ -228,7 +228,7 @@ def letter(subject: str, out: Path | None) -> None:
     Its wording is to be checked by counsel. Example: usance retention letter party-1 --as elif.demir
     """
     from usance.bootstrap.accessing import Look
-    from usance.bootstrap.retaining import letter as made
+    from usance.bootstrap.secrecy.retaining import letter as made
     from usance.cli.show import clean, emit
     from usance.cli.watched import watched
 
@@ -248,9 +248,9 @@ def certificate(subject: str, out: Path | None) -> None:
 
     Example: usance retention certificate party-1 --out party-1.json --as grace.mwangi
     """
-    from usance.bootstrap import retaining
     from usance.bootstrap.accessing import Look
-    from usance.bootstrap.auditing import evidence
+    from usance.bootstrap.packs.auditing import evidence
+    from usance.bootstrap.secrecy import retaining
     from usance.cli.opening import folder, settings
     from usance.cli.show import emit_json
     from usance.cli.watched import watched

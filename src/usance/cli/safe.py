@@ -25,7 +25,7 @@ def deposit(packs: tuple[Path, ...], dry_run: bool) -> None:
 
     What is there already is left alone: run it as often as you like. Example: usance audit deposit --pack p.zip
     """
-    from usance.bootstrap.depositing import deposit as put
+    from usance.bootstrap.packs.depositing import deposit as put
     from usance.cli.audit import opened
     from usance.cli.show import emit, facts
 
@@ -60,7 +60,7 @@ def safe(*, probe: bool, dry_run: bool) -> None:
 
     Exit code 0 whole, 1 where an attack was not refused, 5 tampered with. Example: usance audit safe --probe
     """
-    from usance.bootstrap.depositing import check
+    from usance.bootstrap.packs.depositing import check
     from usance.cli.audit import opened
     from usance.cli.show import Column, emit, table
 

@@ -40,7 +40,7 @@ def _shown(name: str) -> None:
 
 
 def _facts(desk: Desk, name: str) -> dict[str, Any]:
-    from usance.bootstrap import erasing
+    from usance.bootstrap.secrecy import erasing
     from usance.kernel.clock import iso
 
     store = desk.store
@@ -101,7 +101,7 @@ def hold(name: str, reason: str, *, release: str, dry_run: bool) -> None:
     Each order is a hold of its own with an id (`usance subject show`), and goes by that id alone.
     Example: usance subject hold party-1 --reason "court order 7 O 12/26" --as farid.haddad
     """
-    from usance.bootstrap import erasing
+    from usance.bootstrap.secrecy import erasing
     from usance.cli.opening import acting
     from usance.cli.show import emit, facts
 
@@ -125,10 +125,10 @@ def erase(name: str, reason: str, dry_run: bool) -> None:
     Obligations and legal holds stand against it at each step. It cannot be undone.
     Example: usance subject erase party-1 --reason "letter of 3 May" --as elif.demir
     """
-    from usance.bootstrap import erasing
+    from usance.bootstrap.secrecy import erasing
     from usance.cli.opening import acting
     from usance.cli.show import emit, facts
-    from usance.engine.secrecy import KEPT
+    from usance.engine.secrecy.subjects import KEPT
     from usance.kernel.authority import demand_role
 
     if dry_run:
@@ -182,7 +182,7 @@ def reveal(event: str, field: str, reason: str, dry_run: bool) -> None:
     FIELD is a block, or a part of one: parties, parties.applicant.name.
     Example: usance reveal EVENT parties --reason "question of the auditor" --as grace.mwangi
     """
-    from usance.bootstrap import erasing
+    from usance.bootstrap.secrecy import erasing
     from usance.cli.acting import addressed, opened, settle
     from usance.cli.show import emit
     from usance.views.asking import flat

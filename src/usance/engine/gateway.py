@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from usance.engine.reactor import Commands, Outgoing
+from usance.engine.reactors.reactor import Commands, Outgoing
 from usance.engine.topics import Topics
 from usance.kernel.clock import Clock
 from usance.kernel.errors import Unavailable

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from usance.engine.control import IntakePassed
-from usance.engine.reactor import Commands
+from usance.engine.reactors.reactor import Commands
 from usance.engine.topics import Topics
 from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR, Clock
 from usance.kernel.decider import Actor

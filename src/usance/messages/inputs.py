@@ -45,7 +45,7 @@ _CATEGORY = {
     "usance.domain.facility_messages": "facility",
     "usance.domain.message_exchange": "message",
     "usance.domain.work": "work",
-    "usance.engine.saga_messages": "saga",
+    "usance.engine.reactors.saga_messages": "saga",
     "usance.aml.activation": "list",
     "usance.aml.case": "case",
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from usance.domain.credit.advising import FIN
 from usance.domain.credit.messages import AuthenticateCredit, BeginComplianceCheck
-from usance.engine.saga_steps import Act, Definition, Step
+from usance.engine.reactors.saga_steps import Act, Definition, Step
 from usance.kernel.clock import MS_PER_DAY
 from usance.kernel.decider import key_parts
 from usance.sagas.facts import fields, identity_of, nothing

@@ -18,7 +18,7 @@ from usance.domain.facility_messages import (
     IncreaseReservation,
     ReleaseIncrease,
 )
-from usance.engine.saga_steps import Act, Definition, Facts, Step
+from usance.engine.reactors.saga_steps import Act, Definition, Facts, Step
 from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE
 from usance.kernel.decider import key_parts
 from usance.sagas.facts import NOT_YET, beside, fields, identity_of, mur, nothing

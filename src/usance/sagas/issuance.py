@@ -23,7 +23,7 @@ from usance.domain.facility_messages import (
     ReserveLimit,
 )
 from usance.domain.message_exchange import FinText, QueueMessage
-from usance.engine.saga_steps import Act, Definition, Facts, Step
+from usance.engine.reactors.saga_steps import Act, Definition, Facts, Step
 from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE
 from usance.kernel.decider import key_parts
 from usance.messages.swift.outbound import free_message

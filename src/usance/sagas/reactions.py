@@ -23,9 +23,9 @@ from usance.domain.message_exchange import MessageAcked, MessageNaked, MessageSe
 from usance.domain.presentation import messages as pr
 from usance.domain.terms import Drawing
 from usance.engine.history import History
-from usance.engine.reactor import Outgoing
-from usance.engine.saga_messages import ObserveEvent, ObserveOutcome
-from usance.engine.saga_steps import Definition
+from usance.engine.reactors.reactor import Outgoing
+from usance.engine.reactors.saga_messages import ObserveEvent, ObserveOutcome
+from usance.engine.reactors.saga_steps import Definition
 from usance.kernel.clock import parse_instant
 from usance.kernel.decider import Actor
 from usance.kernel.ids import derived

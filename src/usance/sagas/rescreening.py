@@ -25,7 +25,7 @@ from usance.domain.credit.state import ENDED
 from usance.domain.presentation.messages import PresentationReceived
 from usance.engine.history import History
 from usance.engine.logs import logger
-from usance.engine.reactor import Commands, Outgoing
+from usance.engine.reactors.reactor import Commands, Outgoing
 from usance.engine.topics import Topics
 from usance.kernel.clock import Clock, date_text
 from usance.kernel.decider import WITHHELD, Actor, key_parts

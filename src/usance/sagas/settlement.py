@@ -13,7 +13,7 @@ from usance.domain.credit.drawing_messages import (
     SettleDrawing,
 )
 from usance.domain.presentation.messages import SettlePresentation, WithdrawPresentation
-from usance.engine.saga_steps import Act, Definition, Facts, Step
+from usance.engine.reactors.saga_steps import Act, Definition, Facts, Step
 from usance.kernel.clock import MS_PER_DAY, MS_PER_HOUR
 from usance.kernel.decider import key_parts
 from usance.sagas.facts import NOT_YET, beside, fields, identity_of, nothing

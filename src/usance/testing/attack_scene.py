@@ -25,16 +25,16 @@ from usance.audit.leaf import unpack
 from usance.audit.note import Checkpoint, SigningKey, Verifier, sign_note
 from usance.audit.report import AuditReport
 from usance.audit.tiles import CHECKPOINT, Edge, Tiles, bundle_path, pack_bundle
-from usance.bootstrap.auditing import Evidence
 from usance.bootstrap.desk import clock_of
-from usance.bootstrap.proving import Places, places_of
+from usance.bootstrap.packs.auditing import Evidence
+from usance.bootstrap.proof.proving import Places, places_of
 from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, found_log
 from usance.config import ProofSettings, Settings
 from usance.domain.credit.messages import ApplyForCredit
 from usance.domain.facility_messages import SetFacility
-from usance.engine.reactor import Outgoing
-from usance.engine.sealing import HEADS, Tree, first_head, folder_of
+from usance.engine.proof.sealing import HEADS, Tree, first_head, folder_of
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import BookClock, Clock, SystemClock
 from usance.kernel.decider import Actor, key_of
 from usance.kernel.errors import Owned, Refused, Unavailable

@@ -13,9 +13,9 @@ from usance.audit.note import SigningKey
 from usance.audit.proof import Policy, Proof, parse_policy, parse_proof, verify_proof
 from usance.audit.report import Finding
 from usance.audit.tiles import CHECKPOINT, Tiles
-from usance.bootstrap.proving import make_sealing
+from usance.bootstrap.proof.proving import make_sealing
 from usance.bootstrap.store import Store
-from usance.engine.sealing import HEADS, folder_of
+from usance.engine.proof.sealing import HEADS, folder_of
 from usance.kernel.clock import MS_PER_HOUR, Clock, SystemClock
 from usance.testing.attack_scene import Scene, Victim, restore
 from usance.testing.attack_table import attack, caught

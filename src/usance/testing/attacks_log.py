@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from usance.audit.report import Finding
-from usance.engine.sealing import folder_of
+from usance.engine.proof.sealing import folder_of
 from usance.kernel.clock import MS_PER_DAY
 from usance.messages.headers import pack_headers, unpack_headers
 from usance.messages.varints import VARINTS

@@ -17,11 +17,11 @@ from usance.crypto.keystore import Hold
 from usance.crypto.sealing import OVERHEAD, SealingKey
 from usance.domain.credit import messages as cm
 from usance.domain.facility_messages import SetFacility
-from usance.engine.audit_cross import complete
-from usance.engine.key_audit import BLOCK, KeyAudit
-from usance.engine.reactor import Outgoing
-from usance.engine.snapshots import Taken, make_round, slice_of
-from usance.engine.state import Entry, Tail
+from usance.engine.owner.snapshots import Taken, make_round, slice_of
+from usance.engine.owner.state import Entry, Tail
+from usance.engine.proof.audit_cross import complete
+from usance.engine.proof.key_audit import BLOCK, KeyAudit
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.decider import Actor, key_of, key_parts
 from usance.kernel.errors import Refused
 from usance.kernel.ids import derived

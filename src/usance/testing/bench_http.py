@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import SystemClock
 from usance.testing.bench_rig import Mismatch, at_share
 

@@ -20,7 +20,7 @@ from confluent_kafka import libversion
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from usance.adapters.kafka_settings import TRANSACTION_MS
-from usance.engine.owner import BATCH_RECORDS_MAX
+from usance.engine.owner.owner import BATCH_RECORDS_MAX
 from usance.kernel import native
 from usance.kernel.clock import SystemClock
 from usance.testing.bench import _commit, _version, fdatasync_ms

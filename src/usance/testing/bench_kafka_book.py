@@ -16,8 +16,8 @@ import msgspec
 from usance.adapters.kafka_log import KafkaLog
 from usance.bootstrap.store import all_deciders
 from usance.engine import genesis as birth
-from usance.engine.owner import OWNER_GROUP
-from usance.engine.reactor import Commands
+from usance.engine.owner.owner import OWNER_GROUP
+from usance.engine.reactors.reactor import Commands
 from usance.engine.topics import Topics
 from usance.kernel.ids import RandomIds
 from usance.messages.catalogue import default

@@ -15,7 +15,7 @@ from typing import Any
 from usance.adapters.kafka_commits import KafkaUnit
 from usance.adapters.kafka_log import KafkaLog
 from usance.adapters.kafka_producer import Sealed, UnitProducer
-from usance.engine.unit_loop import UnitLoop
+from usance.engine.owner.unit_loop import UnitLoop
 from usance.kernel.clock import Clock
 
 SAMPLE = 16

@@ -18,14 +18,14 @@ from usance.adapters.kafka_log import KafkaLog
 from usance.adapters.kafka_settings import KafkaSettings
 from usance.bootstrap.store import all_deciders
 from usance.engine import collector
-from usance.engine.gather import Pace
-from usance.engine.owner import Owner
-from usance.engine.state import Entry
-from usance.engine.takeover import Restored, Seen, Takeover
+from usance.engine.owner.gather import Pace
+from usance.engine.owner.owner import Owner
+from usance.engine.owner.state import Entry
+from usance.engine.owner.takeover import Restored, Seen, Takeover
+from usance.engine.owner.unit import PartitionUnit, World
+from usance.engine.owner.unit_loop import UnitLoop
 from usance.engine.telemetry import Telemetry
 from usance.engine.topics import Place, Topics
-from usance.engine.unit import PartitionUnit, World
-from usance.engine.unit_loop import UnitLoop
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.errors import Tampered, Unavailable
 from usance.log.contract import Output, Record

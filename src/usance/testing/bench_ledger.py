@@ -17,8 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from usance.engine.state import Overlay
-from usance.engine.unit import PartitionUnit, UnitBuilder
+from usance.engine.owner.state import Overlay
+from usance.engine.owner.unit import PartitionUnit, UnitBuilder
 from usance.kernel.decider import Context, Decision, key_parts
 from usance.log.contract import Batch, Record
 from usance.messages.meta import InputPosition, Meta

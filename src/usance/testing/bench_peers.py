@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from usance.adapters import sqlite_store
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import Clock, SystemClock
 from usance.kernel.decider import Context, Decider, Decision, key_parts
 from usance.testing.bench_rig import Mismatch

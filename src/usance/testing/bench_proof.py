@@ -24,10 +24,10 @@ from usance.audit.note import SigningKey, Verifier
 from usance.audit.proof import Policy, Proof
 from usance.audit.tiles import CHECKPOINT, TILE_WIDTH, Edge, Tiles
 from usance.bootstrap.runtime import SWITCH_INTERVAL_S
-from usance.engine.audit_tree import LastHeads, TreeAudit
-from usance.engine.following import ScanFollower
-from usance.engine.notary import Notary
-from usance.engine.sealing import Origins, Tree, first_head, folder_of
+from usance.engine.proof.audit_tree import LastHeads, TreeAudit
+from usance.engine.proof.following import ScanFollower
+from usance.engine.proof.notary import Notary
+from usance.engine.proof.sealing import Origins, Tree, first_head, folder_of
 from usance.engine.verify import chained
 from usance.kernel.clock import SystemClock
 from usance.log.contract import Record, TopicPartition

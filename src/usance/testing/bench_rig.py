@@ -25,8 +25,8 @@ from usance.crypto.secret import KEY_BYTES, Secret
 from usance.crypto.vault import Vault
 from usance.engine import collector
 from usance.engine import genesis as birth
-from usance.engine.owner import OWNER_GROUP, Owner
-from usance.engine.reactor import Commands, Outgoing
+from usance.engine.owner.owner import OWNER_GROUP, Owner
+from usance.engine.reactors.reactor import Commands, Outgoing
 from usance.engine.topics import Topics
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Tampered

@@ -13,7 +13,7 @@ from usance.bootstrap.runtime import Runtime
 from usance.bootstrap.store import Folder, Store
 from usance.config import Settings
 from usance.engine.control import Redrive
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Unavailable

@@ -23,7 +23,7 @@ from usance.bootstrap import kafka as care
 from usance.bootstrap.backend import passing
 from usance.bootstrap.store import Folder, Store, prepare_folder, reactor_topics
 from usance.config import Settings, load
-from usance.engine.owner import OWNER_GROUP
+from usance.engine.owner.owner import OWNER_GROUP
 from usance.engine.topics import CONTEXTS
 from usance.kernel.errors import Unavailable, UsanceError
 from usance.log.contract import TopicPartition

@@ -8,7 +8,7 @@ from typing import Any
 from usance.adapters.intake import input_command
 from usance.bootstrap.runtime import Runtime
 from usance.domain.credit.messages import ApprovalRequested, CreditIssued
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.errors import Unavailable
 from usance.log.contract import TopicPartition, header
 from usance.testing.chaos_book import Book, Given

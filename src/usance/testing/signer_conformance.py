@@ -10,7 +10,7 @@ from usance.audit import note
 from usance.audit.codes import Detected
 from usance.audit.note import Checkpoint, Verifier
 from usance.audit.ports import Signer
-from usance.engine.notary import sign
+from usance.engine.proof.notary import sign
 from usance.kernel.errors import Unavailable
 
 NAME = "bank.example/usance/test/heads"

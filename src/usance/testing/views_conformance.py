@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     STALE,
     Changes,
     Checkpoint,
@@ -27,7 +27,7 @@ from usance.engine.projection import (
     numbers,
     texts,
 )
-from usance.engine.reading import Order, Views, Where
+from usance.engine.projections.reading import Order, Views, Where
 from usance.kernel.errors import Fenced, NotFound, Tampered, Unavailable
 from usance.log.contract import TopicPartition
 

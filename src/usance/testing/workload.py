@@ -18,7 +18,7 @@ from usance.domain.terms import (
     RequiredDocument,
     Terms,
 )
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.decider import Actor
 from usance.kernel.ids import derived
 

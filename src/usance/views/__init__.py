@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usance.engine.projection import Projection
+from usance.engine.projections.projection import Projection
 from usance.views.accesses import ACCESS_RECORDS
 from usance.views.answers import ANSWERS, COMPLIANCE_ANSWERS, COMPLIANCE_LETTERS, LETTERS
 from usance.views.book import BOOK

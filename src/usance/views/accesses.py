@@ -12,9 +12,17 @@ from usance.domain.glass import (
     GlassReviewOverdue,
     GlassUsed,
 )
-from usance.engine.accesses import AccessDenied, AccessRecorded
-from usance.engine.projection import Fact, Handler, Projection, Rows, Table, numbers, texts
-from usance.engine.secrecy import FieldRevealed
+from usance.engine.owner.accesses import AccessDenied, AccessRecorded
+from usance.engine.projections.projection import (
+    Fact,
+    Handler,
+    Projection,
+    Rows,
+    Table,
+    numbers,
+    texts,
+)
+from usance.engine.secrecy.subjects import FieldRevealed
 from usance.kernel.decider import key_parts
 
 ACCESSES = Table(

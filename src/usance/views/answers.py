@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from usance.engine.parking import ParkHead
-from usance.engine.projection import (
+from usance.engine.owner.parking import ParkHead
+from usance.engine.projections.projection import (
     Ahead,
     Fact,
     Handler,

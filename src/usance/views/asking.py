@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from usance.engine.projection import Projection, Row
-from usance.engine.reading import Order, Reading, ReadStore, Where
+from usance.engine.projections.projection import Projection, Row
+from usance.engine.projections.reading import Order, Reading, ReadStore, Where
 from usance.engine.topics import CONTEXT_OF_CATEGORY, CONTEXTS, Topics
 from usance.kernel.decider import WITHHELD, Actor, Decider, key_of, key_parts
 from usance.kernel.errors import Conflict, NotFound, Unreadable

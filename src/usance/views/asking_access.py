@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from usance.audit.chain import envelope_hash
-from usance.engine.projection import Row
-from usance.engine.reading import Order, Where
+from usance.engine.projections.projection import Row
+from usance.engine.projections.reading import Order, Where
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused
 from usance.kernel.words import text_of

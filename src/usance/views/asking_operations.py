@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from usance.engine.projection import Checkpoint, Row
-from usance.engine.reading import Order, Reading, Where
+from usance.engine.projections.projection import Checkpoint, Row
+from usance.engine.projections.reading import Order, Reading, Where
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound
 from usance.log.contract import TopicPartition

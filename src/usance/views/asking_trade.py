@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from usance.domain.credit.state import CreditState
-from usance.engine.projection import Row
-from usance.engine.reading import Order, Reading, Where
+from usance.engine.projections.projection import Row
+from usance.engine.projections.reading import Order, Reading, Where
 from usance.kernel.decider import WITHHELD, Actor, Denied, key_of, key_parts
 from usance.kernel.errors import NotFound
 from usance.kernel.words import text_of

@@ -9,8 +9,8 @@ import msgspec
 
 from usance.domain.credit.state import CreditState
 from usance.domain.presentation.state import UNDECIDED
-from usance.engine.projection import Row
-from usance.engine.reading import Order, Reading, Where
+from usance.engine.projections.projection import Row
+from usance.engine.projections.reading import Order, Reading, Where
 from usance.kernel import authority
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound

@@ -16,7 +16,7 @@ from usance.domain.credit.decider import CreditDecider
 from usance.domain.credit.state import CreditState
 from usance.domain.terms import Parties, Party
 from usance.domain.tolerance import max_liability
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     Column,
     Fact,
     Handler,

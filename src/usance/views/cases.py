@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from usance.aml import case as cs
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     Column,
     Fact,
     Handler,

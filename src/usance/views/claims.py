@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from usance.domain.work import WorkClaimed, WorkReleased
-from usance.engine.projection import Fact, Handler, Projection, Rows, Table, numbers, texts
+from usance.engine.projections.projection import (
+    Fact,
+    Handler,
+    Projection,
+    Rows,
+    Table,
+    numbers,
+    texts,
+)
 
 WORK_CLAIMS = Table(
     "work_claims",

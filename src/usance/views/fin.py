@@ -7,7 +7,15 @@ from typing import Any
 from usance.domain import message_exchange as mx
 from usance.domain.credit import amendment_messages as am
 from usance.domain.credit import messages as cm
-from usance.engine.projection import Fact, Handler, Projection, Rows, Table, numbers, texts
+from usance.engine.projections.projection import (
+    Fact,
+    Handler,
+    Projection,
+    Rows,
+    Table,
+    numbers,
+    texts,
+)
 from usance.kernel.decider import key_parts
 
 MESSAGES = Table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from usance.engine.reading import Order, Reading, Where
+from usance.engine.projections.reading import Order, Reading, Where
 from usance.kernel.authority import AUTHORITY
 from usance.views import results as r
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from usance.audit.chain import envelope_hash
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     Fact,
     Handler,
     Projection,

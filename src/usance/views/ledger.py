@@ -5,7 +5,7 @@ from __future__ import annotations
 from usance.domain import facility_messages as fm
 from usance.domain.credit import messages as cm
 from usance.domain.facility import FacilityDecider, FacilityState
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     Column,
     Fact,
     Handler,

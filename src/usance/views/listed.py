@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from usance.aml import activation as act
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     Fact,
     Handler,
     Projection,

@@ -10,7 +10,7 @@ from usance.domain.credit.messages import ComplianceCheckCompleted
 from usance.domain.presentation import messages as pm
 from usance.domain.presentation.decider import PresentationDecider
 from usance.domain.presentation.state import DISCREPANT, UNDECIDED, PresentationState
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     Column,
     Fact,
     Handler,

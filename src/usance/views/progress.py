@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from usance.engine import saga_messages as sm
-from usance.engine.projection import (
+from usance.engine.projections.projection import (
     Fact,
     Handler,
     Key,
@@ -16,6 +15,7 @@ from usance.engine.projection import (
     personal,
     texts,
 )
+from usance.engine.reactors import saga_messages as sm
 from usance.kernel.decider import key_parts
 from usance.kernel.timers import TimerCancelled, TimerFired, TimerSet
 from usance.kernel.words import text_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from usance.engine.reading import ReadStore
+from usance.engine.projections.reading import ReadStore
 from usance.engine.topics import Topics
 from usance.kernel.decider import Decider
 from usance.log.contract import Log

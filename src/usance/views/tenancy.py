@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from usance.engine.projection import Checkpoint, Projection, Row
-from usance.engine.reading import Order, Reading, Where
+from usance.engine.projections.projection import Checkpoint, Projection, Row
+from usance.engine.projections.reading import Order, Reading, Where
 from usance.log.contract import TopicPartition
 
 KEY = "key"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.engine.topics import CONTEXT_OF_CATEGORY
 from usance.kernel.decider import key_parts
 from usance.kernel.errors import Conflict, Refused

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from usance.bootstrap.accessing import Look, demand_recorded, looked
 from usance.bootstrap.breaking import behind_glass, handed_over
 from usance.engine.control import Discard, Redrive
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.engine.telemetry import format_traceparent, parse_traceparent
 from usance.engine.topics import Topics
 from usance.kernel.decider import Actor, key_parts

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from usance.bootstrap.people import Directory
-from usance.bootstrap.proof_serving import ProofDesk
+from usance.bootstrap.proof.proof_serving import ProofDesk
 from usance.bootstrap.standing import Standing
 from usance.config import Settings
 from usance.crypto.card_policy import CardPolicy
 from usance.engine.gateway import Gateway
 from usance.engine.genesis import Genesis
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import Clock
 from usance.kernel.decider import Actor, Refusal
 from usance.messages.registry import RegistryState

@@ -28,7 +28,7 @@ CATEGORY_OF_MODULE = {
     "usance.domain.presentation": "presentation",
     "usance.domain.work": "work",
     "usance.engine.control": "control",
-    "usance.engine.saga_messages": "saga",
+    "usance.engine.reactors.saga_messages": "saga",
 }
 """The aggregate that a command goes to, by the module (or package) of its class."""
 

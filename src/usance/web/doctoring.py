@@ -8,7 +8,7 @@ import msgspec
 
 from usance.bootstrap.accessing import Look, denied
 from usance.bootstrap.doctor import served
-from usance.bootstrap.pack_serving import Serving
+from usance.bootstrap.packs.pack_serving import Serving
 from usance.engine.findings import AREAS, Finding
 from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound

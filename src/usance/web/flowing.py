@@ -11,7 +11,7 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 
 from usance.bootstrap.observing import behind
-from usance.engine.reading import Where
+from usance.engine.projections.reading import Where
 from usance.kernel.clock import MS_PER_SECOND, Clock, SystemClock
 from usance.kernel.decider import Actor
 from usance.kernel.errors import UsanceError

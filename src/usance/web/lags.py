@@ -6,7 +6,7 @@ import msgspec
 
 from usance.bootstrap import operating as doing
 from usance.bootstrap.observing import behind
-from usance.engine import groups, operating
+from usance.engine.groups import groups, operating
 from usance.log.contract import Log
 from usance.views.asking import sees_compliance
 from usance.web.flowing import Moment, flow_of, sparkline

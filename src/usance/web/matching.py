@@ -6,7 +6,7 @@ never happen then (an approval of other content) is bound in the command itself 
 
 from __future__ import annotations
 
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.clock import SystemClock
 from usance.kernel.errors import Unreadable
 from usance.views import results as r

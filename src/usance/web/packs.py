@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from usance.bootstrap.handing import Pack
-from usance.bootstrap.pack_scope import Request as Wanted
-from usance.bootstrap.pack_scope import instant_of
-from usance.bootstrap.pack_serving import Serving, served_pack
+from usance.bootstrap.packs.handing import Pack
+from usance.bootstrap.packs.pack_scope import Request as Wanted
+from usance.bootstrap.packs.pack_scope import instant_of
+from usance.bootstrap.packs.pack_serving import Serving, served_pack
 from usance.kernel.authority import role_missing
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Refused

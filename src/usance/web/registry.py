@@ -16,9 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from usance.crypto.card_policy import ARTICLE, HINT, CardPolicy
-from usance.engine import schemas
 from usance.engine.control import RegisterSchema
-from usance.engine.reactor import Outgoing
+from usance.engine.owner import schemas
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Refused, Unreadable, UsanceError
 from usance.kernel.ids import RandomIds

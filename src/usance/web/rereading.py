@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from usance.engine.reactor import Outgoing
+from usance.engine.reactors.reactor import Outgoing
 from usance.kernel.decider import Actor
 from usance.kernel.errors import Refused
 from usance.kernel.ids import derived

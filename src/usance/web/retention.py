@@ -15,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from usance.bootstrap import clocks, erasing, retaining
+from usance.bootstrap import clocks
 from usance.bootstrap.accessing import Look, demand_recorded, denied, looked
 from usance.bootstrap.clocks import RetentionClass
 from usance.bootstrap.desk import Desk as FolderDesk
-from usance.bootstrap.retaining import Kept
+from usance.bootstrap.secrecy import erasing, retaining
+from usance.bootstrap.secrecy.retaining import Kept
 from usance.bootstrap.served import Program, ServedDesk
 from usance.kernel.authority import AUTHORITY, demand_role, role_missing
 from usance.kernel.decider import Actor

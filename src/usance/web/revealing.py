@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from usance.bootstrap.erasing import reveal
+from usance.bootstrap.secrecy.erasing import reveal
 from usance.bootstrap.served import Program, ServedDesk
 from usance.kernel.authority import demand_role, role_missing
 from usance.kernel.decider import Actor, Erased

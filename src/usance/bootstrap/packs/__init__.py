@@ -1,0 +1,1 @@
+"""Audit packs: gathered, verified, handed over and laid into the safe."""

@@ -1,0 +1,1 @@
+"""What is forgotten, kept or locked: erasure, retention and the turning of keys."""

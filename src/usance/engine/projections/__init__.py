@@ -1,0 +1,1 @@
+"""From records to rows: projections, the projector that runs them, and how rows are read."""
