@@ -16,7 +16,7 @@ from article_loop import PAYMENTS, RECEIPTS, prepare, receipt, values
 
 import usance
 from usance.adapters.sqlite_log import SqliteLog
-from usance.engine.consumer import Consumer
+from usance.engine.groups.consumer import Consumer
 from usance.log.contract import Log
 
 GROUP = "teller"
