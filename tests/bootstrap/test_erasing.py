@@ -227,7 +227,7 @@ def test_an_order_is_lifted_by_its_own_release_alone(world: World) -> None:
     desk, vault = world.desk, erasing.demand_vault(world.store)
     name = vault.pseudonym("albion", "cust-1")
 
-    def held(*, release: str = "") -> str:
+    def held(*, release: str | None = None) -> str:
         found = erasing.hold(desk, "cust-1", "order", OFFICER, release=release)
         return found.code or found.answer
 

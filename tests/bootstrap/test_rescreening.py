@@ -184,6 +184,15 @@ def test_a_second_process_or_a_second_life_finds_nothing_more(world: World) -> N
     assert len(told(world)) == 1
 
 
+def test_versions_that_become_active_once_more_are_recorded_once_more(world: World) -> None:
+    one, other = house(NAME), house(NAME, OTHER)
+    for version in (one, other, one):
+        world.activate(version)
+        state = world.program.store.lists().state()
+        assert state.rescreened == state.contents
+    assert len(told(world)) == 3
+
+
 def test_a_process_that_screens_with_an_older_version_is_caught_up(world: World) -> None:
     world.activate(house(NAME))
     lists = world.program.lists

@@ -107,7 +107,7 @@ class World:
         found = erasing.approve(self.desk, PARTY, actor)
         return found.code or found.answer
 
-    def hold(self, *, release: str = "", actor: Actor = OFFICER) -> str:
+    def hold(self, *, release: str | None = None, actor: Actor = OFFICER) -> str:
         found = erasing.hold(self.desk, PARTY, "court order", actor, release=release)
         return found.code or found.answer
 

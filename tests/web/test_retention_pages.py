@@ -169,8 +169,26 @@ def test_looks_are_recorded_and_not_for_everybody(web):
         found[:] = [(r["action"], r["resource"], r["kind"]) for r in rows]
         return ("retention.view", PARTY, "look") in found
 
+    assert web.get("/doctor.json", headers={"usance-as": MAKER}).json()["code"] == "ROLE_NEEDED"
+    event = sealed_event(web)
+    curious = {"field": "narrative", "reason": "curious"}
+    web.post(f"/events/{event}/reveal", json=curious, headers={"usance-as": MAKER})
     until(told)
-    assert ("retention.list", "", "denied") in found
+    turned_away = {
+        *(("retention.list", ""), ("retention.view", PARTY), ("retention.letter", PARTY)),
+        *(("retention.propose", PARTY), ("doctor", ""), ("reveal", event)),
+    }
+    until(lambda: told() and turned_away <= {(a, r) for a, r, kind in found if kind == "denied"})
+
+
+def test_a_hold_has_a_reason_and_a_release_names_one_that_stands(web):
+    assert send(web, "hold", OFFICER, reason=" ").json()["code"] == "REASON_REQUIRED"
+    assert send(web, "hold", OFFICER, reason="court order 7").status_code == 200
+    unnamed = send(web, "release", OFFICER, reason="over")
+    assert (unnamed.status_code, unnamed.json()["code"]) == (422, "NO_SUCH_HOLD")
+    assert send(web, "release", OFFICER, hold="H1").json()["code"] == "REASON_REQUIRED"
+    assert send(web, "release", OFFICER, hold="H1", reason="over").status_code == 200
+    assert send(web, "release", OFFICER, hold="H2", reason="over").json()["code"] == "NO_SUCH_HOLD"
 
 
 def test_the_forms_work_without_scripts(at, browser: Browser):
@@ -262,6 +280,8 @@ def test_without_reason_role_or_field_nothing_is_shown(web):
         (AUDITOR, {"field": "narrative", "reason": " "}, "REASON_REQUIRED"),
         (MAKER, {"field": "narrative", "reason": "curious"}, "ROLE_NEEDED"),
         (AUDITOR, {"field": "nothing", "reason": "why"}, "NO_SUCH_FIELD"),
+        (AUDITOR, {"field": "narrative.__class__", "reason": "why"}, "NO_SUCH_FIELD"),
+        (AUDITOR, {"field": "narrative.goods.upper", "reason": "why"}, "NO_SUCH_FIELD"),
     ):
         no = web.post(at, json=said, headers={"usance-as": who})
         assert (no.status_code, no.json()["code"]) == (422, code)

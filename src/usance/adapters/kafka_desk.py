@@ -46,6 +46,8 @@ class Reading:
         self.sure = False
         """The consumer is known to fetch from here, and not from where its assignment began."""
         self.failure: UsanceError | None = None
+        self.served = 0
+        """The turn in which it was last handed out: who has waited longest comes first."""
 
     def after(self) -> int | None:
         """Return the offset after all that was fetched."""
@@ -124,16 +126,15 @@ class Desk:
     def take(self, limit: int) -> dict[TopicPartition, list[Record]]:
         """Hand records out: all of those partitions that have less than their share, then of one with more.
 
-        Another one first each time. A unit costs a cluster by the partitions that it writes to (a request, a
-        marker and, where records are on disk before they are acknowledged, a wait for it, each), so a backlog is
-        taken from one after the other; and no partition with little waits for those with much.
+        The one that has waited longest first. A unit costs a cluster by the partitions that it writes to
+        (a request, a marker and, where records are on disk before they are acknowledged, a wait for it,
+        each), so a backlog is taken from one after the other; and no partition with little waits for
+        those with much.
         """
         ready = [(p, r) for p, r in self.active() if r.waiting]
         self._turn += 1
-        turn = self._turn % len(ready) if ready else 0
-        ready = ready[turn:] + ready[:turn]
         even = limit // max(1, len(ready))
-        ready.sort(key=lambda one: len(one[1].waiting) > even)
+        ready.sort(key=lambda one: (len(one[1].waiting) > even, one[1].served))
         found: dict[TopicPartition, list[Record]] = {}
         left = limit
         for partition, reading in ready:
@@ -142,6 +143,7 @@ class Desk:
                 break
             run = [reading.waiting.popleft() for _ in range(many)]
             found[partition] = reading.last = run
+            reading.served = self._turn
             reading.next = run[-1].offset + 1
             self._less(many)
             left -= many

@@ -48,6 +48,11 @@ class ListBook:
         self._state = self._decider.initial(self.key)
         self._at = 0
 
+    @property
+    def read_to(self) -> int:
+        """How far `state` has read."""
+        return self._at
+
     def moved(self) -> bool:
         """Tell whether there is more in the partition than was read."""
         return self.log.end(self.events) > self._at

@@ -93,9 +93,9 @@ def _holds_line(told: dict[str, Any]) -> str:
 @verb(subject, "hold")
 @click.argument("name", metavar="SUBJECT")
 @click.option("--reason", required=True, help="Why it stands, or why it may go.")
-@click.option("--release", metavar="HOLD", default="", help="Take this hold away: H1, H2.")
+@click.option("--release", metavar="HOLD", help="Take this hold away: H1, H2.")
 @dry_run
-def hold(name: str, reason: str, *, release: str, dry_run: bool) -> None:
+def hold(name: str, reason: str, *, release: str | None, dry_run: bool) -> None:
     """Put one more legal hold on a data subject, or release one: while any stands no key is destroyed.
 
     Each order is a hold of its own with an id (`usance subject show`), and goes by that id alone.

@@ -8,7 +8,7 @@ that any check has. What is screened meanwhile by a process that has not swapped
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -46,6 +46,11 @@ class Book(Protocol):
     """The stream of list versions."""
 
     key: str
+
+    @property
+    def read_to(self) -> int:
+        """How far `state` has read."""
+        ...
 
     def moved(self) -> bool:
         """Tell whether there is more than `state` told."""
@@ -150,19 +155,21 @@ class Rescreening:
         records = list(islice(scan, STEP_RECORDS))
         before = copy(self._tally)
         try:
-            found = [case for record in records for case in self._again(record)]
+            self._send([case for record in records for case in self._again(record)])
         except BaseException:
             self._tally = before  # they are looked at once more
             raise
         after = records[-1].offset + 1 if len(records) == STEP_RECORDS else end
+        self._at[place] = after
+        return after - start
+
+    def _send(self, found: Sequence[Found]) -> None:
         sent = [
             Outgoing(f.key, f.command, f.id, f"check:{f.id}", f.correlation, _PROGRAM)
             for f in found
         ]
         if sent:
             self.commands.append(sent, self.clock.now())
-        self._at[place] = after
-        return after - start
 
     def _again(self, record: Record) -> Iterator[Found]:
         """Give the case that a recorded screening makes under today's versions."""
@@ -225,7 +232,8 @@ class Rescreening:
             over=tally.over,
             erased=tally.erased,
         )
-        made = derived("rescreened", *sorted(self._contents.values()))
+        # The same versions may be active twice: what tells passes apart is how far the stream of lists was read.
+        made = derived("rescreened", self.book.read_to)
         self.commands.append(
             [Outgoing(self.book.key, command, made, f"check:{made}", actor=_PROGRAM)],
             self.clock.now(),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +21,7 @@ from starlette.requests import Request
 
 from usance.bootstrap.accessing import REFUSALS, Look, credit_of
 from usance.kernel.clock import SystemClock
+from usance.kernel.decider import Actor
 from usance.kernel.errors import NotFound, Refused
 from usance.kernel.ids import system_entropy
 from usance.views.asking import sees_compliance
@@ -39,6 +41,9 @@ ACTIONS = {
     "/audit/proof/{ref:path}": "audit.proof",
 }
 """Pages that are recorded whenever they are shown, with their action. Signed heads are for everybody to fetch."""
+
+TURNED_AWAY = {"/doctor": "doctor"}
+"""Pages that show nothing of compliance, and are for some roles all the same: denials are recorded."""
 
 ROLES = {"case": frozenset(COMPLIANCE_ROLES), "access": AUDITORS}
 LIVE = "usance-live"
@@ -128,21 +133,22 @@ class Looks:
 
     async def denied(self, request: Request, page: Page, visit: Visit, error: Exception) -> None:
         """Record that somebody was turned away from a page for who they are."""
-        action = action_of(page)
+        action = action_of(page) or TURNED_AWAY.get(page.path, "")
         role_denied = isinstance(error, Refused) and error.code == "ROLE_NEEDED"
         hidden = isinstance(error, NotFound) and not _may(action, visit)
         if not action or not (role_denied or hidden):
             return
-        look = Look(action, visit.ref)
-        outgoing = REFUSALS.outgoing(
-            self.desk.tenant, visit.viewer, look, "ROLE_NEEDED", _source(request), visit.now
-        )
-        if outgoing is None:
-            return
-        try:
-            await self.desk.answers.ask(outgoing)
-        except Exception:  # noqa: BLE001  who was turned away stays so
-            return
+        await record_denied(self.desk, request, visit.viewer, Look(action, visit.ref))
+
+
+async def record_denied(desk: Desk, request: Request, viewer: Actor, look: Look) -> None:
+    """Record that somebody was turned away from something for their role."""
+    now = desk.backend.clock.now()
+    outgoing = REFUSALS.outgoing(desk.tenant, viewer, look, "ROLE_NEEDED", _source(request), now)
+    if outgoing is None:
+        return
+    with suppress(Exception):  # who was turned away stays so
+        await desk.answers.ask(outgoing)
 
 
 def action_of(page: Page) -> str:

@@ -29,6 +29,7 @@ from usance.kernel.words import text_of
 from usance.messages.outcome import Outcome
 from usance.web.answers import answer_of
 from usance.web.api import Desk, refusal_of, response_of, said_by
+from usance.web.looks import record_denied
 from usance.web.pages import COMPLIANCE_ROLES, Page, Shown, Visit
 
 STATES = ("due", "proposed", "approved", "held", "restricted", "active", "destroying", "destroyed")
@@ -175,7 +176,11 @@ async def endpoint(request: Request) -> Response:
     act = request.url.path.rpartition("/")[2]
     ref: str = request.path_params["ref"]
     actor = desk.actor(said_by(dict(request.scope["headers"])))
-    demand_role(actor, ACTS[act][0])
+    try:
+        demand_role(actor, ACTS[act][0])
+    except Refused:
+        await record_denied(desk, request, actor, Look(f"retention.{act}", ref))
+        raise
     said, form = await _said(request)
     program = _program(request.app.state.backend)
     found = await run_in_threadpool(_done, ServedDesk(program), act, ref, said, actor)
@@ -218,6 +223,7 @@ def _document(action: str, make: Callable[[Program, str], Response]) -> Any:
         viewer: Actor = request.app.state.viewer_of(request)
         look = Look(action, request.path_params["ref"])
         if viewer.role not in LISTERS:
+            await record_denied(desk, request, viewer, look)
             raise denied(look, LISTERS)
         demand_recorded(await desk.answers.ask(looked(desk.tenant, viewer, look, "console")))
         program = _program(request.app.state.backend)

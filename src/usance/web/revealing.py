@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from usance.bootstrap.accessing import Look
 from usance.bootstrap.secrecy.erasing import reveal
 from usance.bootstrap.served import Program, ServedDesk
 from usance.kernel.authority import demand_role, role_missing
 from usance.kernel.decider import Actor, Erased
 from usance.kernel.errors import Refused
 from usance.web.api import Desk, said_by
+from usance.web.looks import record_denied
 from usance.web.render import render
 
 NO_STORE = {"cache-control": "no-store"}
@@ -49,8 +51,12 @@ async def endpoint(request: Request) -> Response:
     """Answer `POST /events/{id}/reveal`: a form of the console, or JSON; the record comes first."""
     desk: Desk = request.app.state.desk
     actor = desk.actor(said_by(dict(request.scope["headers"])))
-    demand_role(actor, "RecordReveal")
     ref: str = request.path_params["ref"]
+    try:
+        demand_role(actor, "RecordReveal")
+    except Refused:
+        await record_denied(desk, request, actor, Look("reveal", ref))
+        raise
     asked, form = await _asked(request)
     if not asked.reason.strip():
         raise Refused("REASON_REQUIRED", "A reveal needs a reason.", hint="Say why you need it.")

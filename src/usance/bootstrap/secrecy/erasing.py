@@ -28,7 +28,7 @@ from usance.engine.projections.projector import Projector
 from usance.engine.reactors.reactor import Outgoing
 from usance.engine.secrecy import subjects as m
 from usance.kernel.clock import MS_PER_DAY, iso
-from usance.kernel.decider import Actor, key_of, key_parts
+from usance.kernel.decider import WITHHELD, Actor, key_of, key_parts
 from usance.kernel.errors import NotFound, Refused, Unavailable
 from usance.kernel.ids import RandomIds, derived
 from usance.kernel.words import Words
@@ -222,16 +222,19 @@ def standing_of(store: Store, subject: str) -> m.SubjectState:
     return state
 
 
-def hold(desk: Desk, subject: str, reason: str, actor: Actor, *, release: str = "") -> Outcome:
+def hold(
+    desk: Desk, subject: str, reason: str, actor: Actor, *, release: str | None = None
+) -> Outcome:
     """Put one more legal hold on a subject, or take the one away whose id is `release`: in log and key store."""
     store = desk.store
     vault, tenant = demand_vault(store), store.settings.bank.tenant
     words = Words(text=reason)
-    command = m.LiftHold(hold=release, reason=words) if release else m.PlaceHold(reason=words)
+    lifts = release is not None
+    command = m.LiftHold(hold=release or "", reason=words) if lifts else m.PlaceHold(reason=words)
     outcome = send(desk, subject_key(store, subject), command, actor)
     if outcome.answer in ("accepted", "duplicate"):
         name = vault.pseudonym(tenant, subject)
-        if release:
+        if release is not None:
             vault.store.release(tenant, name, release)
         keep_holds(vault, tenant, name, holds_of(store, subject_key(store, subject)))
     return outcome
@@ -414,6 +417,16 @@ def asking_to_reveal(
     return key, m.RecordReveal(event=event_id, stream=stream, field=field, reason=words), record
 
 
+def _demand_fields(value: Any, name: str, path: list[str]) -> None:
+    """Refuse what is no field before anything is recorded as revealed; nothing of the value is told."""
+    for part in path:
+        fields = getattr(type(value), "__struct_fields__", ())
+        if part not in fields:
+            hint = f"It has: {', '.join(fields)}." if fields else ""
+            raise Refused("NO_SUCH_FIELD", f"{name} has no field {part[:60]}", hint=hint)
+        value = getattr(value, part)
+
+
 def reveal(desk: Desk, event_id: str, field: str, reason: str, actor: Actor) -> Any:
     """Return a private field of an event, once the access is recorded; raises Refused, NotFound.
 
@@ -422,13 +435,13 @@ def reveal(desk: Desk, event_id: str, field: str, reason: str, actor: Actor) -> 
     store = desk.store
     key, asked, record = asking_to_reveal(desk, event_id, field, reason, actor)
     name, *path = field.split(".")
+    sealed = getattr(store.decoder.message(record.headers, record.value), name)
+    if not isinstance(sealed, WITHHELD):
+        _demand_fields(sealed, name, path)
     outcome = send(desk, key, asked, actor)
     if outcome.answer != "accepted":
         raise Refused(outcome.code or "NOT_RECORDED", outcome.message, hint=outcome.hint)
     value = getattr(store.decoder.message(record.headers, record.value), name)
     for part in path:
-        try:
-            value = getattr(value, part)
-        except AttributeError as unknown:
-            raise Refused("NO_SUCH_FIELD", f"{name} has no field {part}") from unknown
+        value = getattr(value, part)
     return value

@@ -299,6 +299,8 @@ class SubjectDecider:
             case PlaceHold():
                 if state.phase == "erased":
                     return _over()
+                if not text_of(command.reason).strip():
+                    return _REASON_OF_HOLD
                 hold = f"H{state.placed + 1}"
                 return Decision((HoldPlaced(by=person, hold=hold, reason=command.reason),))
             case LiftHold():
@@ -402,6 +404,13 @@ class SubjectDecider:
         return new
 
 
+_REASON_OF_HOLD = Refusal(
+    "REASON_REQUIRED",
+    "A legal hold is placed and released with a reason.",
+    hint="Name the order: its court, number and date.",
+)
+
+
 def _held(state: SubjectState) -> Refusal:
     holds = " and ".join(state.holds)
     words = f"A legal hold stands: {holds}." if len(state.holds) == 1 else f"Holds stand: {holds}."
@@ -415,6 +424,8 @@ def _lifted(state: SubjectState, command: LiftHold, person: str) -> Decision | R
         standing = ", ".join(state.holds) or "none"
         hint = f"Those that stand: {standing}. Name the one whose order has ended."
         return Refusal("NO_SUCH_HOLD", "No hold of this id stands.", hint=hint)
+    if not text_of(command.reason).strip():
+        return _REASON_OF_HOLD
     if state.phase in WAITING and person == state.requester:
         hint = "Somebody else releases the hold."
         words = "You have asked for what the hold stands against."
