@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from usance.adapters.sqlite_log import SqliteLog
 from usance.adapters.sqlite_read import AHEAD_RECORDS, TAIL_RECORDS_MAX
+from usance.kernel.errors import Tampered
 from usance.log.contract import Output, TopicPartition, TopicSettings
 
 TP = TopicPartition("usance.trade.snapshots", 0)
@@ -87,5 +88,28 @@ def test_who_follows_in_small_steps_finds_the_next_records_in_memory(
             seen += batch.records[TP]
         assert [r.value for r in seen] == [b"%d" % n for n in range(count)]
         assert len([a for a in asked if a > 1]) <= 4  # and not one question for each step
+    finally:
+        log.close()
+
+
+def test_a_reader_ahead_of_the_remembered_end_is_not_outside_the_log(tmp_path: Path) -> None:
+    """Another's append is seen by who waits for it before its news has reached who asks memory."""
+    log = opened(tmp_path)
+    commands = TopicPartition("usance.trade.commands", 0)
+    log.create_topic(TopicSettings(commands.topic, "commands", 1, "delete"))
+    try:
+        log.set_positions("owner", {commands: 0})
+        member = log.join("owner", [commands.topic])
+        member.poll()
+        assert log.end(commands) == 0
+        remembered = log._bounds_of[2]
+        log.append([Output(commands.topic, 0, b"k", b"v")])
+        assert log.read(member, 10, 1.0).count == 1
+        for ask in (lambda: log.read(member, 10, 0.0).count == 0, lambda: log.exhausted(member)):
+            log._bounds_of = (log._commits, log._clock.monotonic() + 60, remembered)
+            assert ask()
+        member.seek(commands, 5)
+        with pytest.raises(Tampered, match="outside|stands at"):
+            log.read(member, 10, 0.0)
     finally:
         log.close()

@@ -157,8 +157,7 @@ class SqliteReader:
             return False
         wanted = member.wanted()
         with self._reader() as connection:
-            bounds = self._bounds(connection, [p for p, _ in wanted])
-            _check_places(member.group, wanted, bounds)
+            bounds = self._places(connection, member.group, wanted, self._bounds)
             return not any(
                 self._fetch_run(connection, partition, offset, bounds[partition][1], 1)
                 for partition, offset in wanted
@@ -174,8 +173,7 @@ class SqliteReader:
         bounds_of = (
             self._bounds_now if now else self._bounds
         )  # what is waited for must not be missed
-        bounds = bounds_of(connection, [p for p, _ in wanted])
-        _check_places(member.group, wanted, bounds)
+        bounds = self._places(connection, member.group, wanted, bounds_of)
         ready = [(p, offset, bounds[p][1]) for p, offset in wanted if offset < bounds[p][1]]
         records: dict[TopicPartition, list[Record]] = {}
         deadline = self._clock.monotonic() + READ_SECONDS
@@ -191,6 +189,25 @@ class SqliteReader:
             else:
                 member.seek(partition, end)
         return records
+
+    def _places(
+        self,
+        connection: sqlite3.Connection,
+        group: str,
+        wanted: Sequence[tuple[TopicPartition, int]],
+        bounds_of: Callable[..., dict[TopicPartition, tuple[int, int]]],
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the bounds of what is to be read; raises Tampered for a reader that stands outside them.
+
+        What memory says of an end may be older than what this reader has read already: who seems to stand
+        outside is held against the database.
+        """
+        partitions = [p for p, _ in wanted]
+        bounds = bounds_of(connection, partitions)
+        if any(not bounds[p][0] <= offset <= bounds[p][1] for p, offset in wanted):
+            bounds = self._bounds_now(connection, partitions)
+            _check_places(group, wanted, bounds)
+        return bounds
 
     def _bounds(
         self, connection: sqlite3.Connection, partitions: Collection[TopicPartition]
