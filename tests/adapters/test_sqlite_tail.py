@@ -109,7 +109,7 @@ def test_a_reader_ahead_of_the_remembered_end_is_not_outside_the_log(tmp_path: P
             log._bounds_of = (log._commits, log._clock.monotonic() + 60, remembered)
             assert ask()
         member.seek(commands, 5)
-        with pytest.raises(Tampered, match="outside|stands at"):
+        with pytest.raises(Tampered, match="stands at offset 5"):
             log.read(member, 10, 0.0)
     finally:
         log.close()

@@ -157,7 +157,7 @@ class SqliteReader:
             return False
         wanted = member.wanted()
         with self._reader() as connection:
-            bounds = self._places(connection, member.group, wanted, self._bounds)
+            bounds = self._standing(connection, member.group, wanted, self._bounds)
             return not any(
                 self._fetch_run(connection, partition, offset, bounds[partition][1], 1)
                 for partition, offset in wanted
@@ -173,7 +173,7 @@ class SqliteReader:
         bounds_of = (
             self._bounds_now if now else self._bounds
         )  # what is waited for must not be missed
-        bounds = self._places(connection, member.group, wanted, bounds_of)
+        bounds = self._standing(connection, member.group, wanted, bounds_of)
         ready = [(p, offset, bounds[p][1]) for p, offset in wanted if offset < bounds[p][1]]
         records: dict[TopicPartition, list[Record]] = {}
         deadline = self._clock.monotonic() + READ_SECONDS
@@ -190,7 +190,7 @@ class SqliteReader:
                 member.seek(partition, end)
         return records
 
-    def _places(
+    def _standing(
         self,
         connection: sqlite3.Connection,
         group: str,
