@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from usance.aml.activation import ListActivated
+from usance.aml.lists import ListSnapshot
 from usance.aml.rescreening import labels, narrowed
 from usance.aml.screening import Screener
 from usance.bootstrap.lists import ActiveLists, ListBook
@@ -46,7 +47,7 @@ class Versions:
         had: dict[str, frozenset[str]] = {}
         for list_id, snapshot in now.items():
             label = then.get(list_id, "")
-            entries = frozenset(entry.digest for entry in snapshot.entries)
+            entries = _digests(snapshot)
             had[list_id] = entries if label == snapshot.info.label else self._had(list_id, label)
         if all(e.digest in had[i] for i, s in now.items() for e in s.entries):
             return None
@@ -58,7 +59,7 @@ class Versions:
             return frozenset()
         for snapshot in self.lists.opened({}).snapshots():
             if (snapshot.list_id, snapshot.info.label) == (list_id, label):
-                return frozenset(entry.digest for entry in snapshot.entries)
+                return _digests(snapshot)
         for past in self.store.history.stream(self.book.key):
             event = past.message
             if not isinstance(event, ListActivated) or event.version.list_id != list_id:
@@ -73,7 +74,11 @@ class Versions:
         except (NotFound, Tampered, Unreadable) as error:
             _log.warning("part_waits", error_type=type(error).__name__)
             return frozenset()
-        return frozenset(entry.digest for entry in snapshot.entries)
+        return _digests(snapshot)
+
+
+def _digests(snapshot: ListSnapshot) -> frozenset[str]:
+    return frozenset(entry.digest for entry in snapshot.entries)
 
 
 def make_rescreening(store: Store, lists: ActiveLists, clock: Clock) -> Again:

@@ -229,8 +229,9 @@ def hold(
     store = desk.store
     vault, tenant = demand_vault(store), store.settings.bank.tenant
     words = Words(text=reason)
-    lifts = release is not None
-    command = m.LiftHold(hold=release or "", reason=words) if lifts else m.PlaceHold(reason=words)
+    command = (
+        m.PlaceHold(reason=words) if release is None else m.LiftHold(hold=release, reason=words)
+    )
     outcome = send(desk, subject_key(store, subject), command, actor)
     if outcome.answer in ("accepted", "duplicate"):
         name = vault.pseudonym(tenant, subject)
